@@ -1,0 +1,253 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"supd/supervisor/spec"
+)
+
+// Options of a Client. The zero value is good.
+type Options struct {
+	// RequestTimeout bounds every call that is no stream, and is how long a write
+	// is tried again while there is no leader or daemon. Default 5 s.
+	RequestTimeout time.Duration
+	// Transport for TCP addresses; nil: a new one.
+	Transport http.RoundTripper
+	// RetryUnknown tries unconditional, repeatable writes (PUT, cordon) again also
+	// when the outcome of the first try is not known. People want that; a program
+	// that checks linearizability does not.
+	RetryUnknown bool
+	// NoRetry makes writes fail at once when there is no leader.
+	NoRetry bool
+}
+
+// Client talks to the API of one daemon. It may be used by many goroutines.
+type Client struct {
+	addr string
+	base string
+	hc   *http.Client
+	opts Options
+}
+
+// New makes a client of the daemon at addr: unix:///PATH, http://HOST:PORT or
+// HOST:PORT. It connects when first used.
+func New(addr string, o Options) (*Client, error) {
+	base, socket, err := parseAddr(addr)
+	if err != nil {
+		return nil, &spec.Error{Code: spec.CodeInvalid, Message: err.Error()}
+	}
+	if o.RequestTimeout <= 0 {
+		o.RequestTimeout = 5 * time.Second
+	}
+	rt := o.Transport
+	if socket != "" {
+		t := NewTransport()
+		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialUnix(ctx, socket)
+		}
+		rt = t
+	} else if rt == nil {
+		rt = NewTransport()
+	}
+	return &Client{addr: addr, base: base, hc: &http.Client{Transport: rt}, opts: o}, nil
+}
+
+// Addr is the address the client was made for.
+func (c *Client) Addr() string { return c.addr }
+
+// Close ends idle connections.
+func (c *Client) Close() { c.hc.CloseIdleConnections() }
+
+// call is one request. Path segments are already escaped.
+type call struct {
+	method string
+	path   string
+	query  url.Values
+	body   any
+	// ifVersion goes into If-Match when not 0.
+	ifVersion uint64
+	// repeatable: doing it twice is as good as once.
+	repeatable bool
+}
+
+// answer is what came back, with the body read.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func (a answer) index() uint64 {
+	n, err := strconv.ParseUint(a.header.Get(HeaderIndex), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// do sends one call and decodes the answer into out (nil: passed over). Writes are
+// tried again while there is no leader.
+func (c *Client) do(ctx context.Context, k call, out any) (answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.opts.RequestTimeout)
+	defer cancel()
+	var a answer
+	var err error
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
+		a, err = c.once(ctx, k)
+		if err == nil || !c.again(k, err) {
+			break
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return a, err // the last true answer says more than "deadline exceeded"
+		case <-t.C:
+		}
+	}
+	if err != nil || out == nil {
+		return a, err
+	}
+	return a, decodeInto(a, out)
+}
+
+func decodeInto(a answer, out any) error {
+	if err := json.Unmarshal(a.body, out); err != nil {
+		return spec.Errorf(spec.CodeInternal, "cannot read the daemon's answer: %v", err)
+	}
+	return nil
+}
+
+func (c *Client) again(k call, err error) bool {
+	if c.opts.NoRetry || k.method == http.MethodGet {
+		return false
+	}
+	var e *spec.Error
+	if !errors.As(err, &e) || e.Code != spec.CodeNoLeader {
+		return false
+	}
+	if e.Reason == ReasonUnknown {
+		return c.opts.RetryUnknown && k.repeatable && k.ifVersion == 0
+	}
+	return true
+}
+
+func (c *Client) once(ctx context.Context, k call) (answer, error) {
+	resp, err := c.send(ctx, k)
+	if err != nil {
+		return answer{}, err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 256<<20))
+	if err != nil {
+		return answer{}, c.transportError(k, err)
+	}
+	a := answer{status: resp.StatusCode, header: resp.Header, body: b}
+	if resp.StatusCode >= 300 {
+		return a, decodeError(c.addr, resp.StatusCode, b)
+	}
+	return a, nil
+}
+
+// send makes the request and returns the open answer.
+func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
+	var body io.Reader
+	if k.body != nil {
+		b, err := json.Marshal(k.body)
+		if err != nil {
+			return nil, spec.Errorf(spec.CodeInternal, "cannot encode a request: %v", err)
+		}
+		body = bytes.NewReader(b)
+	}
+	u := c.base + k.path
+	if len(k.query) > 0 {
+		u += "?" + k.query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, k.method, u, body)
+	if err != nil {
+		return nil, spec.Errorf(spec.CodeInvalid, "cannot make a request for %s: %v", u, err)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if k.ifVersion != 0 {
+		req.Header.Set("If-Match", strconv.Quote(strconv.FormatUint(k.ifVersion, 10)))
+	}
+	resp, err := c.hc.Do(req)
+	if err != nil {
+		return nil, c.transportError(k, err)
+	}
+	return resp, nil
+}
+
+// transportError classes what kept a request from being answered: a failed dial
+// changed nothing, anything later leaves a write's outcome unknown.
+func (c *Client) transportError(k call, err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return &spec.Error{Code: spec.CodeNoLeader, Reason: ReasonNoDaemon,
+			Message: fmt.Sprintf("cannot reach supd at %s: %v; is the daemon running there?", c.addr, op.Err)}
+	}
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	what := "no answer came"
+	if errors.Is(err, context.DeadlineExceeded) {
+		what = "no answer came in time"
+	}
+	e := &spec.Error{Code: spec.CodeNoLeader, Reason: ReasonUnknown,
+		Message: fmt.Sprintf("cannot tell whether %s %s was done: %s from %s (%v); look with get, then try again", k.method, k.path, what, c.addr, unwrapURL(err))}
+	if k.method == http.MethodGet {
+		e.Reason = ReasonNoDaemon
+		e.Message = fmt.Sprintf("cannot read %s: %s from %s (%v)", k.path, what, c.addr, unwrapURL(err))
+	}
+	return e
+}
+
+func unwrapURL(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
+}
+
+func decodeError(addr string, status int, b []byte) error {
+	var body errorBody
+	if err := json.Unmarshal(b, &body); err != nil || body.Error.Code == "" {
+		text := strings.TrimSpace(string(b))
+		return spec.Errorf(codeOfStatus(status), "%s answered %d: %s", addr, status, text)
+	}
+	return &spec.Error{Code: body.Error.Code, Message: body.Error.Message,
+		Details: body.Error.Details, Reason: body.Error.Reason}
+}
+
+func codeOfStatus(status int) spec.Code {
+	switch status {
+	case http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusForbidden:
+		return spec.CodeInvalid
+	case http.StatusNotFound:
+		return spec.CodeNotFound
+	case http.StatusConflict, http.StatusPreconditionFailed:
+		return spec.CodeConflict
+	case http.StatusServiceUnavailable, http.StatusBadGateway:
+		return spec.CodeNoLeader
+	case http.StatusGatewayTimeout:
+		return spec.CodeTimeout
+	}
+	return spec.CodeInternal
+}
+
+// seg escapes one path segment.
+func seg(s string) string { return url.PathEscape(s) }

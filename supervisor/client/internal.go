@@ -1,0 +1,25 @@
+// Package client is the typed client of supd's API: supctl, forwarding between
+// nodes and agents' reports use it; nothing else speaks HTTP to supd.
+package client
+
+import "time"
+
+// Heartbeat is what an agent sends its leader every heartbeat interval
+// (POST /v1/internal/heartbeat).
+type Heartbeat struct {
+	Node string `json:"node"`
+	ID   string `json:"id"`
+	Run  string `json:"run"`
+	// Leaving: supd stops on purpose and is soon back; suspicion is suspended
+	// until the lease ends.
+	Leaving bool `json:"leaving,omitempty"`
+}
+
+// HeartbeatAnswer renews the node's lease, counted by the node from when it sent
+// the heartbeat.
+type HeartbeatAnswer struct {
+	Leader string        `json:"leader"`
+	Term   uint64        `json:"term"`
+	Index  uint64        `json:"index"` // the leader's applied index
+	Lease  time.Duration `json:"lease"`
+}

@@ -1,0 +1,104 @@
+package client
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"supd/supervisor/spec"
+)
+
+// LogOptions say which lines of a member's log are wanted.
+type LogOptions struct {
+	Process  string // "": the main one
+	Previous bool   // of the start before the present one
+	Follow   bool   // go on until the context ends
+	Tail     int    // the last so many lines; negative: all
+}
+
+// Query writes the options as the API's query.
+func (o LogOptions) Query() url.Values {
+	q := url.Values{}
+	if o.Process != "" {
+		q.Set("process", o.Process)
+	}
+	if o.Previous {
+		q.Set("previous", "1")
+	}
+	if o.Follow {
+		q.Set("follow", "1")
+	}
+	if o.Tail >= 0 {
+		q.Set("tail", strconv.Itoa(o.Tail))
+	}
+	return q
+}
+
+// Logs opens a member's log. The caller closes it; ctx bounds the whole reading.
+func (c *Client) Logs(ctx context.Context, ns, member string, o LogOptions) (io.ReadCloser, error) {
+	return c.stream(ctx, Members.ObjectPath(ns, member)+"/logs", o.Query())
+}
+
+func (c *Client) stream(ctx context.Context, path string, q url.Values) (io.ReadCloser, error) {
+	resp, err := c.send(ctx, call{method: http.MethodGet, path: path, query: q})
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode < 300 {
+		return resp.Body, nil
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return nil, c.transportError(call{method: http.MethodGet, path: path}, err)
+	}
+	return nil, decodeError(c.addr, resp.StatusCode, b)
+}
+
+// Watcher is an open watch stream.
+type Watcher struct {
+	body io.ReadCloser
+	r    *bufio.Reader
+}
+
+// Watch opens a stream of what changes in a collection after the given index (0:
+// from what is now, which comes first as ADDED). name narrows it to one object.
+func (c *Client) Watch(ctx context.Context, r Resource, name string, after uint64, o ReadOptions) (*Watcher, error) {
+	q := o.query()
+	q.Set("watch", "1")
+	q.Set("after", strconv.FormatUint(after, 10))
+	path := r.Path(o.Namespace)
+	if name != "" {
+		path = r.ObjectPath(o.Namespace, name)
+	}
+	body, err := c.stream(ctx, path, q)
+	if err != nil {
+		return nil, err
+	}
+	return &Watcher{body: body, r: bufio.NewReader(body)}, nil
+}
+
+// Next waits for the next event. io.EOF: the server ended the stream; open a new
+// one after the last index seen.
+func (w *Watcher) Next() (WatchEvent, error) {
+	var ev WatchEvent
+	line, err := w.r.ReadBytes('\n')
+	if err != nil {
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			err = io.EOF
+		}
+		return ev, err
+	}
+	if err := json.Unmarshal(line, &ev); err != nil {
+		return ev, spec.Errorf(spec.CodeInternal, "cannot read a line of a watch stream: %v", err)
+	}
+	return ev, nil
+}
+
+// Close ends the stream.
+func (w *Watcher) Close() { _ = w.body.Close() }

@@ -1,0 +1,188 @@
+package client
+
+import (
+	"encoding/json"
+	"time"
+
+	"supd/supervisor/spec"
+)
+
+// Headers of requests and answers.
+const (
+	// HeaderIndex is the Raft index of the View that an answer was read from, or of
+	// the entry that a write became.
+	HeaderIndex = "X-Supd-Index"
+	// HeaderResult tells what a write did: Created, Configured or Unchanged.
+	HeaderResult = "X-Supd-Result"
+	// HeaderForwarded names the node that forwarded a request; such a request is
+	// never forwarded again.
+	HeaderForwarded = "X-Supd-Forwarded"
+	// HeaderWho names the user a forwarding node saw; believed from nodes only.
+	HeaderWho = "X-Supd-Who"
+	// HeaderWarning carries one warning about a definition; it may come repeatedly.
+	HeaderWarning = "X-Supd-Warning"
+)
+
+// Results of a write.
+const (
+	Created    = "created"
+	Configured = "configured"
+	Unchanged  = "unchanged"
+)
+
+// Written is what a write did.
+type Written struct {
+	Result   string
+	Index    uint64
+	Warnings []string
+}
+
+// ScaleRequest is the body of PUT .../scale.
+type ScaleRequest struct {
+	Replicas *int `json:"replicas"`
+	// CurrentReplicas: only if this many are wanted now.
+	CurrentReplicas *int     `json:"currentReplicas,omitempty"`
+	AcceptUnhealthy []string `json:"acceptUnhealthy,omitempty"`
+}
+
+// Scale answers GET .../scale.
+type Scale struct {
+	Replicas      int `json:"replicas"`
+	ReadyReplicas int `json:"readyReplicas"`
+	Wanted        int `json:"wanted"`
+}
+
+// RestartRequest is the body of POST .../restart of a set; no ordinals means all.
+type RestartRequest struct {
+	Ordinals []int `json:"ordinals,omitempty"`
+}
+
+// ReleaseRequest is the body of POST .../volumes/NAME/release. Now skips the time
+// in the trash and needs Confirm to be the volume's name.
+type ReleaseRequest struct {
+	Now     bool   `json:"now,omitempty"`
+	Confirm string `json:"confirm,omitempty"`
+}
+
+// StoppingRequest is the body of POST /v1/internal/stopping.
+type StoppingRequest struct {
+	Stopping bool `json:"stopping"`
+}
+
+// Usage answers GET /v1/internal/usage.
+type Usage struct {
+	UsedBytes int64 `json:"usedBytes"`
+}
+
+// Leases answers GET /v1/internal/leases: until when each node's lease lasts.
+type Leases struct {
+	Until map[string]time.Time `json:"until"`
+}
+
+// Step is one thing that applying a definition would cause.
+type Step struct {
+	// Verb is reserve, start, stop, keep, remove, release, or create and change
+	// for records.
+	Verb    string `json:"verb"`
+	Subject string `json:"subject"` // "web-3"
+	Node    string `json:"node,omitempty"`
+	Why     string `json:"why,omitempty"`
+}
+
+func (s Step) String() string {
+	out := s.Verb + " " + s.Subject
+	if s.Node != "" {
+		out += " on " + s.Node
+	}
+	if s.Why != "" {
+		out += " (" + s.Why + ")"
+	}
+	return out
+}
+
+// Preview is every step that applying a definition would cause if nothing failed.
+type Preview struct {
+	Result   string   `json:"result"` // created, configured, unchanged
+	Steps    []Step   `json:"steps"`
+	Restarts []string `json:"restarts"` // members that run now and would be started anew
+	Removes  []string `json:"removes"`  // members that would be gone at the end
+	// Waits are what the set would still wait for at the end.
+	Waits    []spec.Wait `json:"waits"`
+	Warnings []string    `json:"warnings"`
+	// Truncated: the steps were cut off at a bound.
+	Truncated bool `json:"truncated"`
+}
+
+// Explanation says why an object is as it is.
+type Explanation struct {
+	Object string `json:"object"` // "statefulset/web"
+	Wanted string `json:"wanted"`
+	Actual string `json:"actual"`
+	// Rule is the rule that holds the object where it is, or says that nothing does.
+	Rule    string     `json:"rule"`
+	Since   *time.Time `json:"since"`
+	Next    string     `json:"next"`
+	Command string     `json:"command"` // the exact command that would help, or ""
+	// Details name other members or volumes concerned, one a line.
+	Details []string `json:"details"`
+}
+
+// Types of watch events.
+const (
+	WatchAdded    = "ADDED"
+	WatchModified = "MODIFIED"
+	WatchDeleted  = "DELETED"
+	// WatchReset: forget what came before; all objects follow as ADDED.
+	WatchReset = "RESET"
+	// WatchBookmark carries only the index up to which all has been told.
+	WatchBookmark = "BOOKMARK"
+)
+
+// WatchEvent is one line of a watch stream.
+type WatchEvent struct {
+	Type   string          `json:"type"`
+	Index  uint64          `json:"index"`
+	Object json.RawMessage `json:"object,omitempty"`
+}
+
+// Version answers GET /v1/version.
+type Version struct {
+	Version string `json:"version"`
+	Node    string `json:"node"`
+}
+
+// errorBody is the body of every answer that is an error.
+type errorBody struct {
+	Error struct {
+		Code    spec.Code `json:"code"`
+		Message string    `json:"message"`
+		Details []string  `json:"details"`
+		Reason  string    `json:"reason,omitempty"`
+	} `json:"error"`
+}
+
+// MarshalError writes the body of an error answer.
+func MarshalError(e *spec.Error) []byte {
+	var b errorBody
+	b.Error.Code, b.Error.Message, b.Error.Reason = e.Code, e.Message, e.Reason
+	b.Error.Details = e.Details
+	if b.Error.Details == nil {
+		b.Error.Details = []string{}
+	}
+	out, err := json.Marshal(b)
+	if err != nil {
+		panic("client: an error body is always marshalled: " + err.Error())
+	}
+	return append(out, '\n')
+}
+
+// Reasons of errors with CodeNoLeader.
+const (
+	// ReasonNoDaemon: nothing listens at the address.
+	ReasonNoDaemon = "NoDaemon"
+	// ReasonNoLeader: the cluster has no leader now; nothing was changed.
+	ReasonNoLeader = "NoLeader"
+	// ReasonUnknown: the connection or the leadership ended before the outcome was
+	// known; the write may or may not have been done.
+	ReasonUnknown = "OutcomeUnknown"
+)
