@@ -1,0 +1,35 @@
+// Package plan decides the next commands for each set, and says why it waits. It
+// is pure: the same View, time and facts give the same plan. It can only do what
+// the log allows, so a plan may be shown, thrown away or made twice.
+package plan
+
+import (
+	"time"
+
+	"supd/raftstore/state"
+	"supd/supervisor/spec"
+)
+
+// Facts are what the leader knows beside the View.
+type Facts struct {
+	// Silent tells whether a node has not answered within the last second.
+	Silent func(node string) bool
+	// Rand makes unique ids for new members and volumes: it is called with what
+	// the id is for and returns a UID. Plan takes it as an argument to stay pure.
+	UID func() string
+}
+
+// Plan is what should change next.
+type Plan struct {
+	// Commands to propose, in order. Each may be refused by Apply without harm.
+	Commands []state.Command
+	Waits    []Wait
+	// Next is when to plan again if nothing changes; zero: not needed.
+	Next time.Time
+}
+
+// Wait is a spec.Wait with its set.
+type Wait struct {
+	Namespace, Set string
+	spec.Wait
+}

@@ -1,0 +1,152 @@
+// Package server is supd's HTTP API: one table of routes with access rules, reads
+// from the node's own View, writes forwarded once to the leader, watch streams,
+// logs from any node, metrics.
+//
+// Objects as users see them, explanations and previews are computed by pure
+// functions of a View; handlers only decode, propose and encode.
+//
+// Goroutines: Run (one per Server; fed by Store.Changed; owns the history of recent
+// Views that watch streams begin from; ends with its context). Every request has
+// net/http's own goroutine, which ends with the request or with Run's context.
+package server
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"supd/raftstore/state"
+	"supd/supervisor/client"
+	"supd/supervisor/spec"
+)
+
+// Store is the replicated state. Errors of Propose and Barrier carry a code:
+// *spec.Error with CodeNoLeader and client.ReasonNoLeader when nothing was done,
+// client.ReasonUnknown when the outcome is not known.
+type Store interface {
+	View() *state.View
+	// Changed is closed when a View newer than the last published exists.
+	Changed() <-chan struct{}
+	// Propose returns when the entry was applied here.
+	Propose(ctx context.Context, e state.Entry) (state.Result, error)
+	// Barrier returns when all that was committed before is applied here; on the
+	// leader only.
+	Barrier(ctx context.Context) error
+	// Verify makes sure, by asking a majority, that this node still leads.
+	Verify(ctx context.Context) error
+}
+
+// RaftStatus is what this node's Raft knows beside the View.
+type RaftStatus struct {
+	Leader    string // node name; "": none known
+	LeaderAPI string // host:port of the leader's API
+	Leading   bool   // this node leads
+	Term      uint64
+	Applied   uint64
+	Last      uint64 // index of the last entry in this node's log
+	Commit    uint64
+	Voters    []string // node names
+	DNS       string   // host:port that this node's DNS answers on
+}
+
+// Cluster tells what is not in the View.
+type Cluster interface {
+	Status() RaftStatus
+	// NodeAPI is where a node's API is reached.
+	NodeAPI(node string) (addr string, ok bool)
+}
+
+// Control is the leader's part; called only while this node leads.
+type Control interface {
+	Heartbeat(ctx context.Context, h client.Heartbeat) (client.HeartbeatAnswer, error)
+	// Silent tells whether a node has not answered within the last second.
+	Silent(node string) bool
+	Leases() map[string]time.Time
+}
+
+// Agent is this node's agent.
+type Agent interface {
+	Logs(ctx context.Context, namespace, member string, o client.LogOptions) (io.ReadCloser, error)
+	Usage(ctx context.Context, namespace, volume string) (int64, error)
+}
+
+// Options of a Server. Node, Store, Cluster, Control and Agent are needed.
+type Options struct {
+	Node    string
+	Store   Store
+	Cluster Cluster
+	Control Control
+	Agent   Agent
+	// Transport between nodes; nil: client.NewTransport().
+	Transport http.RoundTripper
+	// TrashKeep is how long a released directory can be taken back. Default 24 h.
+	TrashKeep time.Duration
+	Version   string
+	// Hosts are accepted as Host on TCP beside loopback addresses and localhost.
+	Hosts  []string
+	Now    func() time.Time
+	Logger *slog.Logger
+}
+
+// Server answers the API. Make it with New; it answers at once, and watch streams
+// can resume from recent indexes while Run runs.
+type Server struct {
+	o       Options
+	log     *slog.Logger
+	handler http.Handler
+	history history
+	plans   planCache
+	ending  chan struct{} // closed when Run ends: streams end
+	counts  counters
+}
+
+type counters struct {
+	requests, errors, forwarded, refusedHosts, proposals, refusals, streams atomic.Int64
+}
+
+// New makes a Server.
+func New(o Options) *Server {
+	if o.Transport == nil {
+		o.Transport = client.NewTransport()
+	}
+	if o.TrashKeep <= 0 {
+		o.TrashKeep = 24 * time.Hour
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{o: o, log: o.Logger, ending: make(chan struct{})}
+	s.handler = s.wrap(s.mux())
+	return s
+}
+
+// Handler answers every route.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+// Run follows the store so that watch streams can begin at a recent index, and
+// ends all streams when ctx ends. Call it once.
+func (s *Server) Run(ctx context.Context) error {
+	defer close(s.ending)
+	for {
+		ch := s.o.Store.Changed()
+		s.history.add(s.o.Store.View())
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ch:
+		}
+	}
+}
+
+// refused makes an error of a rule that forbids something.
+func refused(reason, format string, args ...any) *spec.Error {
+	e := spec.Errorf(spec.CodeRefused, format, args...)
+	e.Reason = reason
+	return e
+}

@@ -1,0 +1,236 @@
+package server
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"supd/raftstore/state"
+	"supd/supervisor/spec"
+)
+
+// StatefulSet is the API object of s at now; waits are the planner's for this set.
+func StatefulSet(v *state.View, s *state.Set, now time.Time, waits []spec.Wait) spec.StatefulSet {
+	st := &spec.StatefulSetStatus{
+		ObservedGeneration: s.Meta.Generation, Deleting: s.Deleting, Formed: s.Formed,
+		UpdateRevision: spec.RevisionName(s.Meta.Name, s.Revision),
+		WaitsFor:       append([]spec.Wait{}, waits...),
+	}
+	if s.Current != "" {
+		st.CurrentRevision = spec.RevisionName(s.Meta.Name, s.Current)
+	}
+	p := prospect(v, s, now)
+	st.Replicas, st.ReadyReplicas = p.started, p.ready
+	st.AvailableReplicas, st.UpdatedReplicas = p.available, p.updated
+	progressing := progressingCondition(s, p, waits)
+	st.Conditions = []spec.Condition{
+		availableCondition(s, p),
+		progressing,
+		scaleDownCondition(s, p),
+		stalledCondition(s, p, progressing, now, waits),
+	}
+	return spec.StatefulSet{
+		APIVersion: spec.APIVersion, Kind: spec.KindStatefulSet, Metadata: s.Meta, Spec: s.Spec, Status: st,
+	}
+}
+
+// counted is what the conditions of a set are made from.
+type counted struct {
+	wanted, started, ready, available, updated int
+	missing, unready, outdated, leaving, due   []string
+	sick                                       []string // "web-1: reason, message"
+	sickNames                                  []string
+	unavailableSince                           time.Time // earliest
+	availableSince, moved                      time.Time // latest
+	sickSince                                  time.Time // earliest
+}
+
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// prospect looks once over a set's members.
+func prospect(v *state.View, s *state.Set, now time.Time) counted {
+	c := counted{wanted: s.Replicas(), moved: latest(s.ScaledAt, s.UpdatedAt)}
+	seen := map[int]bool{}
+	onDelete := s.Spec.UpdateStrategy.Type == spec.OnDelete
+	for _, m := range v.SetMembers(s.Meta.Namespace, s.Meta.Name) {
+		seen[m.Ordinal] = true
+		c.count(v, s, m, now)
+		if s.Wants(m.Ordinal) && m.Epoch != 0 {
+			if s.Outdated(m) && !onDelete {
+				c.outdated = append(c.outdated, m.Name())
+			} else if m.RestartUpTo >= m.Epoch {
+				c.due = append(c.due, m.Name())
+			}
+		}
+		if !s.Wants(m.Ordinal) || m.Wish == state.WishGone {
+			c.leaving = append(c.leaving, m.Name())
+			continue
+		}
+		if ok, reason, message := v.Healthy(m); !ok {
+			c.sick = append(c.sick, m.Name()+": "+reason+", "+message)
+			c.sickNames = append(c.sickNames, m.Name())
+			c.sickSince = earliest(c.sickSince, unwellSince(v, m))
+		}
+	}
+	for o := s.Start(); o < s.Start()+s.Replicas(); o++ {
+		if !seen[o] {
+			name := spec.MemberName(s.Meta.Name, o)
+			c.missing = append(c.missing, name)
+			c.sick = append(c.sick, name+": NotReserved, it has no place yet")
+			c.sickNames = append(c.sickNames, name)
+			c.sickSince = earliest(c.sickSince, s.ScaledAt)
+			c.unavailableSince = earliest(c.unavailableSince, s.ScaledAt)
+		}
+	}
+	return c
+}
+
+func (c *counted) count(v *state.View, s *state.Set, m *state.Member, now time.Time) {
+	if m.Epoch != 0 {
+		c.started++
+		if m.Revision == s.Revision {
+			c.updated++
+		}
+	}
+	c.moved = latest(c.moved, latest(m.ReadySince, m.CreatedAt))
+	if m.Seen.Epoch == m.Epoch {
+		c.moved = latest(c.moved, m.Seen.StartedOK)
+	}
+	if memberServes(v, m) {
+		c.ready++
+	} else if s.Wants(m.Ordinal) {
+		c.unready = append(c.unready, m.Name())
+	}
+	switch {
+	case v.Available(s, m, now):
+		c.available++
+		c.availableSince = latest(c.availableSince, m.ReadySince.Add(s.Spec.MinReady.D()))
+	case s.Wants(m.Ordinal):
+		c.unavailableSince = earliest(c.unavailableSince, unwellSince(v, m))
+	}
+}
+
+// unwellSince is the best the View knows of when a member stopped being well.
+func unwellSince(v *state.View, m *state.Member) time.Time {
+	if n := v.Node(m.Node); n != nil && n.State != spec.NodeReady {
+		return n.Since
+	}
+	for _, t := range []time.Time{m.UnreadySince, m.ReadySince, m.Seen.StartedAt} {
+		if !t.IsZero() {
+			return t
+		}
+	}
+	return m.CreatedAt
+}
+
+func condition(typ string, is bool, since time.Time) spec.Condition {
+	c := spec.Condition{Type: typ, Status: "False", Since: timePtr(since)}
+	if is {
+		c.Status = "True"
+	}
+	return c
+}
+
+func availableCondition(s *state.Set, c counted) spec.Condition {
+	if s.Deleting {
+		out := condition(spec.ConditionAvailable, false, s.ScaledAt)
+		out.Reason, out.Message = "Deleting", "the set is being deleted"
+		return out
+	}
+	ok := c.available >= c.wanted && len(c.missing) == 0
+	since := c.unavailableSince
+	if ok {
+		since = latest(c.availableSince, s.ScaledAt)
+	}
+	out := condition(spec.ConditionAvailable, ok, since)
+	out.Message = fmt.Sprintf("%d of %d members are available", c.available, c.wanted)
+	out.Reason = "AllAvailable"
+	if !ok {
+		out.Reason = "MembersUnavailable"
+	}
+	return out
+}
+
+// progressingCondition is True while the set is not yet what is wanted of it; the
+// first case that fits names the reason.
+func progressingCondition(s *state.Set, c counted, waits []spec.Wait) spec.Condition {
+	cases := []struct {
+		is              bool
+		reason, message string
+	}{
+		{s.Deleting, "Deleting", fmt.Sprintf("the set is being deleted, %d members are left", c.started)},
+		{len(c.missing) > 0, "Reserving", "no place yet: " + strings.Join(c.missing, ", ")},
+		{len(c.leaving) > 0, "ScalingDown", "leaving: " + strings.Join(c.leaving, ", ")},
+		{len(c.outdated) > 0, "RollingUpdate", "on another revision: " + strings.Join(c.outdated, ", ")},
+		{len(c.due) > 0, "Restarting", "to be restarted: " + strings.Join(c.due, ", ")},
+		{len(c.unready) > 0, "MembersNotReady", "not ready: " + strings.Join(c.unready, ", ")},
+		{c.available < c.wanted, "MembersNotAvailable", fmt.Sprintf("%d of %d members have been ready for %s", c.available, c.wanted, s.Spec.MinReady)},
+	}
+	for _, k := range cases {
+		if k.is {
+			out := condition(spec.ConditionProgressing, true, latest(s.ScaledAt, s.UpdatedAt))
+			out.Reason, out.Message = k.reason, k.message
+			if len(waits) > 0 {
+				out.Message += "; " + waits[0].Subject + " waits: " + waits[0].Message
+			}
+			return out
+		}
+	}
+	out := condition(spec.ConditionProgressing, false, c.moved)
+	out.Reason, out.Message = "Complete", "the set is as it is wanted"
+	return out
+}
+
+func scaleDownCondition(s *state.Set, c counted) spec.Condition {
+	blocked := len(c.sick) > 0 && !s.Deleting
+	since := c.availableSince
+	if blocked {
+		since = c.sickSince
+	}
+	out := condition(spec.ConditionScaleDownBlocked, blocked, since)
+	if blocked {
+		out.Reason = "UnhealthyMembers"
+		out.Message = "a scale-down is refused: " + strings.Join(c.sick, "; ")
+		return out
+	}
+	out.Reason, out.Message = "AllHealthy", "every member is healthy"
+	if s.Deleting {
+		out.Reason, out.Message = "Deleting", "deleting a set is ordered but not gated by health"
+	}
+	return out
+}
+
+func stalledCondition(s *state.Set, c counted, progressing spec.Condition, now time.Time, waits []spec.Wait) spec.Condition {
+	deadline := 10 * time.Minute
+	if d := s.Spec.ProgressDeadline; d != nil {
+		deadline = d.D()
+	}
+	stalled := progressing.Status == "True" && deadline > 0 && now.Sub(c.moved) > deadline
+	if !stalled {
+		out := condition(spec.ConditionStalled, false, c.moved)
+		out.Reason, out.Message = "Moving", "it went on within the last "+deadline.String()
+		if progressing.Status == "False" {
+			out.Reason, out.Message = "Complete", "nothing is left to do"
+		}
+		return out
+	}
+	out := condition(spec.ConditionStalled, true, c.moved.Add(deadline))
+	out.Reason = "NoProgress"
+	out.Message = fmt.Sprintf("no progress for %s: %s", deadline, progressing.Message)
+	if len(waits) > 0 {
+		out.Reason = waits[0].Reason
+	}
+	return out
+}

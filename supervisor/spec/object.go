@@ -1,0 +1,247 @@
+package spec
+
+import "time"
+
+// Phases of a member.
+const (
+	MemberPending  = "Pending"  // reserved, not started yet
+	MemberStarting = "Starting" // init steps run, or startup has not passed
+	MemberRunning  = "Running"
+	MemberStopping = "Stopping"
+	MemberStopped  = "Stopped"
+	MemberFailed   = "Failed" // cannot run; reason says why, retried
+	MemberLost     = "Lost"   // its node is lost
+)
+
+// Phases of a volume.
+const (
+	VolumePending   = "Pending"
+	VolumeBound     = "Bound"
+	VolumeRetained  = "Retained"
+	VolumeReleasing = "Releasing"
+	VolumeAbandoned = "Abandoned"
+)
+
+// States of a node, in the log.
+const (
+	NodeReady   = "Ready"
+	NodeSuspect = "Suspect"
+	NodeLost    = "Lost"
+)
+
+// Conditions of a set.
+const (
+	ConditionAvailable        = "Available"
+	ConditionProgressing      = "Progressing"
+	ConditionScaleDownBlocked = "ScaleDownBlocked"
+	ConditionStalled          = "Stalled"
+)
+
+// Condition is one statement about a set: Status is "True" or "False".
+type Condition struct {
+	Type    string     `json:"type"`
+	Status  string     `json:"status"`
+	Reason  string     `json:"reason"`
+	Message string     `json:"message"`
+	Since   *time.Time `json:"since"`
+}
+
+// StatefulSetStatus is computed when read.
+type StatefulSetStatus struct {
+	ObservedGeneration uint64      `json:"observedGeneration"`
+	Replicas           int         `json:"replicas"`
+	ReadyReplicas      int         `json:"readyReplicas"`
+	AvailableReplicas  int         `json:"availableReplicas"`
+	UpdatedReplicas    int         `json:"updatedReplicas"`
+	CurrentRevision    string      `json:"currentRevision"`
+	UpdateRevision     string      `json:"updateRevision"`
+	Deleting           bool        `json:"deleting"`
+	Formed             bool        `json:"formed"`
+	Conditions         []Condition `json:"conditions"`
+	// WaitsFor says what the next step waits for, first the most important.
+	WaitsFor []Wait `json:"waitsFor"`
+}
+
+// Wait is something the planner would do but for a reason.
+type Wait struct {
+	// Subject is the member ("web-1") or set ("web") that waits.
+	Subject string `json:"subject"`
+	// Reason is one word (CamelCase), Message a sentence that names who is
+	// waited for.
+	Reason  string `json:"reason"`
+	Message string `json:"message"`
+}
+
+// Member is the API object of one member.
+type Member struct {
+	APIVersion string       `json:"apiVersion"`
+	Kind       string       `json:"kind"`
+	Metadata   Meta         `json:"metadata"`
+	Spec       MemberSpec   `json:"spec"`
+	Status     MemberStatus `json:"status"`
+}
+
+// MemberSpec is a member's identity and assignment.
+type MemberSpec struct {
+	Set      string         `json:"set"`
+	Ordinal  int            `json:"ordinal"`
+	Node     string         `json:"node"`
+	Epoch    uint64         `json:"epoch"`
+	Revision string         `json:"revision"`
+	IP       string         `json:"ip"`
+	FQDN     string         `json:"fqdn"`
+	Ports    map[string]int `json:"ports"`
+	Volumes  []string       `json:"volumes"`
+}
+
+// MemberStatus is what was last reported, and what follows from it.
+type MemberStatus struct {
+	Phase     string          `json:"phase"`
+	Healthy   bool            `json:"healthy"`
+	Ready     bool            `json:"ready"`
+	Available bool            `json:"available"`
+	Reason    string          `json:"reason"`
+	Message   string          `json:"message"`
+	Restarts  int             `json:"restarts"`
+	StartedAt *time.Time      `json:"startedAt"`
+	Processes []ProcessStatus `json:"processes"`
+}
+
+// States of a process.
+const (
+	ProcessWaiting = "Waiting" // not started yet
+	ProcessRunning = "Running"
+	ProcessBackoff = "Backoff" // died, restarted after a while
+	ProcessExited  = "Exited"  // ended for good or stopped
+	ProcessUnknown = "Unknown" // runs, but its exit code cannot be learnt
+)
+
+// ProcessStatus is one process as last reported. PID is the host's.
+type ProcessStatus struct {
+	Name      string     `json:"name"`
+	PID       int        `json:"pid"`
+	State     string     `json:"state"`
+	Restarts  int        `json:"restarts"`
+	Started   bool       `json:"started"` // startup probe passed, or none
+	Ready     bool       `json:"ready"`
+	StartedAt *time.Time `json:"startedAt,omitempty"`
+	LastExit  *Exit      `json:"lastExit,omitempty"`
+	// Message is the last probe failure or start error.
+	Message string `json:"message,omitempty"`
+}
+
+// Exit tells how a process ended. Code is -1 when a signal ended it or it is
+// not known.
+type Exit struct {
+	Code   int       `json:"code"`
+	Signal string    `json:"signal"`
+	At     time.Time `json:"at"`
+}
+
+// Volume is the API object of one directory.
+type Volume struct {
+	APIVersion string           `json:"apiVersion"`
+	Kind       string           `json:"kind"`
+	Metadata   Meta             `json:"metadata"`
+	Spec       VolumeObjectSpec `json:"spec"`
+	Status     VolumeStatus     `json:"status"`
+}
+
+// VolumeObjectSpec says whose directory it is and where.
+type VolumeObjectSpec struct {
+	Set      string   `json:"set"`
+	Template string   `json:"template"`
+	Ordinal  int      `json:"ordinal"`
+	Node     string   `json:"node"`
+	Size     Quantity `json:"size"`
+}
+
+// VolumeStatus tells where the directory is and who uses it. UsedBytes is null
+// with UsedBytesReason when its node did not answer.
+type VolumeStatus struct {
+	Phase           string     `json:"phase"`
+	Path            string     `json:"path"`
+	UsedBytes       *int64     `json:"usedBytes"`
+	UsedBytesReason string     `json:"usedBytesReason,omitempty"`
+	Member          string     `json:"member"`
+	SizeEnforced    bool       `json:"sizeEnforced"`
+	Reason          string     `json:"reason"`
+	Message         string     `json:"message"`
+	ReleaseAt       *time.Time `json:"releaseAt,omitempty"`
+}
+
+// Node is the API object of one host.
+type Node struct {
+	APIVersion string     `json:"apiVersion"`
+	Kind       string     `json:"kind"`
+	Metadata   Meta       `json:"metadata"`
+	Spec       NodeSpec   `json:"spec"`
+	Status     NodeStatus `json:"status"`
+}
+
+// NodeSpec is what a node is known by.
+type NodeSpec struct {
+	Address  string            `json:"address"`
+	Labels   map[string]string `json:"labels"`
+	Cordoned bool              `json:"cordoned"`
+}
+
+// NodeStatus tells how a node is. LeaseUntil is null with a reason when the
+// leader did not answer.
+type NodeStatus struct {
+	State            string     `json:"state"`
+	Alive            bool       `json:"alive"`
+	Leader           bool       `json:"leader"`
+	Voter            bool       `json:"voter"`
+	LeaseUntil       *time.Time `json:"leaseUntil"`
+	LeaseUntilReason string     `json:"leaseUntilReason,omitempty"`
+	Members          int        `json:"members"`
+	Version          string     `json:"version"`
+	Since            *time.Time `json:"since"`
+}
+
+// Revision is the API object of a template of the past or present.
+type Revision struct {
+	APIVersion string   `json:"apiVersion"`
+	Kind       string   `json:"kind"`
+	Metadata   Meta     `json:"metadata"`
+	Set        string   `json:"set"`
+	Revision   uint64   `json:"revision"`
+	Template   Template `json:"template"`
+}
+
+// Event is something that happened, as Apply told it.
+type Event struct {
+	APIVersion string    `json:"apiVersion"`
+	Kind       string    `json:"kind"`
+	Metadata   Meta      `json:"metadata"`
+	At         time.Time `json:"at"`
+	Object     string    `json:"object"` // "member/web-0"
+	Type       string    `json:"type"`   // Normal or Warning
+	Reason     string    `json:"reason"`
+	Message    string    `json:"message"`
+	Who        string    `json:"who,omitempty"`
+}
+
+// ClusterStatus answers `cluster status`.
+type ClusterStatus struct {
+	ClusterID string   `json:"clusterID"`
+	Leader    string   `json:"leader"`
+	Term      uint64   `json:"term"`
+	Index     uint64   `json:"index"`
+	Voters    []string `json:"voters"`
+	Nodes     []Node   `json:"nodes"`
+	// CanLose is how many more voters may fail before everything freezes.
+	CanLose     int    `json:"canLose"`
+	Frozen      bool   `json:"frozen"`
+	DNS         string `json:"dns"`
+	AddressPlan string `json:"addressPlan"`
+	Hash        string `json:"hash"`
+}
+
+// List is `{"items":[...]}`.
+type List[T any] struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Items      []T    `json:"items"`
+}
