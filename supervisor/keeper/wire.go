@@ -1,0 +1,197 @@
+package keeper
+
+import (
+	"os"
+	"time"
+)
+
+// Protocol is the version of the socket's language. A keeper serves clients of its own and of later versions; a client
+// talks to keepers from MinProtocol on.
+const (
+	Protocol    = 1
+	MinProtocol = 1
+)
+
+// LockFD is the number under which every process of a member inherits the lock's descriptor.
+const LockFD = 731
+
+// Mount is a bind mount in a member's private view. Source must exist; a missing Target is made, a directory or an
+// empty file like the source.
+type Mount struct {
+	Source   string `json:"source"`
+	Target   string `json:"target"`
+	ReadOnly bool   `json:"readOnly,omitempty"`
+}
+
+// SecretEnv is an environment variable whose value the keeper reads from File at each exec. The value is kept nowhere;
+// one newline at the file's end is cut off.
+type SecretEnv struct {
+	Name string `json:"name"`
+	File string `json:"file"`
+}
+
+// Exec says what a process is given: program, environment, user and view. Start and Run share it.
+type Exec struct {
+	Argv []string `json:"argv"`
+	Env  []string `json:"env,omitempty"` // the whole environment, K=V; nothing of the keeper's own is added
+	Dir  string   `json:"dir,omitempty"` // "" = /
+
+	SetUser bool     `json:"setUser,omitempty"` // UID, GID and Groups count only if set
+	UID     uint32   `json:"uid,omitempty"`
+	GID     uint32   `json:"gid,omitempty"`
+	Groups  []uint32 `json:"groups,omitempty"`
+	Umask   int      `json:"umask"` // -1: the keeper's own
+
+	Hostname   string            `json:"hostname,omitempty"` // "" = no UTS namespace
+	Mounts     []Mount           `json:"mounts,omitempty"`   // empty = no mount namespace
+	NoNewPrivs bool              `json:"noNewPrivs,omitempty"`
+	Rlimits    map[string]uint64 `json:"rlimits,omitempty"` // "nofile", "core", ...: soft and hard limit
+	Nice       *int              `json:"nice,omitempty"`
+	OOMScore   *int              `json:"oomScore,omitempty"`
+	Secrets    []SecretEnv       `json:"secrets,omitempty"`
+}
+
+// Settings are what Update may change while a process runs.
+type Settings struct {
+	StopSignal   string        `json:"stopSignal,omitempty"`  // default SIGTERM
+	StopTimeout  time.Duration `json:"stopTimeout,omitempty"` // 0 = kill at once
+	BackoffFirst time.Duration `json:"backoffFirst,omitempty"`
+	BackoffMax   time.Duration `json:"backoffMax,omitempty"`
+	NeverOn      []int         `json:"neverOn,omitempty"` // exit codes after which the process is Failed and not restarted
+}
+
+// Start describes one process of a member. The keeper writes all of it to a record (0600) and restarts the process from
+// there.
+type Start struct {
+	Member  string `json:"member"`  // "default/web-0"
+	Process string `json:"process"` // "main"
+	Epoch   uint64 `json:"epoch"`
+	Exec
+	Lock   string `json:"lock,omitempty"`   // lock file, made if missing; "" = one in the keeper's own directory
+	LogDir string `json:"logDir,omitempty"` // "" = output is thrown away
+	Settings
+}
+
+// Run is a short command beside a member: a probe or an init step. It runs in the member's aux cgroup and doesn't
+// inherit the lock.
+type Run struct {
+	Member  string `json:"member"`
+	Process string `json:"process"`
+	Exec
+	Timeout   time.Duration `json:"timeout,omitempty"`   // 0 = DefaultRunTimeout
+	MaxOutput int           `json:"maxOutput,omitempty"` // bytes of stdout and stderr kept, from the start; 0 = DefaultMaxOutput
+}
+
+// Defaults of Run.
+const (
+	DefaultRunTimeout = time.Minute
+	DefaultMaxOutput  = 64 << 10
+)
+
+// RunResult is how a Run ended. Code is -1 if a signal ended it.
+type RunResult struct {
+	Code      int    `json:"code"`
+	Signal    string `json:"signal,omitempty"`
+	Output    []byte `json:"output,omitempty"`
+	Truncated bool   `json:"truncated,omitempty"`
+	TimedOut  bool   `json:"timedOut,omitempty"`
+}
+
+// State is where a process is in its life.
+type State string
+
+// The states. Starting, Running, Backoff and Stopping are "not gone": an epoch can't be given up in them.
+const (
+	Starting State = "Starting" // a start is under way
+	Running  State = "Running"
+	Backoff  State = "Backoff"  // died; is started again at NextStart, or when what is left of it has gone
+	Stopping State = "Stopping" // told to stop, or what is left of it is being killed
+	Stopped  State = "Stopped"  // nothing of it is left
+	Failed   State = "Failed"   // ended with a code of NeverOn, or its record can't be read; nothing of it is left
+)
+
+// Exit is how a process ended. Unknown: it was not the keeper's child and the kernel didn't tell.
+type Exit struct {
+	Code    int       `json:"code"` // -1 if a signal ended it, or unknown
+	Signal  string    `json:"signal,omitempty"`
+	Unknown bool      `json:"unknown,omitempty"`
+	At      time.Time `json:"at,omitzero"`
+}
+
+// Status is what the keeper knows of one process.
+type Status struct {
+	Member    string        `json:"member"`
+	Process   string        `json:"process"`
+	Epoch     uint64        `json:"epoch"`
+	PID       int           `json:"pid,omitempty"`
+	State     State         `json:"state"`
+	Restarts  int           `json:"restarts,omitempty"` // in place, since Start
+	StartedAt time.Time     `json:"startedAt,omitzero"` // of the process that runs, or ran last
+	LastExit  Exit          `json:"lastExit,omitzero"`  // At is zero if none has ended since Start
+	NextStart time.Time     `json:"nextStart,omitzero"` // in Backoff
+	Backoff   time.Duration `json:"backoff,omitempty"`  // the pause before the latest restart; 0 = at once
+	Message   string        `json:"message,omitempty"`  // why it isn't running, or what is wrong beside
+	Adopted   bool          `json:"adopted,omitempty"`  // not the keeper's child: taken over from an earlier keeper
+}
+
+// Gone tells whether nothing of the process is left.
+func (s Status) Gone() bool { return s.State == Stopped || s.State == Failed }
+
+// Table is all of a keeper's processes, sorted by member and process.
+type Table struct {
+	Version   uint64   `json:"version"` // grows with every change; also larger than any of an earlier keeper's
+	Processes []Status `json:"processes"`
+}
+
+// Find returns the status of one process.
+func (t Table) Find(member, process string) (Status, bool) {
+	for _, s := range t.Processes {
+		if s.Member == member && s.Process == process {
+			return s, true
+		}
+	}
+	return Status{}, false
+}
+
+// Info says who a keeper is.
+type Info struct {
+	Version  string `json:"version"`
+	Protocol int    `json:"protocol"`
+	PID      int    `json:"pid"`
+	Boot     string `json:"boot"`             // the host's boot id
+	Cgroup   string `json:"cgroup,omitempty"` // directory of the members' cgroups; "" = process groups only
+}
+
+// request and response are one JSON line each; a connection carries one call at a time.
+type request struct {
+	Op       string        `json:"op"`
+	Protocol int           `json:"protocol,omitempty"`
+	Start    *Start        `json:"start,omitempty"`
+	Run      *Run          `json:"run,omitempty"`
+	Settings *Settings     `json:"settings,omitempty"`
+	Member   string        `json:"member,omitempty"`
+	Process  string        `json:"process,omitempty"`
+	Epoch    uint64        `json:"epoch,omitempty"`
+	After    uint64        `json:"after,omitempty"`
+	Timeout  time.Duration `json:"timeout,omitempty"`
+	Reason   string        `json:"reason,omitempty"`
+	Signal   string        `json:"signal,omitempty"`
+}
+
+type response struct {
+	Error  *wireError `json:"error,omitempty"`
+	Info   *Info      `json:"info,omitempty"`
+	Table  *Table     `json:"table,omitempty"`
+	Result *RunResult `json:"result,omitempty"`
+}
+
+// maxLine bounds a request; an environment of that size couldn't be exec'ed anyway.
+const maxLine = 8 << 20
+
+// selfExe is the running binary, also when its file was replaced.
+const selfExe = "/proc/self/exe"
+
+const (
+	modePrivate os.FileMode = 0o600
+	modeLog     os.FileMode = 0o640
+)
