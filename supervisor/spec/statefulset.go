@@ -321,8 +321,10 @@ type ProgramSpec struct {
 	Init                []InitStep `json:"init,omitempty"`
 	Files               []File     `json:"files,omitempty"`
 	Ports               []Port     `json:"ports,omitempty"`
-	Startup             *Probe     `json:"startup,omitempty"`
-	Readiness           *Probe     `json:"readiness,omitempty"`
-	Liveness            *Probe     `json:"liveness,omitempty"`
-	Stop                Stop       `json:"stop,omitzero"`
+	// Scratch directories the program wants beside its volumes (sockets, temporary files).
+	Scratch   []ScratchDir `json:"scratch,omitempty"`
+	Startup   *Probe       `json:"startup,omitempty"`
+	Readiness *Probe       `json:"readiness,omitempty"`
+	Liveness  *Probe       `json:"liveness,omitempty"`
+	Stop      Stop         `json:"stop,omitzero"`
 }
