@@ -261,6 +261,9 @@ func (t *tx) checkBudget(s *Set, m *Member, budget int) *spec.Error {
 	if budget == 0 || !m.Ready() {
 		return nil
 	}
+	if budget == OnlyUnready {
+		return stale("member %s has turned ready", m.Name())
+	}
 	down := 1
 	for _, other := range t.SetMembers(m.Namespace, m.Set) {
 		n := t.Node(other.Node)

@@ -197,6 +197,9 @@ type StopMember struct {
 	Silent []string `json:"silent,omitempty"`
 }
 
+// OnlyUnready is a StopMember.Budget for a member that serves nobody.
+const OnlyUnready = -1
+
 // KeepMember takes a removal back that has not been carried out: the set was
 // scaled up again. Planned.
 type KeepMember struct {

@@ -1,0 +1,435 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"supd/raftstore/state"
+	"supd/supervisor/spec"
+)
+
+// TrashKeep is how long a directory stays in the trash when a definition asks for
+// its deletion with the member.
+const TrashKeep = time.Hour
+
+// Make decides what should change next. It is called by the leader after every
+// change of the View and at Plan.Next.
+func Make(v *state.View, now time.Time, f Facts) Plan {
+	p := &planner{v: v, now: now, f: f}
+	if v.Cluster.ID == "" {
+		return p.out
+	}
+	for s := range v.Sets("") {
+		p.set(s)
+	}
+	p.emptyTrash()
+	return p.out
+}
+
+// MakeSet decides for one set alone; waits of others are left out.
+func MakeSet(v *state.View, s *state.Set, now time.Time, f Facts) Plan {
+	p := &planner{v: v, now: now, f: f}
+	p.set(s)
+	return p.out
+}
+
+type planner struct {
+	v     *state.View
+	now   time.Time
+	f     Facts
+	out   Plan
+	ips   map[string]bool // addresses that have a holder, or get one by this plan
+	ports map[string]bool // "address:port" given by this plan
+	count map[string]int  // members put on a node by this plan
+}
+
+func (p *planner) propose(c state.Command) { p.out.Commands = append(p.out.Commands, c) }
+
+func (p *planner) wait(s *state.Set, subject, reason, format string, args ...any) {
+	p.out.Waits = append(p.out.Waits, Wait{
+		Namespace: s.Meta.Namespace, Set: s.Meta.Name,
+		Wait: spec.Wait{Subject: subject, Reason: reason, Message: fmt.Sprintf(format, args...)},
+	})
+}
+
+// again asks to be called at t.
+func (p *planner) again(t time.Time) {
+	if p.out.Next.IsZero() || t.Before(p.out.Next) {
+		p.out.Next = t
+	}
+}
+
+func (p *planner) silent(m *state.Member) bool {
+	return p.f.Silent != nil && p.f.Silent(m.Node)
+}
+
+// set plans one set: shutdown, deletion, or the steps towards the wish.
+func (p *planner) set(s *state.Set) {
+	w := p.look(s)
+	switch {
+	case p.v.Cluster.Stopping:
+		p.shutdown(w)
+	case s.Deleting:
+		p.delete(w)
+	default:
+		p.reserve(w)
+		p.keep(w)
+		p.replace(w)
+		p.repair(w)
+		p.first(w)
+		p.remove(w)
+		p.update(w)
+		p.settle(w)
+	}
+}
+
+// world is one set with what the steps ask of it again and again.
+type world struct {
+	s       *state.Set
+	members []*state.Member // all, by ordinal
+	wanted  []*state.Member // those the set wants, by ordinal
+	leaving []*state.Member // the others, by ordinal
+}
+
+func (p *planner) look(s *state.Set) *world {
+	w := &world{s: s, members: p.v.SetMembers(s.Meta.Namespace, s.Meta.Name)}
+	for _, m := range w.members {
+		if s.Wants(m.Ordinal) {
+			w.wanted = append(w.wanted, m)
+		} else {
+			w.leaving = append(w.leaving, m)
+		}
+	}
+	return w
+}
+
+func (p *planner) nodeReady(m *state.Member) bool {
+	n := p.v.Node(m.Node)
+	return n != nil && n.State == spec.NodeReady
+}
+
+// available, and if it only lacks time, asks to be called when it has it.
+func (p *planner) available(w *world, m *state.Member) bool {
+	if p.v.Available(w.s, m, p.now) {
+		return true
+	}
+	if m.Ready() && p.nodeReady(m) {
+		p.again(m.ReadySince.Add(w.s.Spec.MinReady.D()))
+	}
+	return false
+}
+
+// why says in a clause what keeps a member from being available.
+func (p *planner) why(w *world, m *state.Member) string {
+	if ok, _, message := p.v.Healthy(m); !ok {
+		return m.Name() + ": " + message
+	}
+	return fmt.Sprintf("%s: it has been ready for less than minReady %s", m.Name(), w.s.Spec.MinReady)
+}
+
+// shutdown stops all members, from the highest down, without touching the wish.
+func (p *planner) shutdown(w *world) {
+	for i := len(w.members) - 1; i >= 0; i-- {
+		m := w.members[i]
+		if m.Epoch == 0 || m.Down() || m.MayStart() || !p.nodeReady(m) {
+			continue
+		}
+		if m.Wish == state.WishRun {
+			p.propose(stop(m, "Shutdown", 0))
+		}
+		if w.s.Spec.PodManagementPolicy != spec.Parallel {
+			p.wait(w.s, m.Name(), "Shutdown", "waits until it has stopped")
+			return
+		}
+	}
+}
+
+// delete removes a set's members from the highest down, gated by nobody's health.
+func (p *planner) delete(w *world) {
+	for i := len(w.members) - 1; i >= 0; i-- {
+		m := w.members[i]
+		switch {
+		case m.Wish != state.WishGone:
+			c := stop(m, "SetDeleted", 0)
+			c.Gone = true
+			p.propose(c)
+		case m.Down():
+			p.propose(p.drop(m))
+		default:
+			p.waitGone(w, m)
+		}
+		if w.s.Spec.PodManagementPolicy != spec.Parallel {
+			return
+		}
+	}
+	if len(w.members) == 0 {
+		p.propose(&state.DropSet{Namespace: w.s.Meta.Namespace, Name: w.s.Meta.Name, IfGeneration: w.s.Meta.Generation})
+	}
+}
+
+func (p *planner) waitGone(w *world, m *state.Member) {
+	if p.nodeReady(m) {
+		p.wait(w.s, m.Name(), "Stopping", "waits until %s has stopped on node %s", m.Name(), m.Node)
+		return
+	}
+	p.wait(w.s, m.Name(), "NodeLost", "%s cannot be known to be gone until its node %s answers", m.Name(), m.Node)
+}
+
+func stop(m *state.Member, why string, budget int) *state.StopMember {
+	return &state.StopMember{
+		Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal, Why: why, Budget: budget,
+		IfEpoch: m.Epoch, IfGeneration: m.Generation,
+	}
+}
+
+func (p *planner) drop(m *state.Member) *state.DropMember {
+	return &state.DropMember{
+		Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal,
+		IfEpoch: m.Epoch, IfGeneration: m.Generation, ReleaseAt: p.now.Add(TrashKeep),
+	}
+}
+
+// keep takes removals back that a scale-up has overtaken.
+func (p *planner) keep(w *world) {
+	for _, m := range w.wanted {
+		if m.Wish == state.WishGone {
+			p.propose(&state.KeepMember{Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal, IfEpoch: m.Epoch, IfGeneration: m.Generation})
+		}
+	}
+}
+
+// repair starts again what ran before and is down: it waits for nobody.
+func (p *planner) repair(w *world) {
+	hold := p.recreating(w)
+	for _, m := range w.wanted {
+		if m.Epoch == 0 || m.Wish == state.WishGone || !m.MayStart() {
+			continue
+		}
+		switch {
+		case hold:
+			p.wait(w.s, m.Name(), "Recreate", "starts when all members have stopped")
+		case !p.nodeReady(m):
+			p.wait(w.s, m.Name(), "NodeLost", "waits for its node %s, where its place is, to answer again", m.Node)
+		default:
+			p.start(w, m)
+		}
+	}
+	for _, m := range w.wanted {
+		if m.Wish == state.WishRun && !m.MayStart() && !p.nodeReady(m) {
+			p.wait(w.s, m.Name(), "NodeLost", "its node %s does not answer; whether it runs is not known, so nobody else may start it", m.Node)
+		}
+		if m.Wish == state.WishStop && !m.Down() {
+			p.waitGone(w, m)
+		}
+	}
+}
+
+// recreating tells whether the Recreate strategy is stopping members of an old revision.
+func (p *planner) recreating(w *world) bool {
+	if w.s.Spec.UpdateStrategy.Type != spec.Recreate {
+		return false
+	}
+	for _, m := range w.wanted {
+		if m.Epoch != 0 && !m.MayStart() && w.s.Outdated(m) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *planner) start(w *world, m *state.Member) {
+	p.propose(&state.StartMember{
+		Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal, Revision: w.s.Wanted(m.Ordinal),
+		Bootstrap: p.bootstraps(w, m), IfEpoch: m.Epoch, IfGeneration: m.Generation,
+	})
+}
+
+// bootstraps: the lowest wanted ordinal, while none of the set runs.
+func (p *planner) bootstraps(w *world, m *state.Member) bool {
+	if m.Ordinal != w.s.Start() {
+		return false
+	}
+	for _, other := range w.members {
+		if other.Ordinal != m.Ordinal && other.Epoch != 0 && !other.MayStart() && !(other.Wish == state.WishGone && other.Down()) {
+			return false
+		}
+	}
+	return true
+}
+
+// first starts ordinals that never ran, in order and behind the gate of the policy.
+func (p *planner) first(w *world) {
+	ordered := w.s.Spec.PodManagementPolicy != spec.Parallel
+	for o := w.s.Start(); o < w.s.Start()+w.s.Replicas(); o++ {
+		m := p.v.Member(w.s.Meta.Namespace, w.s.Meta.Name, o)
+		if m == nil {
+			if ordered {
+				return // its wait was told when it could not be reserved
+			}
+			continue
+		}
+		if m.Epoch != 0 || m.Wish != state.WishReserved {
+			continue
+		}
+		if ordered {
+			if lower := p.holds(w, o); lower != nil {
+				p.wait(w.s, m.Name(), "Order", "waits until %s is %s (%s)", lower.Name(), gateWord(w.s), p.why(w, lower))
+				return
+			}
+		}
+		if p.nodeReady(m) {
+			p.start(w, m)
+		} else {
+			p.wait(w.s, m.Name(), "NodeLost", "waits for its node %s to answer again", m.Node)
+		}
+		if ordered {
+			return
+		}
+	}
+}
+
+func gateWord(s *state.Set) string {
+	if s.Spec.PodManagementPolicy == spec.OrderedStarted {
+		return "started"
+	}
+	return "available"
+}
+
+// holds returns the lowest member below ordinal that the policy waits for, or nil.
+func (p *planner) holds(w *world, ordinal int) *state.Member {
+	for _, m := range w.wanted {
+		if m.Ordinal >= ordinal {
+			break
+		}
+		if w.s.Spec.PodManagementPolicy == spec.OrderedStarted {
+			if !p.started(w, m) {
+				return m
+			}
+		} else if !p.available(w, m) {
+			return m
+		}
+	}
+	return nil
+}
+
+// started: the startup probe has passed or, without one, it has run one second.
+func (p *planner) started(w *world, m *state.Member) bool {
+	if m.Wish != state.WishRun || m.Seen.Epoch != m.Epoch || !m.Seen.Started || !p.nodeReady(m) {
+		return false
+	}
+	if p.hasStartup(w, m) || m.Seen.Ready {
+		return true
+	}
+	at := m.Seen.StartedOK
+	if at.IsZero() {
+		at = m.Seen.StartedAt
+	}
+	at = at.Add(time.Second)
+	if p.now.Before(at) {
+		p.again(at)
+		return false
+	}
+	return m.Seen.Phase == spec.MemberRunning
+}
+
+func (p *planner) hasStartup(w *world, m *state.Member) bool {
+	r := p.v.Revision(m.Namespace, m.Set, m.Revision)
+	if r == nil {
+		return false
+	}
+	for _, proc := range r.Template.Processes {
+		if proc.Startup != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// remove takes unwanted members away: the highest, one at a time, the next when it
+// is fully gone and the rest healthy.
+func (p *planner) remove(w *world) {
+	for i := len(w.leaving) - 1; i >= 0; i-- {
+		m := w.leaving[i]
+		if m.Wish != state.WishGone {
+			p.removeNext(w, m)
+			return
+		}
+		if m.Down() {
+			p.propose(p.drop(m))
+			return
+		}
+		p.waitGone(w, m)
+		if n := p.v.Node(m.Node); n != nil && n.State != spec.NodeLost || !accepted(w.s, m) {
+			return
+		}
+	}
+}
+
+func accepted(s *state.Set, m *state.Member) bool {
+	for _, a := range s.AcceptLost {
+		if a == m.Name() {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *planner) removeNext(w *world, m *state.Member) {
+	var sick, silent []string
+	for _, other := range w.members {
+		if other.Wish == state.WishGone || accepted(w.s, other) {
+			continue
+		}
+		if ok, _, message := p.v.Healthy(other); !ok {
+			sick = append(sick, other.Name()+": "+message)
+		} else if p.silent(other) {
+			silent = append(silent, other.Name())
+			sick = append(sick, other.Name()+": its node "+other.Node+" has not answered within the last second")
+		}
+	}
+	if len(sick) > 0 {
+		p.wait(w.s, m.Name(), "ScaleDownBlocked", "is not removed while any member is unhealthy (%s)", strings.Join(sick, "; "))
+		return
+	}
+	c := stop(m, "ScaleDown", 0)
+	c.Gone, c.Silent = true, silent
+	p.propose(c)
+}
+
+// settle notes what has been reached.
+func (p *planner) settle(w *world) {
+	if len(w.wanted) != w.s.Replicas() || len(w.wanted) == 0 {
+		return
+	}
+	current, formed := true, true
+	for _, m := range w.wanted {
+		if m.Epoch == 0 || !p.available(w, m) {
+			formed, current = false, false
+			break
+		}
+		if m.Revision != w.s.Revision {
+			current = false
+		}
+	}
+	if formed && !w.s.Formed {
+		p.propose(&state.MarkFormed{Namespace: w.s.Meta.Namespace, Name: w.s.Meta.Name, IfGeneration: w.s.Meta.Generation})
+	}
+	if current && w.s.Current != w.s.Revision {
+		p.propose(&state.SetCurrent{Namespace: w.s.Meta.Namespace, Name: w.s.Meta.Name, Revision: w.s.Revision, IfGeneration: w.s.Meta.Generation})
+	}
+}
+
+// emptyTrash lets directories go whose time in the trash is over.
+func (p *planner) emptyTrash() {
+	for v := range p.v.Volumes("") {
+		if v.Phase != spec.VolumeReleasing || v.Undo || !v.Trashed || v.Emptying {
+			continue
+		}
+		if p.now.Before(v.ReleaseAt) {
+			p.again(v.ReleaseAt)
+			continue
+		}
+		p.propose(&state.EmptyVolume{Namespace: v.Namespace, Name: v.Name(), UID: v.UID, IfGeneration: v.Generation})
+	}
+}

@@ -1,0 +1,128 @@
+package plan
+
+import (
+	"time"
+
+	"supd/raftstore/state"
+	"supd/supervisor/spec"
+)
+
+// brokenAfter is how long a member that once was well must have been unavailable
+// before a rollout may replace it outside the budget: it serves nobody, and only the
+// new revision may mend it.
+const brokenAfter = 10 * time.Second
+
+// update restarts members that are due: on an old revision, or asked to restart.
+// From high to low, within the budget of unavailable members, whatever made them so.
+func (p *planner) update(w *world) {
+	var due []*state.Member
+	for i := len(w.wanted) - 1; i >= 0; i-- {
+		m := w.wanted[i]
+		if m.Wish == state.WishRun && !m.MayStart() && p.due(w, m) {
+			due = append(due, m)
+		}
+	}
+	if len(due) == 0 {
+		return
+	}
+	if w.s.Spec.UpdateStrategy.Type == spec.Recreate && outdated(w, due) {
+		for _, m := range due {
+			p.stopFor(w, m, 0)
+		}
+		return
+	}
+	budget := maxUnavailable(w.s)
+	down := p.down(w)
+	for _, m := range due {
+		switch {
+		case !p.nodeReady(m):
+			p.wait(w.s, m.Name(), "NodeLost", "is restarted when its node %s answers again", m.Node)
+		case p.mayReplace(w, m):
+			p.stopFor(w, m, state.OnlyUnready)
+		case len(down) < budget || down[m.Ordinal] && len(down) <= budget:
+			p.stopFor(w, m, budget)
+			down[m.Ordinal] = true
+		default:
+			p.wait(w.s, m.Name(), "Budget", "is restarted when fewer than %d members are unavailable (%s)", budget, p.firstDown(w, down))
+			return
+		}
+	}
+}
+
+func (p *planner) due(w *world, m *state.Member) bool {
+	if m.RestartUpTo >= m.Epoch {
+		return true
+	}
+	return w.s.Outdated(m) && w.s.Spec.UpdateStrategy.Type != spec.OnDelete
+}
+
+func outdated(w *world, due []*state.Member) bool {
+	for _, m := range due {
+		if w.s.Outdated(m) {
+			return true
+		}
+	}
+	return false
+}
+
+// mayReplace: a member that never was available on its revision may always be
+// replaced at once, and so may one that has long been broken. So a broken rollout can
+// always go forward or back with no hand on it.
+func (p *planner) mayReplace(w *world, m *state.Member) bool {
+	if p.v.Available(w.s, m, p.now) {
+		return false
+	}
+	if m.Ready() && m.WasAvailable {
+		return false // it only lacks minReady
+	}
+	if !m.WasAvailable {
+		return !m.Ready()
+	}
+	at := m.UnreadySince.Add(brokenAfter)
+	if p.now.Before(at) {
+		p.again(at)
+		return false
+	}
+	return true
+}
+
+// down is the set of wanted ordinals that have run and are not available.
+func (p *planner) down(w *world) map[int]bool {
+	down := map[int]bool{}
+	for _, m := range w.wanted {
+		if m.Epoch != 0 && !p.available(w, m) {
+			down[m.Ordinal] = true
+		}
+	}
+	return down
+}
+
+func (p *planner) firstDown(w *world, down map[int]bool) string {
+	for _, m := range w.wanted {
+		if down[m.Ordinal] {
+			return p.why(w, m)
+		}
+	}
+	return "none is"
+}
+
+func (p *planner) stopFor(w *world, m *state.Member, budget int) {
+	why := "Restart"
+	if w.s.Outdated(m) {
+		why = "Rollout"
+	}
+	p.propose(stop(m, why, budget))
+}
+
+// maxUnavailable of a set: percentages are rounded up to at least one.
+func maxUnavailable(s *state.Set) int {
+	r := s.Spec.UpdateStrategy.RollingUpdate
+	if r == nil || r.MaxUnavailable == "" {
+		return 1
+	}
+	n, err := r.MaxUnavailable.Of(s.Replicas())
+	if err != nil || n < 1 {
+		return 1
+	}
+	return n
+}
