@@ -1,0 +1,118 @@
+// Package probe asks processes how they are: exec, HTTP and TCP checks, run on
+// Kubernetes' timing, and judged by thresholds.
+//
+// Decide and do are apart: a Tracker is a pure state machine that says which
+// probe is due and what the results mean; a Watch runs what is due.
+//
+// Goroutines: a Watch's Run has one for each of the process's probes (at most
+// three: startup, readiness, liveness). Each is fed by its timer, runs one check
+// at a time, tells the owner through Watch.OnChange, and ends with Run's context.
+package probe
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"supd/supervisor/spec"
+)
+
+// Result of one check. Message says on one line why it failed.
+type Result struct {
+	OK      bool
+	Message string
+}
+
+// Check asks once. It ends with ctx, which carries the probe's timeout.
+type Check interface {
+	Check(ctx context.Context) Result
+}
+
+// Runner runs a command as the member's process would see it: its user, view and
+// host name. The agent gives the keeper's.
+type Runner interface {
+	// RunProbe returns the exit status and the bounded output. timedOut: it was
+	// killed at the deadline. signal is not empty when a signal ended it.
+	RunProbe(ctx context.Context, argv []string, timeout time.Duration) (Exit, error)
+}
+
+// Exit is how a command ended.
+type Exit struct {
+	Code     int
+	Signal   string
+	Output   []byte
+	TimedOut bool
+}
+
+// Resolve renders a probe's templates and finds its port and host.
+type Resolve struct {
+	Text func(string) (string, error)
+	Port func(spec.IntOrString) (int, error)
+	// Host is the member's address.
+	Host   string
+	Runner Runner
+}
+
+// New makes the check that p describes, its templates resolved.
+func New(p *spec.Probe, r Resolve) (Check, error) {
+	var expect *regexp.Regexp
+	if p.Expect != "" {
+		var err error
+		if expect, err = regexp.Compile(p.Expect); err != nil {
+			return nil, fmt.Errorf("expect is no regular expression: %v", err)
+		}
+	}
+	switch {
+	case len(p.Exec) > 0:
+		argv := make([]string, len(p.Exec))
+		for i, a := range p.Exec {
+			var err error
+			if argv[i], err = r.Text(a); err != nil {
+				return nil, fmt.Errorf("exec[%d]: %w", i, err)
+			}
+		}
+		return &execCheck{argv: argv, timeout: TimingOf(p).Timeout, expect: expect, runner: r.Runner}, nil
+	case p.HTTP != nil:
+		return newHTTP(p.HTTP, expect, r)
+	case p.TCP != nil:
+		port, host, err := target(p.TCP.Port, p.TCP.Host, r)
+		if err != nil {
+			return nil, err
+		}
+		return &tcpCheck{addr: hostPort(host, port)}, nil
+	case p.GRPC != nil:
+		return nil, fmt.Errorf("grpc probes are not supported by this version")
+	case p.Notify:
+		return nil, fmt.Errorf("notify probes are not supported by this version")
+	}
+	return nil, fmt.Errorf("the probe has none of exec, http, tcp")
+}
+
+func target(port spec.IntOrString, host string, r Resolve) (int, string, error) {
+	n, err := r.Port(port)
+	if err != nil {
+		return 0, "", err
+	}
+	h, err := r.Text(host)
+	if err != nil {
+		return 0, "", fmt.Errorf("host: %w", err)
+	}
+	if h == "" {
+		h = r.Host
+	}
+	return n, h, nil
+}
+
+// brief is the first line of some output, bounded, for a message.
+func brief(b []byte) string {
+	s := strings.TrimSpace(strings.ToValidUTF8(string(b), "?"))
+	if i := strings.IndexByte(s, '\n'); i >= 0 {
+		s = strings.TrimSpace(s[:i])
+	}
+	if len(s) > 200 {
+		s = strings.ToValidUTF8(s[:200], "") + "..."
+	}
+	return s
+}
