@@ -1,0 +1,274 @@
+// Package raftstore is the Raft plumbing: it opens the log, proposes entries,
+// keeps the members of the Raft cluster, writes and reads snapshots, and publishes
+// the View. It knows nothing of what entries mean; that is package state.
+//
+// Goroutines, all ended when Run returns:
+//
+//	raft's own      fed by its transport; own the log and call the FSM
+//	observe         fed by raft's observations; publishes changes of leadership
+//	nudge           fed by the FSM; tells followers at once what is committed
+//	nudge/FOLLOWER  one for each follower; fed by nudge
+//	remember        fed by the FSM; notes on disk how far the log was applied
+//	await           one for each call that waits for raft; ends with raft's answer
+package raftstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	"golang.org/x/sync/errgroup"
+
+	"supd/raftstore/state"
+)
+
+// Options say where a Store lives and how it is tuned. Zero values get defaults.
+type Options struct {
+	// Dir holds the log and the snapshots. One Store may have it open.
+	Dir string
+	// ID is this server's stable name in Raft.
+	ID string
+	// Stream carries Raft between nodes. It listens already; the Store closes it.
+	// This is the one seam for TLS.
+	Stream raft.StreamLayer
+	// Heartbeat is how long a follower hears nothing of the leader before it asks
+	// for an election (300 ms).
+	Heartbeat time.Duration
+	// SnapshotThreshold entries beyond the last snapshot cause a new one (8192),
+	// looked at every SnapshotInterval (30 s); TrailingLogs entries are kept behind
+	// it (8192), so that a node that was away shortly needs no snapshot.
+	SnapshotThreshold, TrailingLogs uint64
+	SnapshotInterval                time.Duration
+	Logger                          *slog.Logger
+	// Now stamps entries that carry no time; time.Now when nil.
+	Now func() time.Time
+}
+
+func (o Options) withDefaults() Options {
+	if o.Heartbeat == 0 {
+		o.Heartbeat = 300 * time.Millisecond
+	}
+	if o.SnapshotThreshold == 0 {
+		o.SnapshotThreshold = 8192
+	}
+	if o.TrailingLogs == 0 {
+		o.TrailingLogs = 8192
+	}
+	if o.SnapshotInterval == 0 {
+		o.SnapshotInterval = 30 * time.Second
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o
+}
+
+// rpcTimeout bounds every RPC but the sending of snapshots. An answer to a
+// heartbeat is never older than Staleness because of it.
+const rpcTimeout = time.Second
+
+// Staleness bounds how old the acknowledgements may be that Verify counts, as long
+// as this process is not paused: an RPC in flight when the round began may count,
+// and of two in a pipeline the second waits for the first. Whoever grants or
+// awaits leases adds it to his margin.
+const Staleness = 2 * rpcTimeout
+
+// Store is one node's copy of the log and of the View. All methods may be called
+// from any goroutine.
+type Store struct {
+	o       Options
+	log     *slog.Logger
+	bolt    *raftboltdb.BoltStore
+	snaps   *raft.FileSnapshotStore
+	stable  *patientStore
+	hadRaft bool
+
+	started chan struct{} // closed when raft is set
+	stopped chan struct{} // closed when Run begins to end
+	raft    *raft.Raft    // after started
+	trans   *raft.NetworkTransport
+
+	view    atomic.Pointer[state.View]
+	trouble atomic.Pointer[string]
+	nudges  chan struct{} // holds one: something was applied
+
+	mu            sync.Mutex // guards what follows
+	changed       chan struct{}
+	leaderChanged chan struct{}
+	applied       position // newest applied log entry
+	closing       bool
+	waits         sync.WaitGroup
+	filesClosed   bool
+}
+
+// position names a log entry.
+type position struct {
+	Index uint64 `json:"index"`
+	Term  uint64 `json:"term"`
+}
+
+// Open opens the log and restores the View as far as this node knows that it was
+// committed. It starts nothing. A damaged log or snapshot is ErrDamaged, a Dir
+// that another process has open is ErrInUse. On error the Stream stays open.
+func Open(o Options) (*Store, error) {
+	o = o.withDefaults()
+	if o.ID == "" || o.Dir == "" || o.Stream == nil {
+		return nil, errors.New("cannot open the raft store: ID, Dir and Stream are needed")
+	}
+	s := &Store{
+		o: o, log: o.Logger,
+		started: make(chan struct{}), stopped: make(chan struct{}),
+		changed: make(chan struct{}), leaderChanged: make(chan struct{}),
+		nudges: make(chan struct{}, 1),
+	}
+	if err := s.openFiles(); err != nil {
+		return nil, fmt.Errorf("cannot open the raft store in %s: %w", o.Dir, err)
+	}
+	return s, nil
+}
+
+// HasState tells whether this node has ever been part of a cluster: it has a
+// term, a log or a snapshot. Only a node without may be bootstrapped.
+func (s *Store) HasState() bool {
+	if !s.running() {
+		return s.hadRaft
+	}
+	ok, err := raft.HasExistingState(s.bolt, s.bolt, s.snaps)
+	return ok || err != nil
+}
+
+// Run takes part in Raft until ctx ends, then leaves the files closed. It returns
+// nil after an orderly end.
+func (s *Store) Run(ctx context.Context) error {
+	defer s.closeFiles()
+	cache, err := raft.NewLogCache(1024, s.bolt)
+	if err != nil {
+		return fmt.Errorf("cannot start raft: %w", err)
+	}
+	s.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream: s.o.Stream, MaxPool: 3, Timeout: rpcTimeout, Logger: adaptLogger(s.log),
+	})
+	g, runCtx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.patience(runCtx) })
+	r, err := raft.NewRaft(s.config(), &fsm{s}, cache, s.stable, s.snaps, s.trans)
+	if err != nil {
+		s.stable.giveUp()
+		return errors.Join(fmt.Errorf("cannot start raft: %w", err), s.trans.Close())
+	}
+	s.raft = r
+	seen := make(chan raft.Observation, 64)
+	obs := raft.NewObserver(seen, false, isLeadership)
+	r.RegisterObserver(obs)
+	close(s.started)
+	g.Go(func() error { return s.observe(runCtx, seen) })
+	g.Go(func() error { return s.nudge(runCtx) })
+	g.Go(func() error { return s.remember(runCtx) })
+	<-runCtx.Done()
+	r.DeregisterObserver(obs)
+	return errors.Join(s.stop(r), g.Wait())
+}
+
+// patience ends the patient retries of the stable store with ctx.
+func (s *Store) patience(ctx context.Context) error {
+	<-ctx.Done()
+	s.stable.giveUp()
+	return nil
+}
+
+// stop ends raft. Calls that wait for it are answered first: raft forgets what
+// stands in its queue when it ends.
+func (s *Store) stop(r *raft.Raft) error {
+	s.mu.Lock()
+	s.closing = true
+	s.mu.Unlock()
+	answered := make(chan struct{})
+	go func() { s.waits.Wait(); close(answered) }() // ends with the last answer
+	select {
+	case <-answered:
+	case <-time.After(3 * s.o.Heartbeat):
+	}
+	close(s.stopped)
+	err := r.Shutdown().Error()
+	return errors.Join(err, s.trans.Close(), s.writeApplied())
+}
+
+// Close closes the files of a Store that never ran, and its Stream.
+func (s *Store) Close() error {
+	if s.running() {
+		return nil // Run closes what it used
+	}
+	s.closeFiles()
+	return s.o.Stream.Close()
+}
+
+func (s *Store) running() bool {
+	select {
+	case <-s.started:
+		return true
+	default:
+		return false
+	}
+}
+
+func (s *Store) config() *raft.Config {
+	c := raft.DefaultConfig()
+	c.LocalID = raft.ServerID(s.o.ID)
+	c.HeartbeatTimeout, c.ElectionTimeout = s.o.Heartbeat, s.o.Heartbeat
+	c.LeaderLeaseTimeout = s.o.Heartbeat
+	c.MaxAppendEntries = 512
+	c.BatchApplyCh = true
+	c.SnapshotThreshold, c.TrailingLogs = s.o.SnapshotThreshold, s.o.TrailingLogs
+	c.SnapshotInterval = s.o.SnapshotInterval
+	c.NoSnapshotRestoreOnStart = true // Open has restored it
+	c.NoLegacyTelemetry = true
+	c.Logger = adaptLogger(s.log)
+	return c
+}
+
+func (s *Store) path(name string) string { return filepath.Join(s.o.Dir, name) }
+
+// View returns the newest View this node has applied.
+func (s *Store) View() *state.View { return s.view.Load() }
+
+// Changed returns a channel that is closed when a View newer than the present one
+// is published. Take it before View.
+func (s *Store) Changed() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.changed
+}
+
+// publish makes v the newest View.
+func (s *Store) publish(v *state.View, at position) {
+	s.mu.Lock()
+	s.view.Store(v)
+	if at.Index > s.applied.Index {
+		s.applied = at
+	}
+	close(s.changed)
+	s.changed = make(chan struct{})
+	s.mu.Unlock()
+	select {
+	case s.nudges <- struct{}{}:
+	default:
+	}
+}
+
+// Trouble says why this node's View can't be trusted, or "": it met a log entry
+// that it does not understand, written by a newer version.
+func (s *Store) Trouble() string {
+	if t := s.trouble.Load(); t != nil {
+		return *t
+	}
+	return ""
+}

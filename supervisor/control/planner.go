@@ -1,0 +1,168 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"supd/raftstore/state"
+	"supd/supervisor/plan"
+)
+
+// silencePoll is how often the planner looks again when heartbeats alone have
+// changed what it may do.
+const silencePoll = 250 * time.Millisecond
+
+// plan makes plans and proposes what is in them until ctx ends.
+func (c *Control) plan(ctx context.Context) error {
+	held := holds{}
+	var silent string
+	for {
+		changed := c.o.Store.Changed()
+		now := time.Now()
+		p := plan.Make(c.o.Store.View(), now, plan.Facts{Silent: c.Silent, UID: c.o.UID})
+		cmds, next := held.free(p.Commands, now)
+		if len(cmds) > 0 {
+			if err := c.propose(ctx, cmds, held); err != nil {
+				return err
+			}
+			continue
+		}
+		if !p.Next.IsZero() && (next.IsZero() || p.Next.Before(next)) {
+			next = p.Next
+		}
+		var err error
+		if silent, err = c.planAgain(ctx, changed, next, silent); err != nil {
+			return err
+		}
+	}
+}
+
+// planAgain waits for a reason to plan again: a new View, the time next, or
+// another set of silent nodes, which it returns.
+func (c *Control) planAgain(ctx context.Context, changed <-chan struct{}, next time.Time, silent string) (string, error) {
+	tick := time.NewTicker(silencePoll)
+	defer tick.Stop()
+	var due <-chan time.Time
+	if !next.IsZero() {
+		timer := time.NewTimer(time.Until(next))
+		defer timer.Stop()
+		due = timer.C
+	}
+	for {
+		select {
+		case <-changed:
+			return silent, nil
+		case <-due:
+			return silent, nil
+		case <-tick.C:
+			if now := c.silentNodes(); now != silent {
+				return now, nil
+			}
+		case <-ctx.Done():
+			return silent, ctx.Err()
+		}
+	}
+}
+
+func (c *Control) silentNodes() string {
+	var out string
+	for n := range c.o.Store.View().Nodes() {
+		if c.Silent(n.Name) {
+			out += n.Name + " "
+		}
+	}
+	return out
+}
+
+// propose proposes planned commands in order and notes which were in vain.
+func (c *Control) propose(ctx context.Context, cmds []state.Command, held holds) error {
+	now := time.Now()
+	entries := make([]state.Entry, len(cmds))
+	for i, cmd := range cmds {
+		entries[i] = state.Entry{At: now, Who: planner, Cmd: cmd}
+	}
+	results, err := c.o.Store.ProposeAll(ctx, entries)
+	for i, res := range results {
+		if res.Err == nil && res.Changed {
+			held.done(cmds[i])
+			continue
+		}
+		held.vain(cmds[i], now)
+		if res.Err != nil {
+			c.log.Debug("planned command refused", "command", fmt.Sprintf("%T", cmds[i]), "index", res.Index, "err", res.Err)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("cannot propose what was planned: %w", err)
+	}
+	return nil
+}
+
+// holds keeps the planner from filling the log with what is refused every time:
+// the same kind of command for the same subject is held back after its second
+// failure in a row, for longer each time.
+type holds map[string]hold
+
+type hold struct {
+	times int
+	until time.Time
+}
+
+const (
+	holdFirst = 50 * time.Millisecond
+	holdMost  = 5 * time.Second
+)
+
+// free returns the commands that may be proposed now, and when the next of the
+// others may.
+func (h holds) free(cmds []state.Command, now time.Time) (out []state.Command, next time.Time) {
+	wanted := map[string]bool{}
+	for _, cmd := range cmds {
+		k := subject(cmd)
+		wanted[k] = true
+		if until := h[k].until; until.After(now) {
+			if next.IsZero() || until.Before(next) {
+				next = until
+			}
+			continue
+		}
+		out = append(out, cmd)
+	}
+	for k := range h {
+		if !wanted[k] {
+			delete(h, k)
+		}
+	}
+	return out, next
+}
+
+func (h holds) done(cmd state.Command) { delete(h, subject(cmd)) }
+
+func (h holds) vain(cmd state.Command, now time.Time) {
+	k := subject(cmd)
+	x := h[k]
+	x.times++
+	if x.times > 1 {
+		x.until = now.Add(min(holdMost, holdFirst<<min(x.times-2, 10)))
+	}
+	h[k] = x
+}
+
+// subject is a command's kind and what it is about, without what it was computed from.
+func subject(cmd state.Command) string {
+	var about struct {
+		Namespace, Set, Name string
+		Ordinal              int
+		Slot                 struct{ Ordinal int }
+	}
+	b, err := json.Marshal(cmd)
+	if err == nil {
+		err = json.Unmarshal(b, &about)
+	}
+	if err != nil {
+		return fmt.Sprintf("%T", cmd)
+	}
+	return fmt.Sprintf("%T %s/%s%s/%d/%d", cmd, about.Namespace, about.Set, about.Name, about.Ordinal, about.Slot.Ordinal)
+}
