@@ -163,7 +163,7 @@ func (t *tx) note(warning bool, ns, object, reason, message string) {
 // putMember stores a member in its table and indexes.
 func (v *View) putMember(m *Member) {
 	k := ordinalKey(m.Namespace, m.Set, m.Ordinal)
-	if old := get(v.members, k); old != nil {
+	if old := get(v.members, k); old != nil && (old.Node != m.Node || old.IP != m.IP) {
 		v.unindex(k, old)
 	}
 	v.members, _, _ = v.members.Insert([]byte(k), m)

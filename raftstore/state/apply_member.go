@@ -71,10 +71,15 @@ func (t *tx) checkSlot(s *Set, slot Slot) *spec.Error {
 			}
 		}
 	}
-	for id := range t.Identities() {
-		if own && id.IP == slot.IP && (id.Namespace != ns || id.Set != set || id.Ordinal != slot.Ordinal) {
-			return stale("address %s belongs to %s", slot.IP, spec.MemberName(id.Set, id.Ordinal))
+	if own {
+		for id := range t.Identities() {
+			if id.IP == slot.IP && (id.Namespace != ns || id.Set != set || id.Ordinal != slot.Ordinal) {
+				return stale("address %s belongs to %s", slot.IP, spec.MemberName(id.Set, id.Ordinal))
+			}
 		}
+	}
+	if len(slot.Ports) == 0 {
+		return nil
 	}
 	for other := range t.MemberAt(slot.IP) {
 		if other.Namespace == ns && other.Set == set && other.Ordinal == slot.Ordinal {
