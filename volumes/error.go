@@ -60,11 +60,10 @@ type Error struct {
 func (e *Error) Reason() string { return string(e.reason) }
 
 func (e *Error) Error() string {
-	s := "cannot " + e.Op + ": " + e.Detail
-	if e.Detail == "" && e.Err != nil {
-		s += e.Err.Error()
+	if e.Op == "" {
+		return e.Detail
 	}
-	return s
+	return "cannot " + e.Op + ": " + e.Detail
 }
 
 // Unwrap lets callers find the cause.
@@ -121,3 +120,5 @@ func doing(op string, err *error) {
 		e.Op = op
 	}
 }
+
+func reasonIs(err error, r Reason) bool { return errors.Is(err, r) }

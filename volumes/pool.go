@@ -1,79 +1,161 @@
 package volumes
 
-import "context"
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
 
-// Pool is the volumes below one directory.
-type Pool struct{}
+	"golang.org/x/sys/unix"
+)
+
+// Pool is the volumes below one directory. Operations on different volumes run
+// side by side, those on one wait for each other. One process uses a pool.
+type Pool struct {
+	o    Options
+	log  *slog.Logger
+	disk disk
+	euid int
+
+	mu   sync.Mutex // guards busy
+	busy map[string]*turn
+}
+
+// turn is the lock of one volume and how many hold or await it.
+type turn struct {
+	mu    sync.Mutex
+	users int
+}
 
 // Open makes a Pool. It touches no disk, so a full or read-only one does not keep
 // the daemon from starting: the methods say what is wrong.
-func Open(o Options) (*Pool, error) { panic("being written") }
-
-// Where tells where c's volume is when it is in place. It touches no disk.
-func (p *Pool) Where(c Claim) (Dir, error) { panic("being written") }
-
-// Ensure finds c's volume, or makes it when c.Made is false.
-func (p *Pool) Ensure(ctx context.Context, c Claim) (Dir, error) { panic("being written") }
-
-// Take writes epoch and node into the claim file, durably, before it returns. An
-// equal epoch of the same node is accepted, a lower one is ErrOldEpoch.
-func (p *Pool) Take(c Claim, epoch uint64, node string) error { panic("being written") }
-
-// Once lists the once steps that have succeeded for this volume.
-func (p *Pool) Once(c Claim) ([]string, error) { panic("being written") }
-
-// OnceDone notes, durably, that a once step has succeeded.
-func (p *Pool) OnceDone(c Claim, step string) error { panic("being written") }
-
-// Trash moves the container into the trash. Refused (ErrInUse) while a process
-// holds one of its locks. Done already: nil.
-func (p *Pool) Trash(c Claim) error { panic("being written") }
-
-// Restore brings the container back from the trash. Done already: nil.
-func (p *Pool) Restore(c Claim) error { panic("being written") }
-
-// Empty removes the container from the trash, for good. Done already: nil. When
-// ctx ends it stops and may be called again.
-func (p *Pool) Empty(ctx context.Context, c Claim) error { panic("being written") }
-
-// Usage is how many bytes of disk the volume's data takes up.
-func (p *Pool) Usage(ctx context.Context, c Claim) (int64, error) { panic("being written") }
-
-// Found is one container on disk.
-type Found struct {
-	Path      string
-	Namespace string
-	Name      string // "data-web-0"
-	UID8      string
-	// Place is PlaceLive, PlaceTrash or PlaceGone.
-	Place string
-	// Foreign: not of this cluster, or with no marker that can be read; Why says it.
-	Foreign bool
-	Why     string
-	Marker  Marker
+func Open(o Options) (*Pool, error) {
+	if !filepath.IsAbs(o.Dir) || filepath.Clean(o.Dir) == "/" {
+		return nil, &Error{Op: "open the volumes", Path: o.Dir, reason: ErrInvalid,
+			Detail: "their directory must be an absolute path, not " + quote(o.Dir)}
+	}
+	o.Dir = filepath.Clean(o.Dir)
+	log := o.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Pool{o: o, log: log, disk: disk{o.Fault}, euid: os.Geteuid(), busy: map[string]*turn{}}, nil
 }
 
-// Places of a container.
-const (
-	PlaceLive  = "live"
-	PlaceTrash = "trash"
-	PlaceGone  = "gone" // being removed
-)
-
-// Marker is what the file of that name says.
-type Marker struct {
-	Version   int    `json:"version"`
-	ClusterID string `json:"cluster"`
-	UID       string `json:"uid"`
-	Namespace string `json:"namespace"`
-	Name      string `json:"name"`
-	Set       string `json:"set"`
-	Template  string `json:"template"`
-	Ordinal   int    `json:"ordinal"`
+// lock waits for the volume's turn and returns what ends it.
+func (p *Pool) lock(key string) (unlock func()) {
+	p.mu.Lock()
+	t := p.busy[key]
+	if t == nil {
+		t = &turn{}
+		p.busy[key] = t
+	}
+	t.users++
+	p.mu.Unlock()
+	t.mu.Lock()
+	return func() {
+		t.mu.Unlock()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if t.users--; t.users == 0 {
+			delete(p.busy, key)
+		}
+	}
 }
 
-// List finds all containers, in place and in the trash, ours and foreign ones.
-func (p *Pool) List() ([]Found, error) { panic("being written") }
+// base opens the pool's directory.
+func (p *Pool) base() (*folder, error) {
+	b, err := p.disk.openBase(p.o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.checkBase(b); err != nil {
+		b.close()
+		return nil, err
+	}
+	return b, nil
+}
 
-// Lock is the path of a process's lock file.
-func (d Dir) Lock(process string) string { return d.Container + "/lock." + process }
+func (p *Pool) checkBase(b *folder) error {
+	if err := p.checkOwner(b); err != nil {
+		return err
+	}
+	if p.o.AllowNetworkFS {
+		return nil
+	}
+	var st unix.Statfs_t
+	if err := again(func() error { return unix.Fstatfs(b.fd(), &st) }); err != nil {
+		return failed("look at", b.path, err)
+	}
+	if name, ok := networkFS(int64(st.Type)); ok {
+		return refuse(ErrNetworkFS, b.path, b.path+" is on "+name+
+			", where a lock may not keep a second host out; allow it in the configuration if it does")
+	}
+	return nil
+}
+
+// networkFS names the file systems whose flock another host may not see (see
+// statfs(2) for the numbers).
+func networkFS(magic int64) (string, bool) {
+	name, ok := map[uint32]string{
+		0x6969: "NFS", 0x517b: "SMB", 0xff534d42: "CIFS", 0xfe534d42: "SMB2", 0x5346414f: "AFS",
+		0x6b414653: "AFS", 0x73757245: "Coda", 0x564c: "NCP", 0x01021997: "9P",
+	}[uint32(magic)]
+	return name, ok
+}
+
+// checkOwner refuses directories that somebody else could change under us.
+func (p *Pool) checkOwner(f *folder) error {
+	st, err := f.stat()
+	if err != nil {
+		return err
+	}
+	if int(st.Uid) != p.euid && st.Uid != 0 {
+		return refuse(ErrInTheWay, f.path, f.path+" belongs to uid "+itoa(int(st.Uid))+
+			"; the daemon runs as uid "+itoa(p.euid))
+	}
+	return nil
+}
+
+// container opens a container and makes sure that it is the very volume's.
+func (p *Pool) container(in *folder, name string, v place) (*folder, error) {
+	cont, err := p.disk.open(in, name)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.checkContainer(cont, v); err != nil {
+		cont.close()
+		return nil, err
+	}
+	return cont, nil
+}
+
+func (p *Pool) checkContainer(cont *folder, v place) error {
+	st, err := cont.stat()
+	if err != nil {
+		return err
+	}
+	if int(st.Uid) != p.euid {
+		return refuse(ErrInTheWay, cont.path, cont.path+" belongs to uid "+itoa(int(st.Uid))+
+			"; the daemon runs as uid "+itoa(p.euid))
+	}
+	return p.disk.checkMarker(cont, v.marker)
+}
+
+// inPlace opens the container where the members use it.
+func (p *Pool) inPlace(v place) (*folder, error) {
+	base, err := p.base()
+	if err != nil {
+		return nil, err
+	}
+	defer base.close()
+	ns, err := p.disk.open(base, v.claim.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	defer ns.close()
+	if err := p.checkOwner(ns); err != nil {
+		return nil, err
+	}
+	return p.container(ns, v.dir, v)
+}
