@@ -98,7 +98,6 @@ type Server struct {
 	log     *slog.Logger
 	handler http.Handler
 	history history
-	plans   planCache
 	ending  chan struct{} // closed when Run ends: streams end
 	counts  counters
 }

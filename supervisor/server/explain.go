@@ -1,0 +1,349 @@
+package server
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"supd/raftstore/state"
+	"supd/supervisor/client"
+	"supd/supervisor/spec"
+)
+
+// rules say, for each reason to wait or to be unwell, which rule holds, what comes
+// next, and the command that would help. %s in a command is the member, its set, or
+// its node, as arg says.
+var rules = []struct {
+	reason, rule, next, command string
+	arg                         string // "member", "set", "node", "volume", or ""
+}{
+	{"Order", "ordinals that never ran start from low to high, each behind the gate of podManagementPolicy", "it starts when the lower one passes the gate", "supctl explain %s", "holder"},
+	{"ScaleDownBlocked", "a set is made smaller only while every member is healthy", "the removal goes on when all are healthy again", "supctl explain %s", "set"},
+	{"Budget", "voluntary downtime is bounded by maxUnavailable, whatever made members unavailable", "it is restarted when enough others are available", "supctl explain %s", "set"},
+	{"NodeLost", "a member's node does not answer: whether it runs there is not known, and nobody else may start it", "all goes on when the node answers again", "supctl describe node %s", "node"},
+	{"NodeSuspect", "its node has not answered for a moment; a member on it does not count as healthy", "the node is Ready again when it answers, or Lost when its lease has run out", "supctl describe node %s", "node"},
+	{"NodeUnknown", "its node is not registered", "it goes on when the node registers", "supctl node list", ""},
+	{"VolumeNodeLost", "a member with volumes never moves by itself; its directory is on a node that takes no members now", "it starts when that node answers and is not cordoned", "supctl describe node %s", "node"},
+	{"VolumeReleasing", "a name is free only when its released directory is gone", "it is reserved when the directory is gone", "supctl volume undo-release %s", "volume"},
+	{"NameTaken", "a volume's name has one owner", "nothing, until the other volume is released", "supctl volume list", ""},
+	{"NoAddress", "every member has its own address of the plan", "nothing, until addresses are free", "supctl get members -A -o wide", ""},
+	{"NoNode", "a member is placed on a node that is Ready, not cordoned, and fits placement and ports", "it is reserved when such a node is there", "supctl node list", ""},
+	{"PortTaken", "two members cannot have one port of one address", "it is reserved when the port is free or another node is there", "supctl get members -A -o wide", ""},
+	{"Stopping", "a member is gone only when its last process has ended", "it is killed when its stop timeout is over", "supctl logs %s", "member"},
+	{"Recreate", "with updateStrategy Recreate all members stop before any starts", "it starts when all have stopped", "supctl get members -l " + LabelSet + "=%s", "set"},
+	{"Shutdown", "the whole cluster is being stopped in order", "members start again with the next start of the cluster", "supctl cluster status", ""},
+	{"NotStarted", "an ordinal that never ran starts in its turn", "it starts when its turn comes", "supctl explain %s", "set"},
+	{"Starting", "a member is healthy only when it runs, is ready and is steady", "its node reports when it runs", "supctl logs %s", "member"},
+	{"NotReady", "a member is healthy only while its readiness probe passes", "the probe is tried again every period", "supctl logs %s", "member"},
+	{"NotSteady", "after a start or a crash a member must run a while before it counts as healthy", "it is steady when it has run that long", "supctl logs %s --previous", "member"},
+	{"NeedsRoot", "what needs root is refused on a node whose supd does not run as root, never ignored", "nothing, until the definition or the node changes", "supctl describe member %s", "member"},
+}
+
+// advise fills in rule, next and command for a reason.
+func advise(x *client.Explanation, reason string, args map[string]string) {
+	for _, r := range rules {
+		if r.reason != reason {
+			continue
+		}
+		x.Rule, x.Next = r.rule, r.next
+		switch {
+		case r.arg == "":
+			x.Command = r.command
+		case args[r.arg] != "":
+			x.Command = fmt.Sprintf(r.command, args[r.arg])
+		}
+		if args["ns"] != "" && args["ns"] != spec.DefaultNS && x.Command != "" {
+			x.Command += " -n " + args["ns"]
+		}
+		return
+	}
+	x.Rule = reason + ": a member counts only while all is well with it"
+	x.Next = "its node tries again, with growing pauses"
+	if args["member"] != "" {
+		x.Command = "supctl logs " + args["member"]
+	}
+}
+
+// content is what an explanation of something that is well says.
+func content(x *client.Explanation) {
+	x.Rule = "nothing holds it: it is as it is wanted"
+	x.Next = "nothing, until something changes"
+}
+
+func memberArgs(m *state.Member) map[string]string {
+	return map[string]string{"ns": m.Namespace, "member": m.Name(), "set": m.Set, "node": m.Node}
+}
+
+// ExplainMember says why a member is as it is.
+func ExplainMember(v *state.View, m *state.Member, waits []spec.Wait) client.Explanation {
+	x := client.Explanation{Object: "member/" + m.Name(), Details: []string{}}
+	s := v.Set(m.Namespace, m.Set)
+	switch {
+	case m.Wish == state.WishGone || s == nil || !s.Wants(m.Ordinal):
+		x.Wanted = "gone"
+	case m.Wish == state.WishReserved:
+		x.Wanted = "running, when its turn comes; a place on node " + m.Node + " is reserved"
+	case m.Wish == state.WishStop:
+		x.Wanted = "stopped (" + m.Why + "), then running again"
+	default:
+		x.Wanted = "running on node " + m.Node + " with epoch " + fmt.Sprint(m.Epoch) + ", revision " + spec.RevisionName(m.Set, m.Revision)
+	}
+	ok, reason, message := v.Healthy(m)
+	x.Actual = v.Phase(m)
+	if ok {
+		x.Actual += ", healthy"
+	} else {
+		x.Actual += ", not healthy: " + message
+	}
+	x.Since = timePtr(unwellSince(v, m))
+	if ok {
+		x.Since = timePtr(m.ReadySince)
+	}
+	for _, w := range waits {
+		if w.Subject == m.Name() {
+			x.Details = append(x.Details, m.Name()+" "+w.Message)
+		}
+	}
+	args := memberArgs(m)
+	switch w, waiting := waitOf(waits, m.Name()); {
+	case waiting:
+		args["holder"] = holder(w)
+		advise(&x, w.Reason, args)
+	case ok:
+		content(&x)
+	default:
+		advise(&x, reason, args)
+	}
+	if s != nil && ok && s.Outdated(m) && s.Spec.UpdateStrategy.Type == spec.OnDelete {
+		x.Rule = "with updateStrategy OnDelete a member follows a changed definition when it is deleted"
+		x.Next, x.Command = "nothing, until it is deleted", "supctl delete member "+m.Name()
+	}
+	return x
+}
+
+func waitOf(waits []spec.Wait, subject string) (spec.Wait, bool) {
+	for _, w := range waits {
+		if w.Subject == subject {
+			return w, true
+		}
+	}
+	return spec.Wait{}, false
+}
+
+// holder is the member that a wait for order names: "waits until web-0 is ...".
+func holder(w spec.Wait) string {
+	rest, ok := strings.CutPrefix(w.Message, "waits until ")
+	if !ok {
+		return w.Subject
+	}
+	name, _, _ := strings.Cut(rest, " ")
+	return name
+}
+
+// ExplainSet says why a set is as it is.
+func ExplainSet(v *state.View, s *state.Set, now time.Time, waits []spec.Wait) client.Explanation {
+	x := client.Explanation{Object: "statefulset/" + s.Meta.Name, Details: []string{}}
+	c := prospect(v, s, now)
+	x.Wanted = fmt.Sprintf("%d members of revision %s, %s", c.wanted, spec.RevisionName(s.Meta.Name, s.Revision), s.Spec.PodManagementPolicy)
+	if s.Deleting {
+		x.Wanted = "gone; its volumes are retained"
+	}
+	x.Actual = fmt.Sprintf("%d started, %d ready, %d available, %d on that revision", c.started, c.ready, c.available, c.updated)
+	progressing := progressingCondition(s, c, nil)
+	if progressing.Status == "True" {
+		x.Actual += "; " + progressing.Message
+	}
+	x.Since = progressing.Since
+	for _, w := range waits {
+		x.Details = append(x.Details, w.Subject+" "+w.Message)
+	}
+	for _, line := range c.sick {
+		x.Details = append(x.Details, line)
+	}
+	args := map[string]string{"ns": s.Meta.Namespace, "set": s.Meta.Name}
+	explainSick(&x, v, s, c, args)
+	switch {
+	case len(waits) > 0:
+		w := waits[0]
+		addMemberArgs(v, s, w, args)
+		advise(&x, w.Reason, args)
+		// What a set waits for is mended at the member that is sick.
+		if args["sick"] != "" && (w.Reason == "ScaleDownBlocked" || w.Reason == "Budget" || w.Reason == "Order") {
+			x.Command = withNamespace("supctl explain "+args["sick"], s.Meta.Namespace)
+		}
+	case progressing.Status == "True" && args["sick"] != "":
+		// explainSick has said it
+	case progressing.Status == "True":
+		x.Rule, x.Next = "nothing holds it: it goes on", "the next step is under way"
+		x.Command = withNamespace("supctl wait statefulset/"+s.Meta.Name+" --for=ready", s.Meta.Namespace)
+	case args["sick"] == "":
+		content(&x)
+	}
+	return x
+}
+
+// explainSick names the first unhealthy member and why.
+func explainSick(x *client.Explanation, v *state.View, s *state.Set, c counted, args map[string]string) {
+	if len(c.sickNames) == 0 {
+		return
+	}
+	args["sick"] = c.sickNames[0]
+	m := v.MemberNamed(s.Meta.Namespace, c.sickNames[0])
+	if m == nil {
+		return
+	}
+	_, reason, _ := v.Healthy(m)
+	advise(x, reason, memberArgs(m))
+	x.Since = timePtr(unwellSince(v, m))
+}
+
+func addMemberArgs(v *state.View, s *state.Set, w spec.Wait, args map[string]string) {
+	args["holder"] = holder(w)
+	if m := v.MemberNamed(s.Meta.Namespace, w.Subject); m != nil {
+		args["member"], args["node"] = m.Name(), m.Node
+		return
+	}
+	args["member"] = w.Subject
+	_, ordinal, ok := spec.SplitMember(w.Subject)
+	if !ok {
+		return
+	}
+	for _, vs := range s.Spec.Volumes {
+		if vol := v.Volume(s.Meta.Namespace, spec.VolumeName(vs.Name, s.Meta.Name, ordinal)); vol != nil {
+			args["node"], args["volume"] = vol.Node, vol.Name()
+			return
+		}
+	}
+}
+
+func withNamespace(command, ns string) string {
+	if ns == "" || ns == spec.DefaultNS {
+		return command
+	}
+	return command + " -n " + ns
+}
+
+// ExplainVolume says why a volume is as it is.
+func ExplainVolume(v *state.View, vol *state.Volume) client.Explanation {
+	name := vol.Name()
+	x := client.Explanation{Object: "volume/" + name, Actual: vol.Phase + " on node " + vol.Node, Since: timePtr(vol.CreatedAt), Details: []string{}}
+	if vol.Path != "" {
+		x.Details = append(x.Details, "directory "+vol.Path)
+	}
+	x.Rule = "nothing is deleted that wasn't released"
+	switch vol.Phase {
+	case spec.VolumePending:
+		x.Wanted, x.Next = "bound to member "+vol.Member(), "node "+vol.Node+" makes the directory when the member is to start"
+		x.Command = "supctl explain " + vol.Member()
+	case spec.VolumeBound:
+		x.Wanted, x.Next = "bound to member "+vol.Member(), "it is retained when the member is removed"
+	case spec.VolumeRetained:
+		x.Wanted, x.Next = "kept until ordinal "+fmt.Sprint(vol.Ordinal)+" of "+vol.Set+" returns", "it is bound again when the set is scaled up, on the same node"
+		x.Command = "supctl volume release " + name
+	case spec.VolumeReleasing:
+		x.Wanted, x.Next = "gone", "its node deletes it after "+vol.ReleaseAt.UTC().Format(time.RFC3339)
+		x.Rule, x.Command = "a released directory stays in the trash until its time, and can be brought back", "supctl volume undo-release "+name
+		if vol.Undo {
+			x.Wanted, x.Next, x.Command = "retained again", "its node brings it back from the trash", "supctl volume describe "+name
+		}
+	case spec.VolumeAbandoned:
+		x.Wanted, x.Next = "given up while its node was away", "it is never used again"
+	}
+	if n := v.Node(vol.Node); n != nil && n.State != spec.NodeReady {
+		x.Details = append(x.Details, "its node "+vol.Node+" is "+n.State)
+		x.Next = "nothing, until node " + vol.Node + " answers again"
+	}
+	if vol.Reason != "" {
+		x.Actual += ": " + vol.Reason + ", " + vol.Message
+		x.Rule, x.Next, x.Command = vol.Reason+": the node could not do what was asked of the directory, and changed nothing", "node "+vol.Node+" tries again", "supctl describe volume "+name
+	}
+	if x.Command != "" {
+		x.Command = withNamespace(x.Command, vol.Namespace)
+	}
+	return x
+}
+
+// ExplainNode says why a node is as it is.
+func ExplainNode(v *state.View, n *state.Node) client.Explanation {
+	x := client.Explanation{Object: "node/" + n.Name, Wanted: "Ready", Actual: n.State, Since: timePtr(n.Since), Details: []string{}}
+	for m := range v.NodeMembers(n.Name) {
+		x.Details = append(x.Details, "member "+m.Name()+" of namespace "+m.Namespace+" is "+v.Phase(m))
+	}
+	switch n.State {
+	case spec.NodeReady:
+		content(&x)
+	case spec.NodeSuspect:
+		x.Rule = "a node that does not answer the leader is suspect; its members do not count as healthy"
+		x.Next, x.Command = "it is Ready when it answers, or Lost when its lease has run out", "supctl cluster status"
+	case spec.NodeLost:
+		x.Rule = "a lost node's members with volumes stay its own: nobody else may start them"
+		x.Next, x.Command = "all goes on when supd runs there again and reaches the others", "supctl get members -A -o wide"
+	}
+	if n.Cordoned {
+		x.Actual += ", cordoned"
+		x.Details = append(x.Details, "no new members are placed on a cordoned node")
+		if n.State == spec.NodeReady {
+			x.Command = "supctl node uncordon " + n.Name
+		}
+	}
+	return x
+}
+
+func explainSetNamed(rd reading, ns, name string) (client.Explanation, bool) {
+	s := rd.v.Set(ns, name)
+	if s == nil {
+		return client.Explanation{}, false
+	}
+	return ExplainSet(rd.v, s, rd.now, rd.waits(s)), true
+}
+
+func explainMemberNamed(rd reading, ns, name string) (client.Explanation, bool) {
+	m := rd.v.MemberNamed(ns, name)
+	if m == nil {
+		return explainMissing(rd, ns, name)
+	}
+	var waits []spec.Wait
+	if s := rd.v.Set(ns, m.Set); s != nil {
+		waits = rd.waits(s)
+	}
+	return ExplainMember(rd.v, m, waits), true
+}
+
+func explainVolumeNamed(rd reading, ns, name string) (client.Explanation, bool) {
+	vol := rd.v.Volume(ns, name)
+	if vol == nil {
+		return client.Explanation{}, false
+	}
+	return ExplainVolume(rd.v, vol), true
+}
+
+func explainNodeNamed(rd reading, _, name string) (client.Explanation, bool) {
+	n := rd.v.Node(name)
+	if n == nil {
+		return client.Explanation{}, false
+	}
+	return ExplainNode(rd.v, n), true
+}
+
+// explainMissing explains an ordinal that a set wants and that has no place yet.
+func explainMissing(rd reading, ns, name string) (client.Explanation, bool) {
+	set, ordinal, ok := spec.SplitMember(name)
+	s := rd.v.Set(ns, set)
+	if !ok || s == nil || !s.Wants(ordinal) {
+		return client.Explanation{}, false
+	}
+	x := client.Explanation{
+		Object: "member/" + name, Wanted: "running, when its turn comes", Actual: "no place is reserved for it yet",
+		Since: timePtr(s.ScaledAt), Details: []string{}, Rule: "nothing holds it: it is reserved next", Next: "it is reserved",
+	}
+	waits := rd.waits(s)
+	w, waiting := waitOf(waits, name)
+	if !waiting {
+		return x, true
+	}
+	args := map[string]string{"ns": ns, "set": set}
+	addMemberArgs(rd.v, s, w, args)
+	advise(&x, w.Reason, args)
+	x.Details = append(x.Details, name+" "+w.Message)
+	return x, true
+}

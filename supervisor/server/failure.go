@@ -1,0 +1,71 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"supd/supervisor/client"
+	"supd/supervisor/spec"
+)
+
+// httpStatus is the only place where a code becomes an HTTP status.
+func httpStatus(c spec.Code) int {
+	switch c {
+	case spec.CodeInvalid:
+		return http.StatusBadRequest
+	case spec.CodeNotFound:
+		return http.StatusNotFound
+	case spec.CodeRefused, spec.CodeConflict:
+		return http.StatusConflict
+	case spec.CodeNoLeader:
+		return http.StatusServiceUnavailable
+	case spec.CodeTimeout:
+		return http.StatusGatewayTimeout
+	case spec.CodeInternal:
+		return http.StatusInternalServerError
+	}
+	return http.StatusInternalServerError
+}
+
+// asError gives any error its code. Unknown means internal.
+func asError(err error) *spec.Error {
+	var e *spec.Error
+	if errors.As(err, &e) {
+		if e.Message != "" && err.Error() != e.Message {
+			c := *e
+			c.Message = err.Error()
+			return &c
+		}
+		return e
+	}
+	var tooBig *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooBig):
+		return spec.Errorf(spec.CodeInvalid, "the request is larger than %d bytes", tooBig.Limit)
+	case errors.Is(err, context.DeadlineExceeded):
+		return spec.Errorf(spec.CodeTimeout, "no answer in time: %v", err)
+	}
+	return spec.Errorf(spec.CodeInternal, "%v", err)
+}
+
+// fail answers with an error.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
+		return // nobody is there to be told
+	}
+	e := asError(err)
+	s.counts.errors.Add(1)
+	if e.Code == spec.CodeInternal {
+		s.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(httpStatus(e.Code))
+	_, _ = w.Write(client.MarshalError(e)) // a client that is gone needs no answer
+}
+
+func noLeader(what string) *spec.Error {
+	e := spec.Errorf(spec.CodeNoLeader, "%s: the cluster has no leader now (a majority of its voters is needed); members run on as they are; look with supctl cluster status", what)
+	e.Reason = client.ReasonNoLeader
+	return e
+}

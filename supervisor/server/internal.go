@@ -1,0 +1,91 @@
+package server
+
+import (
+	"net/http"
+	"strconv"
+
+	"supd/raftstore/state"
+	"supd/supervisor/client"
+	"supd/supervisor/spec"
+)
+
+func (s *Server) heartbeat(w http.ResponseWriter, r *http.Request) error {
+	var in client.Heartbeat
+	if err := decode(r, &in); err != nil {
+		return err
+	}
+	out, err := s.o.Control.Heartbeat(r.Context(), in)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, out)
+}
+
+func (s *Server) report(w http.ResponseWriter, r *http.Request) error {
+	var in state.Report
+	if err := decode(r, &in); err != nil {
+		return err
+	}
+	return s.internalEntry(w, r, "agent:"+in.Node, &in)
+}
+
+func (s *Server) register(w http.ResponseWriter, r *http.Request) error {
+	var in state.Node
+	if err := decode(r, &in); err != nil {
+		return err
+	}
+	return s.internalEntry(w, r, "agent:"+in.Name, &state.RegisterNode{Node: in})
+}
+
+func (s *Server) stopping(w http.ResponseWriter, r *http.Request) error {
+	var in client.StoppingRequest
+	if err := decode(r, &in); err != nil {
+		return err
+	}
+	return s.internalEntry(w, r, who(r), &state.SetStopping{Stopping: in.Stopping})
+}
+
+// internalEntry proposes what a node sent; the leader's clock stamps it.
+func (s *Server) internalEntry(w http.ResponseWriter, r *http.Request, by string, cmd state.Command) error {
+	s.counts.proposals.Add(1)
+	res, err := s.o.Store.Propose(r.Context(), state.Entry{At: s.o.Now().UTC(), Who: by, Cmd: cmd})
+	if err != nil {
+		return err
+	}
+	w.Header().Set(client.HeaderIndex, strconv.FormatUint(res.Index, 10))
+	if res.Err != nil {
+		s.counts.refusals.Add(1)
+		return res.Err
+	}
+	return answer(w, res, nil)
+}
+
+func (s *Server) leases(w http.ResponseWriter, _ *http.Request) error {
+	return writeJSON(w, http.StatusOK, client.Leases{Until: s.o.Control.Leases()})
+}
+
+// healthz: the daemon answers.
+func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) error {
+	return writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+}
+
+// readyz: the cluster is formed, this node belongs to it and knows a leader.
+func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) error {
+	rd := s.reading()
+	var why string
+	switch {
+	case rd.v.Cluster.ID == "":
+		why = "the cluster has not been formed yet"
+	case rd.v.Node(s.o.Node) == nil:
+		why = "node " + s.o.Node + " has not been registered yet"
+	case rd.rs.Leader == "":
+		why = "no leader is known"
+	}
+	setIndex(w, rd.v)
+	if why != "" {
+		e := spec.Errorf(spec.CodeNoLeader, "not ready: %s", why)
+		e.Reason = "NotReady"
+		return e
+	}
+	return writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
+}

@@ -1,0 +1,134 @@
+package server
+
+import (
+	"net/http"
+	"strconv"
+
+	"supd/raftstore/state"
+	"supd/supervisor/client"
+	"supd/supervisor/spec"
+)
+
+func logOptions(r *http.Request) (client.LogOptions, error) {
+	q := r.URL.Query()
+	o := client.LogOptions{Process: q.Get("process"), Previous: flag(r, "previous"), Follow: flag(r, "follow"), Tail: -1}
+	if t := q.Get("tail"); t != "" {
+		n, err := strconv.Atoi(t)
+		if err != nil || n < 0 {
+			return o, spec.Errorf(spec.CodeInvalid, "cannot read tail=%q: want a number of lines", t)
+		}
+		o.Tail = n
+	}
+	if o.Follow && o.Previous {
+		return o, spec.Errorf(spec.CodeInvalid, "cannot follow the log of an earlier start: it does not grow")
+	}
+	return o, nil
+}
+
+// logs serves a member's log from any node: its own, or by way of the owner.
+func (s *Server) logs(w http.ResponseWriter, r *http.Request) error {
+	o, err := logOptions(r)
+	if err != nil {
+		return err
+	}
+	ns, name := r.PathValue("ns"), r.PathValue("name")
+	v := s.o.Store.View()
+	m := v.MemberNamed(ns, name)
+	if m == nil {
+		return spec.Errorf(spec.CodeNotFound, "there is no member %s in namespace %s", name, ns)
+	}
+	if o.Process, err = processOf(v, m, o.Process); err != nil {
+		return err
+	}
+	if m.Node == s.o.Node {
+		return s.serveLogs(w, r, ns, name, o)
+	}
+	c, err := s.nodeClient(m.Node)
+	if err != nil {
+		return err
+	}
+	body, err := c.NodeLogs(r.Context(), ns, name, o)
+	if err != nil {
+		if e := asError(err); e.Code == spec.CodeNoLeader {
+			return spec.Errorf(spec.CodeNoLeader, "cannot read the log of member %s: its node %s does not answer: %v", name, m.Node, err)
+		}
+		return err
+	}
+	defer body.Close()
+	startStream(w)
+	copyStream(w, body)
+	return nil
+}
+
+// processOf checks a process's name; "" means the main one.
+func processOf(v *state.View, m *state.Member, process string) (string, error) {
+	rev := v.Revision(m.Namespace, m.Set, m.Revision)
+	if rev == nil || len(rev.Template.Processes) == 0 {
+		return process, nil
+	}
+	if process == "" {
+		return rev.Template.Processes[0].Name, nil
+	}
+	for _, p := range rev.Template.Processes {
+		if p.Name == process {
+			return process, nil
+		}
+	}
+	for _, p := range rev.Template.Init {
+		if p.Name == process {
+			return process, nil
+		}
+	}
+	return "", spec.Errorf(spec.CodeNotFound, "member %s has no process %s", m.Name(), process)
+}
+
+// nodeLogs serves the log of a member of this node.
+func (s *Server) nodeLogs(w http.ResponseWriter, r *http.Request) error {
+	o, err := logOptions(r)
+	if err != nil {
+		return err
+	}
+	q := r.URL.Query()
+	return s.serveLogs(w, r, q.Get("namespace"), q.Get("member"), o)
+}
+
+func (s *Server) serveLogs(w http.ResponseWriter, r *http.Request, ns, member string, o client.LogOptions) error {
+	body, err := s.o.Agent.Logs(r.Context(), ns, member, o)
+	if err != nil {
+		return err
+	}
+	// A follower blocks in Read: closing ends it when the reader leaves or the server ends.
+	stop := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-r.Context().Done():
+		case <-s.ending:
+		case <-stop:
+		}
+		_ = body.Close()
+	}()
+	startStream(w)
+	copyStream(w, body)
+	close(stop)
+	<-done
+	return nil
+}
+
+func startStream(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(http.StatusOK)
+	_ = http.NewResponseController(w).Flush() // a recorder of tests cannot; nothing is lost
+}
+
+// nodeUsage tells how much a volume of this node holds.
+func (s *Server) nodeUsage(w http.ResponseWriter, r *http.Request) error {
+	q := r.URL.Query()
+	n, err := s.o.Agent.Usage(r.Context(), q.Get("namespace"), q.Get("volume"))
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, client.Usage{UsedBytes: n})
+}

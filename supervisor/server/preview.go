@@ -1,0 +1,254 @@
+package server
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"supd/raftstore/state"
+	"supd/supervisor/client"
+	"supd/supervisor/plan"
+	"supd/supervisor/spec"
+)
+
+// previewSet answers what putting a definition would cause.
+func (s *Server) previewSet(w http.ResponseWriter, r *http.Request) error {
+	cmd, err := s.readSet(w, r)
+	if err != nil {
+		return err
+	}
+	e, err := s.entry(r, cmd)
+	if err != nil {
+		return err
+	}
+	out, perr := Preview(s.o.Store.View(), e, cmd)
+	if perr != nil {
+		return perr
+	}
+	out.Warnings = append(out.Warnings, w.Header().Values(client.HeaderWarning)...)
+	return writeJSON(w, http.StatusOK, out)
+}
+
+// maxRounds bounds a preview: each round is one plan and what agents make of it.
+const maxRounds = 5000
+
+// Preview runs Apply and the planner on a copy of the View, with agents that do at
+// once what they are told and never fail, until nothing changes. Members that are
+// unwell now stay so unless they are started anew; nodes that do not answer stay
+// silent. It is pure.
+func Preview(v *state.View, e state.Entry, cmd *state.PutSet) (*client.Preview, *spec.Error) {
+	p := &preview{now: e.At, ns: cmd.Namespace, set: cmd.Name, before: v}
+	out := &client.Preview{Steps: []client.Step{}, Restarts: []string{}, Removes: []string{}, Waits: []spec.Wait{}, Warnings: []string{}}
+	next, res := v.Apply(v.Index+1, e)
+	if res.Err != nil {
+		return nil, res.Err
+	}
+	p.v = next
+	out.Result = resultWord(res)
+	p.run(out)
+	return out, nil
+}
+
+type preview struct {
+	before, v *state.View
+	now       time.Time
+	ns, set   string
+	uids      int
+}
+
+func (p *preview) run(out *client.Preview) {
+	facts := plan.Facts{Silent: func(string) bool { return false }, UID: func() string {
+		p.uids++
+		return fmt.Sprintf("preview-%d", p.uids)
+	}}
+	var last plan.Plan
+	for range maxRounds {
+		set := p.v.Set(p.ns, p.set)
+		if set == nil {
+			return
+		}
+		last = plan.MakeSet(p.v, set, p.now, facts)
+		moved := false
+		for _, c := range last.Commands {
+			if steps, ok := p.apply(c); ok {
+				out.Steps = append(out.Steps, steps...)
+				moved = true
+			}
+		}
+		moved = p.agents() || moved
+		if moved {
+			continue
+		}
+		if last.Next.IsZero() || !last.Next.After(p.now) {
+			p.finish(out, last)
+			return
+		}
+		p.now = last.Next
+	}
+	out.Truncated = true
+	p.finish(out, last)
+}
+
+// finish tells what the set would still wait for, and who was touched.
+func (p *preview) finish(out *client.Preview, last plan.Plan) {
+	for _, w := range last.Waits {
+		out.Waits = append(out.Waits, w.Wait)
+	}
+	for _, m := range p.before.SetMembers(p.ns, p.set) {
+		after := p.v.Member(p.ns, p.set, m.Ordinal)
+		switch {
+		case after == nil:
+			out.Removes = append(out.Removes, m.Name())
+		case m.Epoch != 0 && m.Wish == state.WishRun && after.Epoch != m.Epoch:
+			out.Restarts = append(out.Restarts, m.Name())
+		}
+	}
+}
+
+// apply tries one planned command and says what it does.
+func (p *preview) apply(c state.Command) ([]client.Step, bool) {
+	steps := p.describe(c)
+	next, res := p.v.Apply(p.v.Index+1, state.Entry{At: p.now, Who: "plan", Cmd: c})
+	if res.Err != nil || !res.Changed {
+		return nil, false
+	}
+	p.v = next
+	return steps, true
+}
+
+func (p *preview) describe(c state.Command) []client.Step {
+	name := func(ordinal int) string { return spec.MemberName(p.set, ordinal) }
+	node := func(ordinal int) string {
+		if m := p.v.Member(p.ns, p.set, ordinal); m != nil {
+			return m.Node
+		}
+		return ""
+	}
+	switch c := c.(type) {
+	case *state.Reserve:
+		var out []client.Step
+		for _, slot := range c.Slots {
+			out = append(out, client.Step{Verb: "reserve", Subject: name(slot.Ordinal), Node: slot.Node, Why: p.volumesOf(slot)})
+		}
+		return out
+	case *state.Place:
+		return []client.Step{{Verb: "place", Subject: name(c.Slot.Ordinal), Node: c.Slot.Node}}
+	case *state.StartMember:
+		why := ""
+		if m := p.v.Member(p.ns, p.set, c.Ordinal); m != nil && m.Revision != c.Revision {
+			why = "revision " + spec.RevisionName(p.set, c.Revision)
+		}
+		return []client.Step{{Verb: "start", Subject: name(c.Ordinal), Node: node(c.Ordinal), Why: why}}
+	case *state.StopMember:
+		return []client.Step{{Verb: "stop", Subject: name(c.Ordinal), Why: stopWords(c.Why)}}
+	case *state.KeepMember:
+		return []client.Step{{Verb: "keep", Subject: name(c.Ordinal), Why: "it was on its way out"}}
+	case *state.DropMember:
+		return []client.Step{{Verb: "remove", Subject: name(c.Ordinal), Why: p.fateOf(c.Ordinal)}}
+	case *state.DropSet:
+		return []client.Step{{Verb: "remove", Subject: p.set}}
+	}
+	return nil // bookkeeping: nothing that users would call a step
+}
+
+func stopWords(why string) string {
+	switch why {
+	case "Rollout":
+		return "template changed"
+	case "Restart":
+		return "asked to restart"
+	case "ScaleDown":
+		return "no longer wanted"
+	case "SetDeleted":
+		return "the set is deleted"
+	}
+	return why
+}
+
+// volumesOf says which directories a reservation makes or takes back.
+func (p *preview) volumesOf(slot state.Slot) string {
+	s := p.v.Set(p.ns, p.set)
+	var fresh, back []string
+	for _, vs := range s.Spec.Volumes {
+		name := spec.VolumeName(vs.Name, p.set, slot.Ordinal)
+		if vol := p.v.Volume(p.ns, name); vol != nil && vol.Made {
+			back = append(back, name)
+		} else {
+			fresh = append(fresh, name)
+		}
+	}
+	switch {
+	case len(back) > 0:
+		return fmt.Sprintf("with its directory %v back", back)
+	case len(fresh) > 0:
+		return fmt.Sprintf("new directory %v", fresh)
+	}
+	return ""
+}
+
+// fateOf says what becomes of a removed member's directories.
+func (p *preview) fateOf(ordinal int) string {
+	s := p.v.Set(p.ns, p.set)
+	vols := p.v.MemberVolumes(p.ns, p.set, ordinal)
+	if len(vols) == 0 {
+		return ""
+	}
+	policy := s.Spec.VolumeRetention.WhenScaled
+	if s.Deleting {
+		policy = s.Spec.VolumeRetention.WhenDeleted
+	}
+	if policy == spec.Delete {
+		return "its directories are released, as the definition asks"
+	}
+	return "its directories are retained"
+}
+
+// agents does what every answering node would: stop what is to be stopped, start
+// what has a new epoch. It tells whether anything changed.
+func (p *preview) agents() bool {
+	moved := false
+	for _, m := range p.v.SetMembers(p.ns, p.set) {
+		n := p.v.Node(m.Node)
+		if n == nil || n.State != spec.NodeReady || m.Epoch == 0 {
+			continue
+		}
+		seen, ok := p.does(m)
+		if !ok {
+			continue
+		}
+		r := &state.Report{Node: n.Name, Run: n.Run, Seq: n.Seq + 1,
+			Members: []state.MemberReport{{Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal, Seen: seen}}}
+		if m.Wish == state.WishRun {
+			r.Volumes = p.made(m)
+		}
+		next, res := p.v.Apply(p.v.Index+1, state.Entry{At: p.now, Who: "agent:" + n.Name, Cmd: r})
+		if res.Err == nil {
+			p.v, moved = next, true
+		}
+	}
+	return moved
+}
+
+// does is what the member's node would report next, if anything.
+func (p *preview) does(m *state.Member) (state.Observation, bool) {
+	switch {
+	case m.Stopping() && !m.Down():
+		return state.Observation{Epoch: m.Epoch, Phase: spec.MemberStopped}, true
+	case m.Wish == state.WishRun && m.Seen.Epoch != m.Epoch:
+		return state.Observation{
+			Epoch: m.Epoch, Phase: spec.MemberRunning, Started: true, Ready: true, Steady: true, StartedAt: p.now, StartedOK: p.now,
+		}, true
+	}
+	return state.Observation{}, false
+}
+
+func (p *preview) made(m *state.Member) []state.VolumeReport {
+	var out []state.VolumeReport
+	for _, vol := range p.v.MemberVolumes(m.Namespace, m.Set, m.Ordinal) {
+		if !vol.Made && !slices.Contains([]string{spec.VolumeReleasing, spec.VolumeAbandoned}, vol.Phase) {
+			out = append(out, state.VolumeReport{Namespace: vol.Namespace, Name: vol.Name(), UID: vol.UID, Event: state.VolumeMade, Path: "preview"})
+		}
+	}
+	return out
+}

@@ -1,0 +1,149 @@
+package server
+
+import (
+	"net/http"
+	"strconv"
+
+	"supd/raftstore/state"
+	"supd/supervisor/client"
+	"supd/supervisor/spec"
+)
+
+// Route is one line of the API.
+type Route struct {
+	Method, Pattern string
+	Access          Access
+	// Leader: answered by the leader; another node forwards it once.
+	Leader  bool
+	Handler func(*Server, http.ResponseWriter, *http.Request) error
+}
+
+// Routes is the whole API: the mux is made from it and a test walks it.
+func Routes() []Route {
+	const ns = "/v1/namespaces/{ns}"
+	routes := []Route{
+		{"GET", "/healthz", Open, false, (*Server).healthz},
+		{"GET", "/readyz", Open, false, (*Server).readyz},
+		{"GET", "/metrics", Open, false, (*Server).metrics},
+		{"GET", "/v1/version", Read, false, (*Server).version},
+		{"GET", "/v1/cluster", Read, false, (*Server).cluster},
+
+		{"PUT", ns + "/statefulsets/{name}", Write, true, (*Server).putSet},
+		{"DELETE", ns + "/statefulsets/{name}", Write, true, (*Server).deleteSet},
+		{"GET", ns + "/statefulsets/{name}/scale", Read, false, (*Server).getScale},
+		{"PUT", ns + "/statefulsets/{name}/scale", Write, true, (*Server).scaleSet},
+		{"POST", ns + "/statefulsets/{name}/restart", Write, true, (*Server).restartSet},
+		{"POST", ns + "/statefulsets/{name}/plan", Write, true, (*Server).previewSet},
+
+		{"DELETE", ns + "/members/{name}", Write, true, (*Server).deleteMember},
+		{"POST", ns + "/members/{name}/restart", Write, true, (*Server).restartMember},
+		{"GET", ns + "/members/{name}/logs", Read, false, (*Server).logs},
+
+		{"POST", ns + "/volumes/{name}/release", Write, true, (*Server).releaseVolume},
+		{"POST", ns + "/volumes/{name}/undo-release", Write, true, (*Server).undoRelease},
+
+		{"PUT", ns + "/services/{name}", Write, true, (*Server).putService},
+		{"DELETE", ns + "/services/{name}", Write, true, (*Server).deleteService},
+		{"PUT", ns + "/programs/{name}", Write, true, (*Server).putProgram},
+		{"DELETE", ns + "/programs/{name}", Write, true, (*Server).deleteProgram},
+
+		{"POST", "/v1/nodes/{name}/cordon", Write, true, (*Server).cordon},
+		{"POST", "/v1/nodes/{name}/uncordon", Write, true, (*Server).uncordon},
+
+		{"POST", "/v1/internal/heartbeat", Internal, true, (*Server).heartbeat},
+		{"POST", "/v1/internal/report", Internal, true, (*Server).report},
+		{"POST", "/v1/internal/register", Internal, true, (*Server).register},
+		{"POST", "/v1/internal/stopping", Internal, true, (*Server).stopping},
+		{"GET", "/v1/internal/leases", Internal, true, (*Server).leases},
+		{"GET", "/v1/internal/logs", Internal, false, (*Server).nodeLogs},
+		{"GET", "/v1/internal/usage", Internal, false, (*Server).nodeUsage},
+	}
+	for _, k := range kinds() {
+		path := "/v1/" + string(k.resource)
+		routes = append(routes, Route{"GET", path, Read, false, k.list})
+		if k.resource.Namespaced() {
+			path = ns + "/" + string(k.resource)
+			routes = append(routes, Route{"GET", path, Read, false, k.list})
+		}
+		routes = append(routes, Route{"GET", path + "/{name}", Read, false, k.get})
+		if k.explain != nil {
+			routes = append(routes, Route{"GET", path + "/{name}/explain", Read, false, k.explainObject})
+		}
+	}
+	return routes
+}
+
+func (s *Server) mux() *http.ServeMux {
+	mux := http.NewServeMux()
+	for _, rt := range Routes() {
+		mux.Handle(rt.Method+" "+rt.Pattern, s.serve(rt))
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		s.fail(w, r, spec.Errorf(spec.CodeNotFound, "there is nothing at %s %s", r.Method, r.URL.Path))
+	})
+	return mux
+}
+
+// serve puts the rules of a route before its handler.
+func (s *Server) serve(rt Route) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := s.checkOrigin(r, rt.Access); err != nil {
+			s.counts.refusedHosts.Add(1)
+			s.fail(w, r, err)
+			return
+		}
+		if err := checkBody(r); err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		consistent := flag(r, "consistent") && rt.Access == Read
+		if rt.Leader || consistent {
+			if rs := s.o.Cluster.Status(); !rs.Leading {
+				if err := s.forward(w, r, rs); err != nil {
+					s.fail(w, r, err)
+				}
+				return
+			}
+		}
+		if consistent {
+			if err := s.readBarrier(r); err != nil {
+				s.fail(w, r, err)
+				return
+			}
+		}
+		if err := rt.Handler(s, w, r); err != nil {
+			s.fail(w, r, err)
+		}
+	})
+}
+
+// readBarrier makes sure that this node leads and has applied all that was
+// committed when the request came in.
+func (s *Server) readBarrier(r *http.Request) error {
+	if err := s.o.Store.Barrier(r.Context()); err != nil {
+		return err
+	}
+	return s.o.Store.Verify(r.Context())
+}
+
+// wrap counts requests and bounds bodies.
+func (s *Server) wrap(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.counts.requests.Add(1)
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		h.ServeHTTP(w, r)
+	})
+}
+
+// flag reads a boolean of the query.
+func flag(r *http.Request, name string) bool {
+	switch r.URL.Query().Get(name) {
+	case "1", "true":
+		return true
+	}
+	return false
+}
+
+func setIndex(w http.ResponseWriter, v *state.View) {
+	w.Header().Set(client.HeaderIndex, strconv.FormatUint(v.Index, 10))
+}
