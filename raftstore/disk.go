@@ -48,7 +48,7 @@ func (s *Store) openFiles() (err error) {
 		}
 	}()
 	options := &bbolt.Options{Timeout: lockWait, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType}
-	if err := walkBolt(s.path("raft.db"), options); err != nil {
+	if err := walkBolt(s.path("raft.db")); err != nil {
 		return err
 	}
 	if s.bolt, err = raftboltdb.New(raftboltdb.Options{Path: s.path("raft.db"), BoltOptions: options}); err != nil {
@@ -64,24 +64,27 @@ func (s *Store) openFiles() (err error) {
 	return s.restore()
 }
 
-// walkBolt reads every page that can be reached, so that damage shows now.
-func walkBolt(path string, o *bbolt.Options) error {
-	if info, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
+// walkBolt reads every page that can be reached, so that damage shows now. It
+// opens the log for reading only: opening it for writing looks for free pages in a
+// goroutine of bbolt's own, whose panic on a damaged page nobody can catch.
+func walkBolt(path string) (err error) {
+	if info, serr := os.Stat(path); errors.Is(serr, fs.ErrNotExist) || serr == nil && info.Size() == 0 {
 		return nil
 	}
-	db, err := bbolt.Open(path, 0o600, o)
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockWait, ReadOnly: true})
 	if err != nil {
 		return boltError(err)
 	}
+	defer func() { err = errors.Join(err, db.Close()) }()
 	err = db.View(func(tx *bbolt.Tx) error {
 		return tx.ForEach(func(_ []byte, b *bbolt.Bucket) error {
 			return b.ForEach(func(k, v []byte) error { return nil })
 		})
 	})
 	if err != nil {
-		err = fmt.Errorf("%w: %v", ErrDamaged, err)
+		return fmt.Errorf("%w: %v", ErrDamaged, err)
 	}
-	return errors.Join(err, db.Close())
+	return nil
 }
 
 func boltError(err error) error {
