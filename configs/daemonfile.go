@@ -8,7 +8,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"sort"
+	"strings"
 
 	"github.com/hashicorp/hcl/v2/hclparse"
 	"github.com/pelletier/go-toml/v2"
@@ -117,4 +119,25 @@ func flattenLabels(raw map[string]any) error {
 	sort.Strings(list)
 	raw["labels"] = list
 	return nil
+}
+
+// YAML writes the configuration as a file that gives it again.
+func (d Daemon) YAML() (string, error) {
+	v := reflect.ValueOf(d)
+	var b strings.Builder
+	for i, k := range DaemonKeys() {
+		x := v.Field(i).Interface()
+		if k == "labels" {
+			x = d.LabelMap()
+		}
+		if s, ok := x.(fmt.Stringer); ok {
+			x = s.String()
+		}
+		line, err := yaml.Marshal(map[string]any{k: x})
+		if err != nil {
+			return "", err
+		}
+		b.Write(line)
+	}
+	return b.String(), nil
 }

@@ -305,12 +305,8 @@ func objectKey(k string) string {
 	return quote(k)
 }
 
-// quote writes a plain string.
-func quote(s string) string {
-	s = strings.ReplaceAll(s, "${", "$${")
-	s = strings.ReplaceAll(s, "%{", "%%{")
-	return `"` + escape(s) + `"`
-}
+// quote writes a plain string: a template that is all literal.
+func quote(s string) string { return quoteTemplate(spec.EscapeTemplate(s)) }
 
 func escape(s string) string {
 	var b strings.Builder
@@ -340,6 +336,11 @@ func (w *hclWriter) template(text string) string {
 		w.fail("%q is not a template: %s", text, diags[0].Detail)
 		return `""`
 	}
+	return quoteTemplate(text)
+}
+
+// quoteTemplate quotes template text that parses.
+func quoteTemplate(text string) string {
 	toks, _ := hclsyntax.LexTemplate([]byte(text), "", hcl.InitialPos)
 	var b strings.Builder
 	depth, from := 0, 0

@@ -1,0 +1,358 @@
+package configs
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"supd/supervisor/spec"
+)
+
+// container is a process.
+func (w *workload) container(n *node) *node {
+	f := w.in(n)
+	out := n.derive(object)
+	vars := w.exec(f, out)
+	var ports []*node
+	for _, p := range f.items("ports") {
+		ports = append(ports, w.port(p))
+	}
+	if len(ports) > 0 {
+		out.set("ports", n.get("ports").list(ports...))
+	}
+	for name, native := range map[string]string{"startupProbe": "startup", "readinessProbe": "readiness", "livenessProbe": "liveness"} {
+		if p := f.take(name); p != nil {
+			out.set(native, w.probe(p, vars))
+		}
+	}
+	w.lifecycle(f.take("lifecycle"), out)
+	if w.grace != nil {
+		stop := out.get("stop")
+		if stop == nil {
+			stop = w.grace.derive(object)
+			out.set("stop", stop)
+		}
+		stop.set("timeout", w.grace)
+	}
+	w.containerRest(f)
+	return out
+}
+
+// initContainer is an init step.
+func (w *workload) initContainer(n *node) *node {
+	f := w.in(n)
+	out := n.derive(object)
+	w.exec(f, out)
+	if r := f.take("restartPolicy"); r != nil {
+		w.errorf(r, "init containers that keep running are "+notYet)
+	}
+	f.refuse("init containers have no probes or hooks", "startupProbe", "readinessProbe", "livenessProbe", "lifecycle")
+	f.ignore("ports")
+	w.containerRest(f)
+	return out
+}
+
+func (w *workload) containerRest(f *kubeFields) {
+	f.ignore("imagePullPolicy", "terminationMessagePath", "terminationMessagePolicy")
+	f.refuse("members have no terminal", "stdin", "stdinOnce", "tty")
+	f.refuse("block devices are "+notYet, "volumeDevices")
+	f.refuse("variables from a ConfigMap or Secret as a whole are "+notYet+"; list them", "envFrom")
+	f.refuse(notYet, "resizePolicy", "restartPolicyRules")
+	f.end()
+}
+
+// exec reads what containers of both kinds have; the names of variables that $(VAR) may
+// use in probes are returned.
+func (w *workload) exec(f *kubeFields, out *node) map[string]bool {
+	name := f.take("name")
+	if name == nil && f.n != nil {
+		w.errorf(f.n, "name is needed")
+	}
+	out.set("name", name)
+	image := f.take("image")
+	if image == nil && f.n != nil {
+		w.errorf(f.n, "image is needed")
+	}
+	out.set("image", image)
+	env, all, static := w.env(f)
+	if len(env) > 0 {
+		out.set("env", f.n.get("env").list(env...))
+	}
+	out.set("command", w.expand(f.take("command"), all))
+	out.set("args", w.expand(f.take("args"), all))
+	if d := f.take("workingDir"); d != nil {
+		out.set("workingDir", literal(d))
+	}
+	var mounts []*node
+	for _, m := range f.items("volumeMounts") {
+		mounts = append(mounts, w.mount(m))
+	}
+	if len(mounts) > 0 {
+		out.set("mounts", f.n.get("volumeMounts").list(mounts...))
+	}
+	w.security(f.take("securityContext"), out)
+	w.resources(f.take("resources"))
+	return static
+}
+
+func (w *workload) mount(n *node) *node {
+	f := w.in(n)
+	out := n.derive(object)
+	name := f.take("name")
+	if name != nil && !slices.Contains(w.names, name.text) {
+		w.errorf(name, "no volume or claim is named %q%s", name.text, spec.DidYouMean(name.text, w.names))
+		w.names = append(w.names, name.text)
+	}
+	out.set("volume", name)
+	out.set("mountPath", f.take("mountPath"))
+	out.set("subPath", f.take("subPath"))
+	out.set("readOnly", f.take("readOnly"))
+	f.refuse("subPathExpr is "+notYet, "subPathExpr")
+	if p := f.take("mountPropagation"); p != nil && p.text != "None" {
+		w.errorf(p, "mounts are private to the member; %s is not supported", p.text)
+	}
+	f.refuse("recursive read-only mounts are "+notYet, "recursiveReadOnly")
+	f.end()
+	return out
+}
+
+func (w *workload) port(n *node) *node {
+	f := w.in(n)
+	out := n.derive(object)
+	name, port := f.take("name"), f.take("containerPort")
+	if port == nil && f.n != nil {
+		w.errorf(n, "containerPort is needed")
+	}
+	if name == nil && port != nil {
+		name = port.str("p" + port.text) // spec.AutoPortName, whatever the text is
+	}
+	out.set("name", name)
+	out.set("port", port)
+	out.set("protocol", f.take("protocol"))
+	if h := f.take("hostPort"); h != nil && port != nil && h.text != port.text {
+		w.errorf(h, "a process listens where it listens: hostPort must be the containerPort (%s), not %s", port.text, h.text)
+	}
+	f.refuse("addresses of ports are "+notYet, "hostIP")
+	f.end()
+	return out
+}
+
+// security is a container's security context over the pod's.
+func (w *workload) security(n, out *node) {
+	f := w.in(n)
+	user, group := account(f.take("runAsUser")), account(f.take("runAsGroup"))
+	if user == nil {
+		user = w.user
+	}
+	if group == nil {
+		group = w.group
+	}
+	out.set("user", user)
+	out.set("group", group)
+	if len(w.groups) > 0 {
+		out.set("supplementaryGroups", w.groups[0].list(w.groups...))
+	}
+	w.nonRoot(f.take("runAsNonRoot"), user)
+	if v := f.take("allowPrivilegeEscalation"); v != nil && out.get("noNewPrivileges") == nil {
+		if v.kind != boolean {
+			w.errorf(v, "want true or false")
+		} else {
+			out.set("noNewPrivileges", v.bool(v.text != "true"))
+		}
+	}
+	w.capabilities(f.take("capabilities"), user)
+	f.refuse("privileged processes are "+notYet, "privileged")
+	f.refuse("making paths read-only is "+notYet, "readOnlyRootFilesystem")
+	f.ignore("seccompProfile", "seLinuxOptions", "appArmorProfile", "procMount")
+	f.refuse("Windows is not supported", "windowsOptions")
+	f.end()
+}
+
+// capabilities: a process that is not root's has none, so dropping says nothing new.
+func (w *workload) capabilities(n, user *node) {
+	f := w.in(n)
+	f.refuse("granting capabilities is "+notYet, "add")
+	if d := f.take("drop"); d != nil && !isFalse(d) && (user == nil || user.text == "0") {
+		w.errorf(d, "dropping capabilities is "+notYet+" for root; give a runAsUser (other users have none)")
+	}
+	f.end()
+}
+
+// resources: requests only place pods, limits would be missed.
+func (w *workload) resources(n *node) {
+	f := w.in(n)
+	f.ignore("requests")
+	f.refuse("limiting cpu and memory is "+notYet, "limits")
+	f.refuse("resource claims are "+notYet, "claims")
+	f.end()
+}
+
+// lifecycle hooks are translated, so that one place says what this version can do.
+func (w *workload) lifecycle(n, out *node) {
+	f := w.in(n)
+	hooks := out.derive(object)
+	if n != nil {
+		hooks.line, hooks.col, hooks.path = n.line, n.col, n.path
+	}
+	for _, name := range []string{"postStart", "preStop"} {
+		h := f.take(name)
+		if h == nil {
+			continue
+		}
+		a := w.in(h)
+		hook := h.derive(object)
+		if e := a.take("exec"); e != nil {
+			x := w.in(e)
+			hook.set("command", w.literals(x.take("command")))
+			x.end()
+		}
+		a.refuse("hooks other than exec are "+notYet, "httpGet", "tcpSocket", "sleep")
+		a.end()
+		hooks.set(name, hook)
+	}
+	if s := f.take("stopSignal"); s != nil {
+		stop := s.derive(object)
+		stop.set("signal", s)
+		out.set("stop", stop)
+	}
+	f.end()
+	if len(hooks.keys) > 0 {
+		out.set("hooks", hooks)
+	}
+}
+
+// probe translates a probe; exec may use variables with a plain value.
+func (w *workload) probe(n *node, vars map[string]bool) *node {
+	f := w.in(n)
+	out := n.derive(object)
+	for name, native := range map[string]string{
+		"initialDelaySeconds": "initialDelay", "periodSeconds": "period", "timeoutSeconds": "timeout",
+	} {
+		if v := f.take(name); v != nil && v.text != "0" { // 0 means the default there
+			out.set(native, w.seconds(v))
+		}
+	}
+	for _, name := range []string{"successThreshold", "failureThreshold"} {
+		if v := f.take(name); v != nil && v.text != "0" {
+			out.set(name, v)
+		}
+	}
+	if e := f.take("exec"); e != nil {
+		x := w.in(e)
+		out.set("exec", w.expand(x.take("command"), vars))
+		x.end()
+	}
+	if h := f.take("httpGet"); h != nil {
+		out.set("http", w.httpGet(h))
+	}
+	if t := f.take("tcpSocket"); t != nil {
+		x := w.in(t)
+		d := t.derive(object)
+		d.set("port", x.take("port"))
+		if h := x.take("host"); h != nil {
+			d.set("host", literal(h))
+		}
+		x.end()
+		out.set("tcp", d)
+	}
+	if g := f.take("grpc"); g != nil {
+		out.set("grpc", g)
+	}
+	f.refuse("a probe's own grace period is "+notYet, "terminationGracePeriodSeconds")
+	f.end()
+	return out
+}
+
+func (w *workload) httpGet(n *node) *node {
+	f := w.in(n)
+	out := n.derive(object)
+	out.set("port", f.take("port"))
+	for _, name := range []string{"path", "host"} {
+		if v := f.take(name); v != nil {
+			out.set(name, literal(v))
+		}
+	}
+	if s := f.take("scheme"); s != nil {
+		out.set("scheme", s.str(strings.ToLower(s.text)))
+	}
+	if all := f.items("httpHeaders"); len(all) > 0 {
+		headers := n.get("httpHeaders").derive(object)
+		for _, h := range all {
+			x := w.in(h)
+			name, value := x.take("name"), x.take("value")
+			x.end()
+			if name == nil || value == nil {
+				w.errorf(h, "name and value are needed")
+			} else if headers.get(name.text) != nil {
+				w.errorf(h, "header %s is given twice, which is "+notYet, name.text)
+			} else {
+				headers.keys = append(headers.keys, entry{name.text, name, literal(value)})
+			}
+		}
+		out.set("headers", headers)
+	}
+	f.end()
+	return out
+}
+
+// expand translates a list of strings with $(VAR).
+func (w *workload) expand(n *node, vars map[string]bool) *node {
+	return w.each(n, func(s string) string { return expandVars(s, vars) })
+}
+
+// literals translates a list of strings in which nothing is replaced.
+func (w *workload) literals(n *node) *node {
+	return w.each(n, spec.EscapeTemplate)
+}
+
+func (w *workload) each(n *node, f func(string) string) *node {
+	if n == nil || n.kind != list {
+		return n // the decoder says what is wrong
+	}
+	out := n.derive(list)
+	for _, it := range n.items {
+		if it.kind == str {
+			it = it.str(f(it.text))
+		}
+		out.items = append(out.items, it)
+	}
+	return out
+}
+
+// literal is a string in which nothing is replaced.
+func literal(n *node) *node {
+	if n.kind != str {
+		return n
+	}
+	return n.str(spec.EscapeTemplate(n.text))
+}
+
+// expandVars turns Kubernetes' $(VAR) of known variables into our templates: $$ is a
+// literal $, anything else stays as it is, and ${ and %{ become literals.
+func expandVars(s string, vars map[string]bool) string {
+	var b, lit strings.Builder
+	flush := func() {
+		b.WriteString(spec.EscapeTemplate(lit.String()))
+		lit.Reset()
+	}
+	for i := 0; i < len(s); i++ {
+		if s[i] != '$' || i+1 == len(s) {
+			lit.WriteByte(s[i])
+			continue
+		}
+		if s[i+1] == '$' {
+			lit.WriteByte('$')
+			i++
+			continue
+		}
+		if end := strings.IndexByte(s[i:], ')'); s[i+1] == '(' && end > 0 && vars[s[i+2:i+end]] {
+			flush()
+			fmt.Fprintf(&b, "%s", varRef(s[i+2:i+end]))
+			i += end
+			continue
+		}
+		lit.WriteByte('$')
+	}
+	flush()
+	return b.String()
+}
