@@ -139,7 +139,7 @@ func (l *logReader) nextLocked() (*os.File, error) {
 			if i == 0 {
 				return nil, l.truncatedLocked(at)
 			}
-			return openIfThere(keptLog(l.path, i-1))
+			return l.followerLocked(st, i)
 		}
 		oldest = i
 	}
@@ -147,6 +147,18 @@ func (l *logReader) nextLocked() (*os.File, error) {
 		return nil, nil
 	}
 	return openIfThere(keptLog(l.path, oldest)) // ours has been dropped: go on with what is kept
+}
+
+// followerLocked opens the file after ours, which is at i, unless a rotation is under way.
+func (l *logReader) followerLocked(ours os.FileInfo, i int) (*os.File, error) {
+	f, err := openIfThere(keptLog(l.path, i-1))
+	if f == nil || err != nil {
+		return nil, err
+	}
+	if at, err := os.Stat(keptLog(l.path, i)); err != nil || !os.SameFile(ours, at) {
+		return nil, f.Close() // it moved meanwhile, so f may not be the next
+	}
+	return f, nil
 }
 
 // openIfThere opens a file that a rotation may just be moving away; nil says look again.

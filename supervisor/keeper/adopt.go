@@ -1,0 +1,238 @@
+package keeper
+
+import (
+	"errors"
+	"os"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// adopt takes over what the records tell of, before anybody can ask for anything.
+func (k *Keeper) adopt() error {
+	keys, err := k.files.recorded()
+	if err != nil {
+		if keys == nil {
+			return err
+		}
+		k.log.Error("cannot tidy the records", "err", err)
+	}
+	for _, key := range keys {
+		m := k.member(key.member)
+		m.mu.Lock()
+		k.newProcess(m, key.process).adopt()
+		m.mu.Unlock()
+	}
+	return nil
+}
+
+// adopt finds out what has become of a recorded process.
+func (p *process) adopt() {
+	r, rerr := p.k.files.readRecord(p.key)
+	l, lerr := p.k.files.readLife(p.key)
+	if rerr != nil {
+		p.damaged(rerr, l)
+		return
+	}
+	p.start, p.want = r.Start, r.Want
+	p.status.Epoch = r.Start.Epoch
+	if r.Boot != p.k.boot {
+		p.status.LastExit = Exit{Code: -1, Unknown: true}
+		p.status.State, p.why = Stopped, "host rebooted"
+		if r.Want == wantFail {
+			p.status.State = Failed
+		}
+		p.want = wantStop
+		p.show()
+		return
+	}
+	if lerr == nil && l.Boot == p.k.boot && l.Epoch == r.Start.Epoch {
+		p.recall(l)
+	} else if lerr != nil && !errors.Is(lerr, os.ErrNotExist) {
+		p.k.log.Warn("the life of a process can't be read", "member", p.key.member, "process", p.key.process, "err", lerr)
+	}
+	switch found, err := p.findMain(); {
+	case err != nil:
+		p.trouble = err.Error()
+		p.orphaned()
+	case found != nil:
+		p.takeOver(found)
+	default:
+		p.orphaned()
+	}
+}
+
+// recall takes what was noted of the present life.
+func (p *process) recall(l life) {
+	p.status.State, p.status.StartedAt, p.status.Restarts = l.State, l.Started, l.Restart
+	p.status.LastExit, p.why = l.Exit, l.Message
+	p.streak = backoff{streak: l.Streak, pause: time.Duration(l.Pause)}
+	p.last = procStat{pid: l.PID, ticks: l.Ticks}
+}
+
+// damaged shows a process whose record can't be read. Nothing is done with it; a new Start asks both witnesses.
+func (p *process) damaged(err error, l life) {
+	p.bad = err
+	p.start = Start{Member: p.key.member, Process: p.key.process, Lock: l.Lock}
+	p.status.State, p.why = Failed, "its record can't be read: "+err.Error()
+	p.status.Epoch = l.Epoch
+	if l.Boot == p.k.boot {
+		p.last = procStat{pid: l.PID, ticks: l.Ticks}
+	}
+	p.k.log.Error("a record can't be read", "member", p.key.member, "process", p.key.process, "err", err)
+	p.show()
+}
+
+// findMain finds the live main process: the one noted, or, if the last keeper died before it could note it, the session's
+// leader among those that hold the lock. Nil if there is none.
+func (p *process) findMain() (*mainProc, error) {
+	if s, err := readStat(p.last.pid); p.last.pid != 0 && err == nil && s.ticks == p.last.ticks {
+		if m := p.openMain(s); m != nil {
+			return m, nil
+		}
+	}
+	if free, err := lockFree(p.lockPath()); err != nil || free {
+		return nil, err
+	}
+	holders, err := lockHolders(p.lockPath())
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range holders {
+		if s.session != s.pid || s.ticks < p.last.ticks {
+			continue
+		}
+		if m := p.openMain(s); m != nil && p.firstOf(s, holders) {
+			return m, nil
+		} else if m != nil {
+			unix.Close(m.pidfd)
+		}
+	}
+	return nil, nil
+}
+
+// firstOf tells whether s is the oldest of the session leaders: others have daemonized from it.
+func (p *process) firstOf(s procStat, holders []procStat) bool {
+	for _, h := range holders {
+		if h.ticks < s.ticks || (h.ticks == s.ticks && h.pid < s.pid) {
+			return false
+		}
+	}
+	return true
+}
+
+// openMain opens a live process if it is in the right cgroup too.
+func (p *process) openMain(s procStat) *mainProc {
+	if s.dead() || (p.k.cg != nil && !p.k.cg.contains(p.cgroup(), s.pid)) {
+		return nil
+	}
+	fd, err := openProcess(s)
+	if err != nil {
+		return nil
+	}
+	return &mainProc{stat: s, pidfd: fd}
+}
+
+// takeOver keeps a process that an earlier keeper has started.
+func (p *process) takeOver(m *mainProc) {
+	p.main, p.last, p.lastOwn = m, m.stat, true
+	p.status.State, p.status.PID, p.status.Adopted = Running, m.stat.pid, true
+	p.status.NextStart, p.why = time.Time{}, ""
+	if p.status.StartedAt.IsZero() {
+		p.status.StartedAt = time.Now()
+	}
+	p.watchAdopted()
+	p.k.log.Info("adopted", "member", p.key.member, "process", p.key.process, "epoch", p.start.Epoch, "pid", m.stat.pid)
+	p.show()
+	p.note()
+	if p.want != wantRun { // its stop was under way
+		p.halt(p.start.StopTimeout)
+	}
+}
+
+// watchAdopted has the end of an adopted process told, which wait does for the keeper's own children only.
+func (p *process) watchAdopted() {
+	m := p.main
+	if _, err := p.k.watch.add(m.pidfd, unix.EPOLLIN, func() { p.adoptedExited(m) }); err != nil {
+		p.trouble = "its end is looked for every second: " + err.Error()
+		p.pollAdopted(m)
+	}
+}
+
+func (p *process) pollAdopted(m *mainProc) {
+	time.AfterFunc(drainTold, func() {
+		p.k.task(func() {
+			if hasExited(m.pidfd) {
+				p.adoptedExited(m)
+				return
+			}
+			p.pollAdopted(m)
+		})
+	})
+}
+
+// adoptedExited takes the end of an adopted process. It takes the member's lock itself.
+func (p *process) adoptedExited(m *mainProc) {
+	code, known := awaitExitCode(m.pidfd)
+	p.m.mu.Lock()
+	defer p.m.mu.Unlock()
+	if p.main != m {
+		return
+	}
+	e := Exit{Code: -1, Unknown: true, At: time.Now()}
+	if known {
+		e = exitOf(code)
+	}
+	p.ended(e)
+}
+
+// orphaned goes on with a process whose main process is dead: one that was to run is started again as after any death,
+// in the same boot and epoch.
+func (p *process) orphaned() {
+	p.status.PID = 0
+	switch was := p.status.State; {
+	case p.want != wantRun:
+		p.status.State, p.killAt = Stopping, time.Now()
+	case was == Running || was == Stopping:
+		p.status.LastExit = Exit{Code: -1, Unknown: true, At: time.Now()}
+		p.dead(time.Since(p.status.StartedAt), "ended while no keeper ran")
+	case was == Backoff:
+		p.status.State, p.status.NextStart = Backoff, time.Now().Add(p.streak.pause)
+	default: // the last keeper died before it had started it; whoever asked for it asks again
+		p.want, p.status.State, p.killAt = wantStop, Stopping, time.Now()
+		p.why = "was not started: the keeper ended first"
+	}
+	p.drain()
+}
+
+// pidfdInfo is the kernel's struct pidfd_info, as long as it was at first.
+type pidfdInfo struct {
+	mask, cgroup uint64
+	ids          [11]uint32
+	exit         int32
+}
+
+const (
+	pidfdGetInfo  = 0xC040FF0B // _IOWR(0xFF, 11, 64 bytes)
+	pidfdInfoExit = 1 << 3
+	exitWait      = 100 // milliseconds
+)
+
+// awaitExitCode asks a pidfd how its process has ended. Linux tells one who isn't the parent from 6.15 on, once the parent
+// has reaped it, which is waited for a moment.
+func awaitExitCode(pidfd int) (unix.WaitStatus, bool) {
+	for range 2 {
+		info := pidfdInfo{mask: pidfdInfoExit}
+		_, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(pidfd), pidfdGetInfo, uintptr(unsafe.Pointer(&info)))
+		if e != 0 && e != unix.ESRCH {
+			return 0, false
+		}
+		if e == 0 && info.mask&pidfdInfoExit != 0 {
+			return unix.WaitStatus(info.exit), true
+		}
+		// Interrupted or in time, the second look decides. Only the hang-up is waited for: it says reaped.
+		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(pidfd)}}, exitWait)
+	}
+	return 0, false
+}

@@ -1,0 +1,159 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+const usage = `supd-keeper keeps the member processes of one host. supd starts it and talks to it.
+
+  supd-keeper run --dir DIR [--cgroup NAME] [--log-file FILE]
+  supd-keeper version
+
+run works until SIGTERM or SIGINT and leaves the members running; the next keeper on DIR takes them over.
+Exit status: 0 ended as told, 1 failed (also: another keeper works on DIR), 2 wrong usage.
+`
+
+// Main is the command supd-keeper: args are without the program's name. It returns the exit status.
+func Main(args []string, stdout, stderr io.Writer) int {
+	if len(args) == 0 {
+		fmt.Fprint(stderr, usage)
+		return 2
+	}
+	switch args[0] {
+	case "stage": // what it is told comes through a descriptor
+		return stage()
+	case "run":
+		return runMain(args[1:], stderr)
+	case "version":
+		fmt.Fprintf(stdout, "supd-keeper %s protocol %d\n", BuildVersion(), Protocol)
+		return 0
+	case "help", "-h", "--help":
+		fmt.Fprint(stdout, usage)
+		return 0
+	}
+	fmt.Fprintf(stderr, "supd-keeper: %q is not a command\n%s", args[0], usage)
+	return 2
+}
+
+// BuildVersion is the version the binary was built from.
+func BuildVersion() string {
+	b, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := b.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	for _, s := range b.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return "devel"
+}
+
+func runMain(args []string, stderr io.Writer) int {
+	var o Options
+	var logFile string
+	fs := flag.NewFlagSet("supd-keeper run", flag.ContinueOnError)
+	fs.SetOutput(stderr)
+	fs.StringVar(&o.Dir, "dir", "", "directory of the socket, records, locks and epochs")
+	fs.StringVar(&o.Cgroup, "cgroup", "", "name of the members' subtree below CGROUP2/supd; none: process groups only")
+	fs.StringVar(&logFile, "log-file", "", "where the keeper's own log is appended; none: standard error")
+	if err := fs.Parse(args); err != nil {
+		return 2
+	}
+	if o.Dir == "" || fs.NArg() > 0 {
+		fmt.Fprint(stderr, usage)
+		return 2
+	}
+	if err := runKeeper(o, logFile, stderr); err != nil {
+		fmt.Fprintln(stderr, "supd-keeper:", err)
+		return 1
+	}
+	return 0
+}
+
+func runKeeper(o Options, logFile string, stderr io.Writer) (err error) {
+	if err := cleanProcess(); err != nil {
+		return err
+	}
+	if o.Dir, err = filepath.Abs(o.Dir); err != nil {
+		return err
+	}
+	out := stderr
+	if logFile != "" {
+		f, err := os.OpenFile(logFile, os.O_WRONLY|os.O_APPEND|os.O_CREATE, modeLog)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		out = f
+	}
+	o.Version = BuildVersion()
+	o.Logger = slog.New(slog.NewTextHandler(out, nil))
+	debug.SetMemoryLimit(64 << 20) // collects more often rather than grow
+	k, err := New(o)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
+	defer stop()
+	err = k.Run(ctx)
+	if err == nil {
+		o.Logger.Info("keeper ends, members run on")
+	}
+	return err
+}
+
+// cleanProcess undoes what the keeper has inherited and its members must not: open descriptors, ignored and blocked
+// signals.
+func cleanProcess() error {
+	if err := keepNothing(); err != nil {
+		return err
+	}
+	// A signal that is handled, if by nobody, is back to its default after exec; an ignored one stays ignored. SIGPIPE is
+	// among them so that a reader of the log who goes away doesn't end the keeper, SIGHUP for it has no meaning yet.
+	discard := make(chan os.Signal, 1)
+	for s := unix.Signal(1); s < 65; s++ {
+		switch s {
+		case unix.SIGKILL, unix.SIGSTOP, unix.SIGCHLD, unix.SIGTERM, unix.SIGINT:
+			continue
+		case unix.SIGPIPE, unix.SIGHUP:
+			signal.Notify(discard, s)
+		default:
+			if signal.Ignored(s) {
+				signal.Notify(discard, s)
+			}
+		}
+	}
+	return unblockSignals()
+}
+
+// unblockSignals starts the binary anew if it was started with signals blocked, because the runtime keeps the mask it has
+// found.
+func unblockSignals() error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var none, old unix.Sigset_t
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &none, &old); err != nil {
+		return os.NewSyscallError("rt_sigprocmask", err)
+	}
+	if old == none {
+		return nil
+	}
+	return errors.Join(errors.New("cannot unblock signals"), syscall.Exec(selfExe, os.Args, os.Environ()))
+}

@@ -1,0 +1,42 @@
+// Package keeper is the hands of supd on a host: the small process that is the parent of every member process, and the
+// client of its socket.
+//
+// A keeper starts processes, waits for them, restarts them in place, stops them and gives each its log file. It knows
+// nothing of clusters. It is a process of its own (Main, cmd/supd-keeper), so that supd may crash, hang or be upgraded and
+// the members don't notice; and when the keeper itself dies they run on, and the next one takes them over from its records.
+//
+// Nothing is started twice. A start needs two witnesses: the process's cgroup is empty (without cgroups: its process
+// group), and its lock file is free. The lock is an flock on an open file that every process of the member inherits under
+// descriptor LockFD, so it is held as long as one of them lives, whoever is its parent.
+//
+// What is left where there are no cgroups: a program that closes LockFD and leaves its process group and session is not
+// seen once its main process has died.
+//
+// # Goroutines
+//
+// All are started below Keeper.Run, which returns when all have ended.
+//
+//	name        fed by                          owns                            ends
+//	forker x2   starts, one at a time           a thread: umask, no_new_privs   with the loops' context, last
+//	reaper      SIGCHLD                         wait, for every child           same
+//	watcher     epoll: pidfds of adopted        the epoll descriptor            same
+//	            processes, cgroup.events
+//	accept      the socket                      the connections' wait group     when the socket is closed
+//	connection  one client's calls              its connection                  client gone, or Run's context
+//	present     one client hanging up during    nothing                         with the call
+//	            List or Run
+//	output      one Run's pipe                  the bytes kept                  with the Run
+//	task        the end of a child, a timer,    nothing; takes the member's     at its end, soon
+//	            a notice of the watcher         lock
+//
+// There is none per member. Everything done to a member is done under its lock, disk writes and forks included; the table
+// that List shows is a copy, so looking never waits for doing.
+//
+// # Files
+//
+//	DIR/keeper.sock, keeper.lock
+//	DIR/records/MEMBER@PROCESS.json   what was asked for; fsync'ed before it counts
+//	DIR/records/MEMBER@PROCESS.life   pid, start time, last exit; of no meaning after a boot, not fsync'ed
+//	DIR/epochs/MEMBER.json            the highest epoch given up; fsync'ed, never removed
+//	DIR/locks/MEMBER@PROCESS.lock     where Start names no lock file
+package keeper

@@ -1,0 +1,289 @@
+package keeper
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// How often it is looked whether all is gone where nothing tells: pauses double from first to last.
+const (
+	drainFirst = 2 * time.Millisecond
+	drainLast  = 250 * time.Millisecond
+	drainTold  = time.Second // the kernel tells; this is for a notice missed
+)
+
+// leftBehind says what is left of a process whose main process is dead.
+type leftBehind struct {
+	cgroup bool       // its cgroup holds somebody
+	procs  []procStat // certainly the process's own
+	locked bool       // the lock is held, if procs is empty by nobody who can be seen
+	maybe  []procStat // in a group of its number, but perhaps strangers: not signalled
+}
+
+func (l leftBehind) none() bool {
+	return !l.cgroup && len(l.procs) == 0 && len(l.maybe) == 0 && !l.locked
+}
+
+func (l leftBehind) String() string {
+	switch {
+	case len(l.procs) > 0:
+		return "process " + pidList(l.procs) + " of it still runs"
+	case l.cgroup:
+		return "its cgroup is not empty"
+	case len(l.maybe) > 0:
+		return "process " + pidList(l.maybe) + " may be of its group"
+	case l.locked:
+		return "its lock is held by a process that can't be seen"
+	}
+	return "nothing of it is left"
+}
+
+// left looks for what is left.
+func (p *process) left() (leftBehind, error) {
+	if dir := p.cgroup(); dir != "" {
+		full, err := populated(dir)
+		if err != nil || !full {
+			return leftBehind{cgroup: full}, err
+		}
+		procs, err := cgroupProcs(dir)
+		return leftBehind{cgroup: true, procs: procs}, err
+	}
+	l, err := p.leftGroup()
+	if err != nil || !l.none() {
+		return l, err
+	}
+	free, err := lockFree(p.lockPath())
+	if err != nil || free {
+		return leftBehind{}, err
+	}
+	procs, err := lockHolders(p.lockPath())
+	return leftBehind{procs: procs, locked: true}, err
+}
+
+// leftGroup looks for processes of the dead main process's group or session.
+func (p *process) leftGroup() (leftBehind, error) {
+	pgid := p.last.pid
+	if pgid == 0 || errors.Is(unix.Kill(-pgid, 0), unix.ESRCH) {
+		return leftBehind{}, nil
+	}
+	if s, err := readStat(pgid); err == nil && s.ticks != p.last.ticks {
+		return leftBehind{}, nil // the number is used again, which the kernel does only after all of the group had gone
+	}
+	procs, err := groupOf(pgid)
+	if err != nil {
+		return leftBehind{}, err
+	}
+	var l leftBehind
+	for _, s := range procs {
+		switch {
+		case s.ticks < p.last.ticks:
+		case p.lastOwn:
+			l.procs = append(l.procs, s)
+		default:
+			l.maybe = append(l.maybe, s)
+		}
+	}
+	return l, nil
+}
+
+// kill kills all that is left and certainly the process's own.
+func (p *process) kill(l leftBehind) error {
+	if l.cgroup {
+		return killCgroup(p.cgroup())
+	}
+	var err error
+	for _, s := range l.procs {
+		err = errors.Join(err, signalProcess(s, unix.SIGKILL))
+	}
+	return err
+}
+
+// drain waits until nothing is left of a process whose main process is dead, kills what may be killed, and goes on to
+// what comes then: Stopped, Failed or the next start.
+func (p *process) drain() {
+	p.quietDrain()
+	l, err := p.left()
+	if err == nil && l.none() {
+		p.drained()
+		return
+	}
+	if err == nil {
+		err = p.clear(l)
+	}
+	if err != nil {
+		p.trouble = err.Error()
+	} else {
+		p.trouble = l.String()
+	}
+	p.show()
+	p.note()
+	p.await()
+}
+
+// clear kills what is left, or in a stop that has time yet only what is beside the process.
+func (p *process) clear(l leftBehind) error {
+	if p.status.State == Stopping && time.Now().Before(p.killAt) {
+		if l.cgroup {
+			return killCgroup(filepath.Join(p.cgroup(), "aux"))
+		}
+		return nil
+	}
+	return p.kill(l)
+}
+
+// quietDrain forgets what an earlier drain has waited for.
+func (p *process) quietDrain() {
+	poll := p.poll
+	p.quiet()
+	p.poll = poll
+}
+
+// await calls drain again when something has changed.
+func (p *process) await() {
+	p.poll = min(max(2*p.poll, drainFirst), drainLast)
+	wait := p.poll
+	p.k.setDraining(p, true)
+	if dir := p.cgroup(); dir != "" && p.watchCgroup(dir) {
+		wait = drainTold
+	}
+	if left := time.Until(p.killAt); p.status.State == Stopping && left > 0 {
+		wait = min(wait, left)
+	}
+	p.later(wait, p.drain)
+}
+
+// watchCgroup has drain called when the cgroup turns empty. False if that can't be had.
+func (p *process) watchCgroup(dir string) bool {
+	fd, err := unix.Open(filepath.Join(dir, "cgroup.events"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	var b [256]byte
+	if _, err := unix.Pread(fd, b[:], 0); err != nil { // from here on changes are told
+		unix.Close(fd)
+		return false
+	}
+	seq := p.seq
+	cancel, err := p.k.watch.add(fd, unix.EPOLLPRI, func() { p.locked(seq, p.drain) })
+	if err != nil {
+		unix.Close(fd)
+		return false
+	}
+	p.unhook = func() { cancel(); unix.Close(fd) }
+	// It may have turned empty between the look that led here and the read above.
+	full, err := populated(dir)
+	if err != nil || !full {
+		p.later(0, p.drain)
+	}
+	return true
+}
+
+// drained goes on when nothing is left.
+func (p *process) drained() {
+	p.poll, p.trouble = 0, ""
+	switch {
+	case p.want == wantStop:
+		p.finish(Stopped)
+	case p.want == wantFail:
+		p.finish(Failed)
+	case p.status.State == Stopping && p.again:
+		p.again = false
+		p.dead(time.Since(p.status.StartedAt), p.why)
+		p.pauseOrStart()
+	default:
+		p.pauseOrStart()
+	}
+}
+
+// pauseOrStart starts the process if its pause is over.
+func (p *process) pauseOrStart() {
+	wait := time.Until(p.status.NextStart)
+	if p.streak.pause == 0 || wait <= 0 {
+		p.restart()
+		return
+	}
+	p.show()
+	p.note()
+	p.later(wait, p.restart)
+}
+
+// restart starts the process in place, from its record.
+func (p *process) restart() {
+	if err := p.m.mayStart(p.start.Epoch); err != nil {
+		p.saveWant(wantStop)
+		p.why = err.Error()
+		p.finish(Stopped)
+		return
+	}
+	lock, err := p.witnesses()
+	if err == nil {
+		p.status.Restarts++
+		ex := p.spawn(lock)
+		if ex == nil {
+			p.k.log.Info("restarted in place", "member", p.key.member, "process", p.key.process,
+				"epoch", p.start.Epoch, "pid", p.status.PID, "restarts", p.status.Restarts)
+			return
+		}
+		p.status.Restarts--
+		err = ex
+	}
+	if errors.Is(err, ErrLocked) || errors.Is(err, ErrBusy) {
+		p.quiet()
+		p.trouble = fmt.Sprintf("not started: %v", err)
+		p.show()
+		p.note()
+		p.poll = min(max(2*p.poll, drainFirst), drainLast)
+		p.later(p.poll, p.drain) // kills what is the process's own, and comes back here
+		return
+	}
+	p.dead(0, err.Error())
+	p.show()
+	p.note()
+	p.later(p.streak.pause, p.drain)
+}
+
+// witnesses asks the two that must agree before anything is started, the cgroup empty (or the group) and the lock free,
+// and returns the lock, taken.
+func (p *process) witnesses() (int, error) {
+	dir := p.cgroup()
+	if dir == "" {
+		l, err := p.leftGroup()
+		if err != nil {
+			return -1, err
+		}
+		if !l.none() {
+			return -1, fmt.Errorf("%w: %s: %s", ErrBusy, p.key, l)
+		}
+		return takeLock(p.lockPath())
+	}
+	if err := makeCgroup(dir); err != nil {
+		return -1, &ErrExec{"cgroup", err}
+	}
+	full, err := populated(dir)
+	if err == nil && full {
+		err = p.emptyAux(dir)
+	}
+	if err != nil {
+		return -1, err
+	}
+	return takeLock(p.lockPath())
+}
+
+// emptyAux kills what runs beside the process. It fails with ErrBusy if the process itself runs.
+func (p *process) emptyAux(dir string) error {
+	procs, err := cgroupProcs(dir)
+	if err != nil {
+		return err
+	}
+	if len(procs) > 0 {
+		return fmt.Errorf("%w: %s: process %s is in its cgroup", ErrBusy, p.key, pidList(procs))
+	}
+	if err := killCgroup(filepath.Join(dir, "aux")); err != nil {
+		return err
+	}
+	return waitEmpty(dir, auxTimeout)
+}

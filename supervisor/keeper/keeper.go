@@ -1,0 +1,220 @@
+package keeper
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Options say what a keeper works on.
+type Options struct {
+	Dir     string // absolute; holds the socket, records, locks and epochs; 0700
+	Cgroup  string // name of the subtree below CGROUP2/supd; "" = no cgroups
+	Version string // shown by Hello
+	Logger  *slog.Logger
+}
+
+// Keeper is the server: the parent of a host's member processes. It must be alone in its process, because it reaps every
+// child there is.
+type Keeper struct {
+	opts   Options
+	log    *slog.Logger
+	files  files
+	boot   string
+	cg     *cgroups
+	launch *launcher
+	watch  *watcher
+	table  *table
+	ready  chan struct{}
+
+	mu       sync.Mutex // guards what follows; nothing else is locked under it
+	members  map[string]*member
+	draining map[*process]struct{}
+	aux      uint64 // number of the latest Run
+	closing  bool
+	tasks    sync.WaitGroup
+}
+
+// New makes a keeper. It opens and starts nothing.
+func New(o Options) (*Keeper, error) {
+	if !filepath.IsAbs(o.Dir) {
+		return nil, fmt.Errorf("the keeper's directory %q is not absolute", o.Dir)
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Keeper{
+		opts: o, log: o.Logger, files: files{o.Dir}, ready: make(chan struct{}),
+		members: map[string]*member{}, draining: map[*process]struct{}{},
+	}, nil
+}
+
+// Ready is closed when the keeper has adopted what runs and answers on its socket.
+func (k *Keeper) Ready() <-chan struct{} { return k.ready }
+
+// Run keeps processes until ctx ends, and returns when all of its own goroutines have. The members are left running, the
+// records stay: the next keeper on the directory takes them over. It fails at once if another works on the directory.
+func (k *Keeper) Run(ctx context.Context) error {
+	closeAll, err := k.open()
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+
+	// The loops below end after everything that needs them.
+	base, stopLoops := context.WithCancel(context.WithoutCancel(ctx))
+	failed := make(chan error, 4)
+	var loops sync.WaitGroup
+	for _, loop := range []func(context.Context) error{
+		k.launch.plain.loop, k.launch.restricted.loop, k.launch.reaper.loop, k.watch.loop,
+	} {
+		loops.Go(func() {
+			if err := loop(base); err != nil {
+				failed <- err
+			}
+		})
+	}
+	err = k.adopt()
+	if err == nil {
+		err = k.listen(ctx, failed)
+	}
+	k.mu.Lock()
+	k.closing = true
+	k.mu.Unlock()
+	k.tasks.Wait()
+	stopLoops()
+	loops.Wait()
+	return err
+}
+
+// open gets what the keeper works with. The caller calls closeAll when it no longer does.
+func (k *Keeper) open() (closeAll func(), err error) {
+	if err := k.files.make(); err != nil {
+		return nil, err
+	}
+	dirLock, err := takeDirLock(k.opts.Dir)
+	if err != nil {
+		return nil, err
+	}
+	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		unix.Close(dirLock)
+		return nil, &os.PathError{Op: "open", Path: "/dev/null", Err: err}
+	}
+	closeAll = func() { unix.Close(null); unix.Close(dirLock) }
+	if err := k.prepare(null); err != nil {
+		closeAll()
+		return nil, err
+	}
+	return closeAll, nil
+}
+
+func (k *Keeper) prepare(null int) (err error) {
+	if k.boot, err = bootID(); err != nil {
+		return err
+	}
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return os.NewSyscallError("prctl", err)
+	}
+	if k.opts.Cgroup != "" {
+		if k.cg, err = openCgroups(k.opts.Cgroup); err != nil {
+			k.cg = nil
+			k.log.Warn("no cgroups can be used, members are held by process groups", "err", err)
+		}
+	}
+	if k.watch, err = newWatcher(k.task); err != nil {
+		return err
+	}
+	umask := ownUmask()
+	k.launch = &launcher{
+		null: null, plain: newForker(false, umask), restricted: newForker(true, umask),
+		reaper: newReaper(k.task, k.orphan), resetOOM: lowOOMScore(),
+	}
+	k.table = newTable(time.Now())
+	return nil
+}
+
+// lowOOMScore tells whether the keeper is kept from the OOM killer, which its members must not inherit.
+func lowOOMScore() bool {
+	b, err := os.ReadFile("/proc/self/oom_score_adj")
+	return err == nil && strings.HasPrefix(string(b), "-")
+}
+
+// task runs f in a goroutine that Run waits for. After Run was told to end nothing new is begun.
+func (k *Keeper) task(f func()) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.closing {
+		k.tasks.Go(f)
+	}
+}
+
+// member finds or makes a member.
+func (k *Keeper) member(name string) *member {
+	k.mu.Lock()
+	m := k.members[name]
+	if m != nil {
+		k.mu.Unlock()
+		return m
+	}
+	m = &member{name: name, procs: map[string]*process{}}
+	m.mu.Lock() // until its epoch is read
+	defer m.mu.Unlock()
+	k.members[name] = m
+	k.mu.Unlock()
+	m.floor, m.floorErr = k.files.readEpoch(name)
+	return m
+}
+
+func (k *Keeper) newProcess(m *member, name string) *process {
+	p := &process{k: k, m: m, key: key{m.name, name}, want: wantStop}
+	p.status = Status{Member: m.name, Process: name, State: Stopped}
+	m.procs[name] = p
+	return p
+}
+
+func (k *Keeper) setDraining(p *process, on bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if on {
+		k.draining[p] = struct{}{}
+	} else {
+		delete(k.draining, p)
+	}
+}
+
+// orphan is called when an inherited child has ended: it may be what somebody waits for.
+func (k *Keeper) orphan() {
+	k.mu.Lock()
+	waiting := make([]*process, 0, len(k.draining))
+	for p := range k.draining {
+		waiting = append(waiting, p)
+	}
+	k.mu.Unlock()
+	for _, p := range waiting {
+		p.m.mu.Lock()
+		k.mu.Lock()
+		_, still := k.draining[p]
+		k.mu.Unlock()
+		if still {
+			p.drain()
+		}
+		p.m.mu.Unlock()
+	}
+}
+
+// info is Client.Hello.
+func (k *Keeper) info() Info {
+	i := Info{Version: k.opts.Version, Protocol: Protocol, PID: os.Getpid(), Boot: k.boot}
+	if k.cg != nil {
+		i.Cgroup = k.cg.root
+	}
+	return i
+}

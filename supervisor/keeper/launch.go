@@ -1,0 +1,328 @@
+package keeper
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Descriptors of the stage, beside 0-2 and LockFD.
+const (
+	stageConfigFD = 3
+	stageErrorFD  = 4
+)
+
+// stageTimeout bounds what the stage does, should a mount hang.
+const stageTimeout = 30 * time.Second
+
+// launcher turns an Exec into a child process.
+type launcher struct {
+	null        int // /dev/null
+	plain       *forker
+	restricted  *forker // the same with no_new_privs
+	reaper      *reaper
+	resetOOM    bool        // the keeper's own oom score must not be inherited
+	noCloneInto atomic.Bool // the kernel can't fork into a cgroup: the stage moves itself
+}
+
+// launch is what one child needs beside its Exec.
+type launch struct {
+	exec   *Exec
+	out    int    // descriptor of stdout and stderr
+	lock   int    // descriptor of the lock, -1 = none
+	cgroup string // directory, "" = none
+}
+
+// needsStage tells whether fork and exec alone can't give what is asked.
+func (l *launcher) needsStage(n launch) bool {
+	e := n.exec
+	return len(e.Mounts) > 0 || e.Hostname != "" || len(e.Rlimits) > 0 || e.Nice != nil || e.OOMScore != nil ||
+		l.resetOOM || (l.noCloneInto.Load() && n.cgroup != "")
+}
+
+// start forks c, which has its callbacks set. They may run before start returns.
+func (l *launcher) start(n launch, c *child) *ErrExec {
+	env, err := withSecrets(n.exec)
+	if err != nil {
+		return &ErrExec{"secret", err}
+	}
+	if l.needsStage(n) {
+		return l.staged(n, env, c)
+	}
+	path, err := lookPath(n.exec, env)
+	if err != nil {
+		return &ErrExec{"exec", err}
+	}
+	attr := &syscall.ProcAttr{Dir: workDir(n.exec), Env: env, Files: l.files(n, -1, -1)}
+	err = l.fork(n, forkRequest{path: path, argv: n.exec.Argv, attr: attr, umask: n.exec.Umask}, credential(n.exec), 0, c)
+	if errors.Is(err, unix.ENOSYS) && n.cgroup != "" {
+		l.noCloneInto.Store(true) // before Linux 5.7, or forbidden by a sandbox
+		return l.staged(n, env, c)
+	}
+	return diagnose(n.exec, path, err)
+}
+
+// files lays out the child's descriptors; those that aren't named are closed in it.
+func (l *launcher) files(n launch, config, errs int) []uintptr {
+	files := []uintptr{uintptr(l.null), uintptr(n.out), uintptr(n.out)}
+	if config >= 0 {
+		files = append(files, uintptr(config), uintptr(errs))
+	}
+	if n.lock < 0 {
+		return files
+	}
+	for len(files) < LockFD {
+		files = append(files, ^uintptr(0))
+	}
+	return append(files, uintptr(n.lock))
+}
+
+// fork forks and registers the child.
+func (l *launcher) fork(n launch, r forkRequest, cred *syscall.Credential, clone uintptr, c *child) error {
+	c.pidfd = -1
+	r.attr.Sys = &syscall.SysProcAttr{Setsid: true, PidFD: &c.pidfd, Credential: cred, Cloneflags: clone}
+	if n.cgroup != "" && !l.noCloneInto.Load() {
+		dir, err := unix.Open(n.cgroup, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return &ErrExec{"cgroup", &os.PathError{Op: "open", Path: n.cgroup, Err: err}}
+		}
+		defer unix.Close(dir)
+		r.attr.Sys.UseCgroupFD, r.attr.Sys.CgroupFD = true, dir
+	}
+	f := l.plain
+	if n.exec.NoNewPrivs {
+		f = l.restricted
+	}
+	l.reaper.begin()
+	pid, err := f.fork(r)
+	if err == nil && c.pidfd < 0 {
+		c.pidfd, err = unix.PidfdOpen(pid, 0)
+	}
+	if err != nil {
+		l.reaper.end(nil)
+		return err
+	}
+	c.pid = pid
+	l.reaper.end(c)
+	return nil
+}
+
+// staged starts the keeper's own binary, which sets up what is asked and then becomes the program.
+func (l *launcher) staged(n launch, env []string, c *child) *ErrExec {
+	cfg := stageConfig{Exec: *n.exec, Lock: n.lock >= 0, ResetOOM: l.resetOOM}
+	cfg.Env, cfg.Secrets = env, nil
+	if l.noCloneInto.Load() {
+		cfg.Cgroup = n.cgroup
+	}
+	config, err := memfd(cfg)
+	if err != nil {
+		return &ErrExec{"stage", err}
+	}
+	defer unix.Close(config)
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		return &ErrExec{"stage", os.NewSyscallError("pipe2", err)}
+	}
+	r := os.NewFile(uintptr(p[0]), "stage")
+	defer r.Close()
+	attr := &syscall.ProcAttr{Dir: "/", Files: l.files(n, config, p[1])}
+	var clone uintptr
+	if len(n.exec.Mounts) > 0 {
+		clone |= unix.CLONE_NEWNS
+	}
+	if n.exec.Hostname != "" {
+		clone |= unix.CLONE_NEWUTS
+	}
+	req := forkRequest{path: selfExe, argv: []string{"supd-keeper", "stage"}, attr: attr, umask: -1}
+	err = l.fork(n, req, nil, clone, c)
+	unix.Close(p[1])
+	if err != nil {
+		var ex *ErrExec
+		switch {
+		case errors.As(err, &ex):
+			return ex
+		case errors.Is(err, unix.EPERM) && clone != 0:
+			return &ErrExec{"namespace", fmt.Errorf("mounts and a host name need root: %w", err)}
+		}
+		return &ErrExec{"stage", err}
+	}
+	return stageVerdict(r, c)
+}
+
+// stageVerdict waits until the stage has become the program or says why not.
+func stageVerdict(r *os.File, c *child) *ErrExec {
+	if err := r.SetReadDeadline(time.Now().Add(stageTimeout)); err != nil {
+		return &ErrExec{"stage", errors.Join(err, signalFD(c.pidfd, unix.SIGKILL))}
+	}
+	line, err := bufio.NewReader(r).ReadBytes('\n')
+	if len(line) == 0 && err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil // end of file: closed by exec
+	}
+	if err != nil {
+		return &ErrExec{"stage", errors.Join(fmt.Errorf("not done after %s", stageTimeout), signalFD(c.pidfd, unix.SIGKILL))}
+	}
+	var w wireError
+	if err := json.Unmarshal(line, &w); err != nil {
+		return &ErrExec{"stage", err}
+	}
+	ex := new(ErrExec)
+	if !errors.As(w.err(), &ex) {
+		ex = &ErrExec{"stage", w.err()}
+	}
+	return ex
+}
+
+func memfd(v any) (int, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return -1, err
+	}
+	fd, err := unix.MemfdCreate("supd-stage", unix.MFD_CLOEXEC)
+	if err != nil {
+		return -1, os.NewSyscallError("memfd_create", err)
+	}
+	for off := 0; off < len(b); {
+		n, err := unix.Pwrite(fd, b[off:], int64(off))
+		if err != nil {
+			unix.Close(fd)
+			return -1, os.NewSyscallError("pwrite", err)
+		}
+		off += n
+	}
+	return fd, nil
+}
+
+// withSecrets is the environment with the secrets as they are now.
+func withSecrets(e *Exec) ([]string, error) {
+	if len(e.Secrets) == 0 {
+		return e.Env, nil
+	}
+	env := append(make([]string, 0, len(e.Env)+len(e.Secrets)), e.Env...)
+	for _, s := range e.Secrets {
+		b, err := os.ReadFile(s.File)
+		if err != nil {
+			return nil, err
+		}
+		v := strings.TrimSuffix(string(b), "\n")
+		if strings.IndexByte(v, 0) >= 0 {
+			return nil, fmt.Errorf("%s holds a zero byte", s.File)
+		}
+		env = append(env, s.Name+"="+v)
+	}
+	return env, nil
+}
+
+// credential is nil when the child stays the keeper's user, which an ordinary user's keeper may ask for too.
+func credential(e *Exec) *syscall.Credential {
+	if !e.SetUser {
+		return nil
+	}
+	if os.Geteuid() != 0 && int(e.UID) == os.Geteuid() && int(e.GID) == os.Getegid() {
+		return nil
+	}
+	return &syscall.Credential{Uid: e.UID, Gid: e.GID, Groups: e.Groups}
+}
+
+func workDir(e *Exec) string {
+	if e.Dir == "" {
+		return "/"
+	}
+	return e.Dir
+}
+
+// lookPath finds the program as a shell would, in the PATH of the environment that it is to have.
+func lookPath(e *Exec, env []string) (string, error) {
+	name := e.Argv[0]
+	if strings.Contains(name, "/") {
+		return name, nil
+	}
+	path := "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	for _, kv := range env {
+		if v, ok := strings.CutPrefix(kv, "PATH="); ok {
+			path = v
+		}
+	}
+	for _, dir := range filepath.SplitList(path) {
+		if !filepath.IsAbs(dir) {
+			dir = filepath.Join(workDir(e), dir)
+		}
+		p := filepath.Join(dir, name)
+		if st, err := os.Stat(p); err == nil && st.Mode().IsRegular() && st.Mode().Perm()&0o111 != 0 {
+			return p, nil
+		}
+	}
+	return "", fmt.Errorf("%s is not in PATH (%s): %w", name, path, unix.ENOENT)
+}
+
+// diagnose tells at which step a fork and exec failed; the kernel gives one number for all of them.
+func diagnose(e *Exec, path string, err error) *ErrExec {
+	var ex *ErrExec
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &ex):
+		return ex
+	case errors.Is(err, errGoingDown):
+		return &ErrExec{"fork", err}
+	case e.SetUser && errors.Is(err, unix.EPERM) && os.Geteuid() != 0:
+		return &ErrExec{"user", fmt.Errorf("another user (%d:%d) needs root: %w", e.UID, e.GID, err)}
+	}
+	if st, serr := os.Stat(workDir(e)); serr != nil {
+		return &ErrExec{"chdir", serr}
+	} else if !st.IsDir() {
+		return &ErrExec{"chdir", &os.PathError{Op: "chdir", Path: workDir(e), Err: unix.ENOTDIR}}
+	}
+	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENOMEM) {
+		return &ErrExec{"fork", err}
+	}
+	return &ErrExec{"exec", execError(e, path, err)}
+}
+
+// execError says what was missing or forbidden, and to whom.
+func execError(e *Exec, path string, err error) error {
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(workDir(e), path)
+	}
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		if i := interpreter(path); i != "" {
+			return fmt.Errorf("%s: its interpreter %s: %w", path, i, err)
+		}
+		if _, serr := os.Stat(path); serr == nil {
+			return fmt.Errorf("%s: its dynamic loader: %w", path, err)
+		}
+	case errors.Is(err, unix.EACCES):
+		who := "this user"
+		if e.SetUser {
+			who = "user " + strconv.FormatUint(uint64(e.UID), 10)
+		}
+		return fmt.Errorf("%s: for %s: %w", path, who, err)
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}
+
+// interpreter reads the #! line of a script, "" if it has none.
+func interpreter(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	line, _ := bufio.NewReaderSize(f, 256).ReadString('\n') // a program without one is as good
+	if rest, ok := strings.CutPrefix(line, "#!"); ok {
+		if f := strings.Fields(rest); len(f) > 0 {
+			return f[0]
+		}
+	}
+	return ""
+}

@@ -1,0 +1,152 @@
+package keeper
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// child is a process that the keeper has forked and not yet reaped.
+type child struct {
+	pid   int
+	pidfd int
+	// beforeReap runs while the dead process still holds its pid, so its group can be signalled safely. May be nil. It
+	// must not wait for anything.
+	beforeReap func(pid int)
+	// exited runs once, in a task of its own.
+	exited func(unix.WaitStatus)
+}
+
+// reaper waits for all children, also those that the kernel hands over when their own parent dies.
+type reaper struct {
+	run    func(func())
+	orphan func() // an inherited child has ended
+
+	mu     sync.Mutex // guards what follows, and is held from the peek at a dead child to its reap
+	kids   map[int]*child
+	forks  int                     // under way: their children may be reaped before they are known
+	early  map[int]unix.WaitStatus // reaped meanwhile
+	closed bool
+}
+
+func newReaper(run func(func()), orphan func()) *reaper {
+	return &reaper{run: run, orphan: orphan, kids: map[int]*child{}, early: map[int]unix.WaitStatus{}}
+}
+
+// begin announces a fork; end must follow with its child, nil if it failed.
+func (r *reaper) begin() {
+	r.mu.Lock()
+	r.forks++
+	r.mu.Unlock()
+}
+
+func (r *reaper) end(c *child) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c != nil {
+		ws, dead := r.early[c.pid]
+		// A status under this pid may be of a failed fork's child that had it before.
+		if dead && reaped(c.pidfd) {
+			delete(r.early, c.pid)
+			r.run(func() { c.exited(ws) })
+		} else {
+			r.kids[c.pid] = c
+		}
+	}
+	if r.forks--; r.forks == 0 {
+		clear(r.early)
+	}
+}
+
+// reaped asks whether the child behind a pidfd has been waited for.
+func reaped(pidfd int) bool {
+	err := unix.Waitid(unix.P_PIDFD, pidfd, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	return err == unix.ECHILD
+}
+
+// signalGroup signals the process group of a child that can't be reaped meanwhile. False if it already was.
+func (r *reaper) signalGroup(c *child, sig unix.Signal) (bool, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.kids[c.pid] != c {
+		return false, nil
+	}
+	return true, unix.Kill(-c.pid, sig)
+}
+
+// loop reaps until ctx ends.
+func (r *reaper) loop(ctx context.Context) error {
+	ch := make(chan os.Signal, 1)
+	signal.Notify(ch, unix.SIGCHLD)
+	defer signal.Stop(ch)
+	for {
+		for r.one() {
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ch:
+		}
+	}
+}
+
+// one reaps one dead child.
+func (r *reaper) one() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	pid := peekDead()
+	if pid <= 0 {
+		return false
+	}
+	c := r.kids[pid]
+	if c != nil && c.beforeReap != nil {
+		c.beforeReap(pid)
+	}
+	var ws syscall.WaitStatus
+	for {
+		_, err := syscall.Wait4(pid, &ws, syscall.WNOHANG, nil)
+		if err == nil {
+			break
+		}
+		if err != syscall.EINTR { // ECHILD: a failed fork has waited for its own child
+			return true
+		}
+	}
+	switch {
+	case c != nil:
+		delete(r.kids, pid)
+		r.run(func() { c.exited(unix.WaitStatus(ws)) })
+	case r.forks > 0:
+		r.early[pid] = unix.WaitStatus(ws)
+		r.run(r.orphan) // perhaps it was one
+	default:
+		r.run(r.orphan)
+	}
+	return true
+}
+
+// peekDead gives the pid of a dead child without reaping it, 0 if there is none.
+func peekDead() int {
+	var info unix.Siginfo
+	for {
+		err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return 0
+		}
+		break
+	}
+	if info.Signo == 0 {
+		return 0
+	}
+	// The kernel's union of fields begins at a pointer's alignment after three ints, and with the pid.
+	const head = (3*4 + unsafe.Sizeof(uintptr(0)) - 1) &^ (unsafe.Sizeof(uintptr(0)) - 1)
+	return int(*(*int32)(unsafe.Add(unsafe.Pointer(&info), head)))
+}

@@ -1,0 +1,388 @@
+package keeper
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// mayStart refuses epochs given up.
+func (m *member) mayStart(epoch uint64) error {
+	if m.floorErr != nil {
+		return fmt.Errorf("%w: nothing of %s is started: its epochs given up can't be read: %v", ErrGivenUp, m.name, m.floorErr)
+	}
+	if epoch <= m.floor {
+		return fmt.Errorf("%w: epoch %d of %s: all up to %d are", ErrGivenUp, epoch, m.name, m.floor)
+	}
+	return nil
+}
+
+func checkStart(s *Start) error {
+	if err := (key{s.Member, s.Process}).check(); err != nil {
+		return err
+	}
+	if s.Epoch == 0 {
+		return invalid("epoch 0 is no epoch")
+	}
+	if err := checkExec(&s.Exec); err != nil {
+		return err
+	}
+	return checkSettings(&s.Settings)
+}
+
+func checkSettings(s *Settings) error {
+	if s.StopTimeout < 0 || s.BackoffFirst < 0 || s.BackoffMax < 0 {
+		return invalid("a duration is negative")
+	}
+	_, err := parseSignal(s.StopSignal)
+	return err
+}
+
+// startProcess is Client.Start.
+func (k *Keeper) startProcess(s Start) error {
+	if err := checkStart(&s); err != nil {
+		return err
+	}
+	m := k.member(s.Member)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.mayStart(s.Epoch); err != nil {
+		return err
+	}
+	if done, err := m.judge(&s); done || err != nil {
+		return err
+	}
+	p := m.procs[s.Process]
+	if p == nil {
+		p = k.newProcess(m, s.Process)
+	}
+	return p.begin(s)
+}
+
+// judge looks at what is known of the member: whether a start is done already, or refused.
+func (m *member) judge(s *Start) (done bool, err error) {
+	for _, p := range m.procs {
+		if p.bad != nil {
+			continue
+		}
+		if p.start.Epoch > s.Epoch {
+			return false, fmt.Errorf("%w: epoch %d of %s: %d was started here", ErrGivenUp, s.Epoch, p.key, p.start.Epoch)
+		}
+		if p.start.Epoch < s.Epoch && !p.status.Gone() {
+			return false, fmt.Errorf("%w: %s is %s in epoch %d", ErrBusy, p.key, p.status.State, p.start.Epoch)
+		}
+	}
+	p := m.procs[s.Process]
+	if p == nil || p.bad != nil || p.start.Epoch < s.Epoch || p.status.State == Stopped {
+		return false, nil
+	}
+	if p.status.State == Stopping && !p.again {
+		return false, fmt.Errorf("%w: %s is being stopped", ErrBusy, p.key)
+	}
+	return true, nil
+}
+
+// begin makes a process of what was gone or never there.
+func (p *process) begin(s Start) error {
+	was := p.start
+	p.start = s
+	lock, err := p.witnesses()
+	if err != nil {
+		p.start = was
+		p.discardNew()
+		return err
+	}
+	p.want, p.bad = wantRun, nil
+	if err := p.save(); err != nil {
+		p.start, p.want = was, wantStop
+		p.discardNew()
+		return errors.Join(err, unix.Close(lock))
+	}
+	p.quiet()
+	p.poll, p.streak, p.last, p.lastOwn = 0, backoff{}, procStat{}, false
+	p.why, p.trouble = "", ""
+	p.status = Status{Member: s.Member, Process: s.Process, Epoch: s.Epoch, State: Starting}
+	p.show()
+	if ex := p.spawn(lock); ex != nil {
+		p.saveWant(wantStop)
+		p.why = ex.Error()
+		p.finish(Stopped)
+		return ex
+	}
+	p.k.log.Info("started", "member", s.Member, "process", s.Process, "epoch", s.Epoch, "pid", p.status.PID)
+	return nil
+}
+
+// discardNew drops a process that was only made to be started, and wasn't.
+func (p *process) discardNew() {
+	if p.start.Epoch == 0 && p.bad == nil {
+		delete(p.m.procs, p.key.process)
+	}
+}
+
+// existing finds a process and takes its member's lock, which the caller gives back.
+func (k *Keeper) existing(member, process string) (*process, error) {
+	if err := (key{member, process}).check(); err != nil {
+		return nil, err
+	}
+	m := k.member(member)
+	m.mu.Lock()
+	if p := m.procs[process]; p != nil {
+		return p, nil
+	}
+	m.mu.Unlock()
+	return nil, fmt.Errorf("%w: no record of %s %s", ErrNotFound, member, process)
+}
+
+// updateProcess is Client.Update.
+func (k *Keeper) updateProcess(member, process string, s Settings) error {
+	if err := checkSettings(&s); err != nil {
+		return err
+	}
+	p, err := k.existing(member, process)
+	if err != nil {
+		return err
+	}
+	defer p.m.mu.Unlock()
+	if p.bad != nil {
+		return fmt.Errorf("%w: the record of %s can't be read: %v", ErrInternal, p.key, p.bad)
+	}
+	was := p.start.Settings
+	p.start.Settings = s
+	if err := p.save(); err != nil {
+		p.start.Settings = was
+		return err
+	}
+	return nil
+}
+
+// stopProcess is Client.Stop.
+func (k *Keeper) stopProcess(member, process string) error {
+	p, err := k.existing(member, process)
+	if err != nil {
+		return err
+	}
+	defer p.m.mu.Unlock()
+	if p.bad != nil {
+		return p.stopUnknown()
+	}
+	if p.status.Gone() {
+		return nil
+	}
+	// That it is a stop is on disk before the signal is sent, so no crash turns it into a restart.
+	stopping := p.status.State == Stopping
+	if p.want == wantRun {
+		p.saveWant(wantStop)
+	}
+	p.again = false
+	if stopping {
+		return nil
+	}
+	p.k.log.Info("stopping", "member", member, "process", process, "epoch", p.start.Epoch, "pid", p.status.PID)
+	p.halt(p.start.StopTimeout)
+	return nil
+}
+
+// stopUnknown kills what runs in the cgroup of a process whose record can't be read.
+func (p *process) stopUnknown() error {
+	dir := p.cgroup()
+	if dir == "" {
+		return fmt.Errorf("%w: the record of %s can't be read (%v): stop its processes by hand", ErrInternal, p.key, p.bad)
+	}
+	if err := killCgroup(dir); err != nil {
+		return err
+	}
+	return waitEmpty(dir, auxTimeout)
+}
+
+// restartProcess is Client.Restart.
+func (k *Keeper) restartProcess(member, process string, timeout time.Duration, reason string) error {
+	if timeout < 0 {
+		return invalid("the timeout is negative")
+	}
+	p, err := k.existing(member, process)
+	if err != nil {
+		return err
+	}
+	defer p.m.mu.Unlock()
+	switch {
+	case p.bad != nil || p.status.Gone():
+		return fmt.Errorf("%w: %s does not run", ErrNotFound, p.key)
+	case p.status.State == Stopping && !p.again:
+		return fmt.Errorf("%w: %s is being stopped", ErrBusy, p.key)
+	case p.status.State != Running:
+		return nil
+	}
+	p.k.log.Info("restarting", "member", member, "process", process, "epoch", p.start.Epoch, "pid", p.status.PID,
+		"reason", reason)
+	p.again = true
+	p.halt(timeout)
+	if p.status.State == Stopping {
+		p.why = reason
+		p.show()
+	}
+	return nil
+}
+
+// halt begins the stop of a process that isn't gone.
+func (p *process) halt(timeout time.Duration) {
+	p.quiet()
+	p.poll = 0
+	p.status.State, p.status.NextStart = Stopping, time.Time{}
+	p.why, p.trouble = "", ""
+	p.killAt = time.Now().Add(timeout)
+	if p.main == nil { // what a dead main process has left behind gets no grace
+		p.killAt = time.Now()
+		p.drain()
+		return
+	}
+	if timeout == 0 {
+		p.killAll()
+		return
+	}
+	sig := p.stopSignal()
+	p.grace.set(sig)
+	if err := signalFD(p.main.pidfd, sig); err != nil {
+		p.trouble = fmt.Sprintf("cannot signal process %d: %v", p.main.stat.pid, err)
+	}
+	p.later(timeout, p.killAll)
+	p.show()
+	p.note()
+}
+
+// killAll kills a whole process, its main process alive or not.
+func (p *process) killAll() {
+	p.grace.set(0)
+	if p.main == nil {
+		p.drain()
+		return
+	}
+	p.k.log.Warn("killing what did not stop in time", "member", p.key.member, "process", p.key.process,
+		"epoch", p.start.Epoch, "pid", p.main.stat.pid)
+	if err := p.killMain(); err != nil {
+		p.trouble = fmt.Sprintf("cannot kill process %d: %v", p.main.stat.pid, err)
+	}
+	p.show()
+	p.note()
+	p.later(drainTold, p.killAll) // its end is told; this is for a kernel that took its time
+}
+
+// killMain kills the live main process with all that belongs to it.
+func (p *process) killMain() error {
+	if dir := p.cgroup(); dir != "" {
+		return errors.Join(killCgroup(dir), signalFD(p.main.pidfd, unix.SIGKILL))
+	}
+	if p.main.own != nil {
+		_, err := p.k.launch.reaper.signalGroup(p.main.own, unix.SIGKILL)
+		return err
+	}
+	// Of an adopted one the group is looked up first. If the leader lives after that, its number was not used again.
+	group, err := groupOf(p.main.stat.pid)
+	if err == nil && !hasExited(p.main.pidfd) {
+		for _, s := range group {
+			err = errors.Join(err, signalProcess(s, unix.SIGKILL))
+		}
+	}
+	return errors.Join(err, signalFD(p.main.pidfd, unix.SIGKILL))
+}
+
+// signalOne is Client.Signal.
+func (k *Keeper) signalOne(member, process, name string) error {
+	sig, err := parseSignal(name)
+	if err != nil || name == "" {
+		return invalid("%q is not a signal", name)
+	}
+	p, err := k.existing(member, process)
+	if err != nil {
+		return err
+	}
+	defer p.m.mu.Unlock()
+	if p.main == nil {
+		return fmt.Errorf("%w: %s does not run", ErrNotFound, p.key)
+	}
+	if err := signalFD(p.main.pidfd, sig); err != nil {
+		return fmt.Errorf("cannot signal process %d: %w", p.main.stat.pid, err)
+	}
+	return nil
+}
+
+// giveUp is Client.GiveUp.
+func (k *Keeper) giveUp(name string, epoch uint64) error {
+	if err := (key{name, "main"}).check(); err != nil {
+		return err
+	}
+	m := k.member(name)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.floorErr != nil {
+		return fmt.Errorf("%w: the epochs given up of %s can't be read: %v", ErrInternal, name, m.floorErr)
+	}
+	if epoch <= m.floor {
+		return nil
+	}
+	for _, p := range m.procs {
+		if err := p.mayGiveUp(epoch); err != nil {
+			return err
+		}
+	}
+	if err := writeSynced(k.files.epoch(name), &giveUp{Version: recordVersion, Member: name, Epoch: epoch}); err != nil {
+		return fmt.Errorf("cannot write down epoch %d of %s as given up: %w", epoch, name, err)
+	}
+	m.floor = epoch
+	return nil
+}
+
+// mayGiveUp asks that nothing of the process is left in this epoch or a lower one, by both witnesses.
+func (p *process) mayGiveUp(epoch uint64) error {
+	if p.bad == nil && p.start.Epoch > epoch {
+		return nil
+	}
+	if !p.status.Gone() {
+		return fmt.Errorf("%w: %s is %s in epoch %d", ErrBusy, p.key, p.status.State, p.start.Epoch)
+	}
+	l, err := p.left()
+	if err != nil {
+		return err
+	}
+	if !l.none() {
+		return fmt.Errorf("%w: %s: %s", ErrBusy, p.key, l)
+	}
+	if p.bad != nil && p.start.Lock == "" && p.k.cg == nil {
+		return fmt.Errorf("%w: whether %s runs can't be told, its record can't be read: %v", ErrBusy, p.key, p.bad)
+	}
+	free, err := lockFree(p.lockPath())
+	if err == nil && !free {
+		err = fmt.Errorf("%w: %s: its lock is held by %s", ErrBusy, p.key, holderText(p.lockPath()))
+	}
+	return err
+}
+
+// forget is Client.Forget. The lock file goes only if it is the keeper's own.
+func (k *Keeper) forget(member, process string) error {
+	p, err := k.existing(member, process)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer p.m.mu.Unlock()
+	if err := p.mayGiveUp(^uint64(0)); err != nil {
+		return err
+	}
+	p.quiet()
+	for _, path := range []string{k.files.record(p.key), k.files.life(p.key)} {
+		if err := removeSynced(path); err != nil {
+			return err
+		}
+	}
+	if err := os.Remove(k.files.defaultLock(p.key)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	delete(p.m.procs, process)
+	k.table.remove(p.key)
+	return nil
+}

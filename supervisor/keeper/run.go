@@ -1,0 +1,196 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// drainOutput is how long the output of a Run is read on after all of it that can be killed was.
+const drainOutput = 200 * time.Millisecond
+
+// runBeside runs a command to its end and then kills what it has left behind; when ctx or its time ends, all of it.
+func (k *Keeper) runBeside(ctx context.Context, run Run) (RunResult, error) {
+	key := key{run.Member, run.Process}
+	if err := key.check(); err != nil {
+		return RunResult{}, err
+	}
+	if err := checkExec(&run.Exec); err != nil {
+		return RunResult{}, err
+	}
+	if run.Timeout < 0 || run.MaxOutput < 0 {
+		return RunResult{}, invalid("a timeout or a bound is negative")
+	}
+	if run.Timeout == 0 {
+		run.Timeout = DefaultRunTimeout
+	}
+	if run.MaxOutput == 0 {
+		run.MaxOutput = DefaultMaxOutput
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, run.Timeout, errTimedOut)
+	defer cancel()
+	b, err := k.startBeside(key, &run)
+	if err != nil {
+		return RunResult{}, err
+	}
+	defer b.close()
+	return b.wait(ctx)
+}
+
+var errTimedOut = errors.New("timed out")
+
+// beside is a Run under way.
+type beside struct {
+	k      *Keeper
+	key    key
+	dir    string // its cgroup, "" without
+	child  *child
+	exited chan unix.WaitStatus
+	output *os.File
+	got    chan capture // the output, when its end was reached
+}
+
+type capture struct {
+	data      []byte
+	truncated bool
+}
+
+func (k *Keeper) startBeside(key key, run *Run) (*beside, error) {
+	b := &beside{k: k, key: key, exited: make(chan unix.WaitStatus, 1), got: make(chan capture, 1)}
+	b.child = &child{exited: func(ws unix.WaitStatus) { b.exited <- ws }}
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		return nil, &ErrExec{"fork", os.NewSyscallError("pipe2", err)}
+	}
+	b.output = os.NewFile(uintptr(p[0]), "output")
+	// The writing end blocks, as programs expect.
+	if err := unix.SetNonblock(p[1], false); err != nil {
+		return nil, errors.Join(&ErrExec{"fork", err}, unix.Close(p[1]), b.output.Close())
+	}
+	ex := b.launch(run, p[1])
+	unix.Close(p[1])
+	if ex != nil {
+		b.output.Close()
+		b.tidy()
+		return nil, ex
+	}
+	go func() { b.got <- readBounded(b.output, run.MaxOutput) }() // ends with the pipe, see wait
+	return b, nil
+}
+
+// launch starts the command in a cgroup of its own. That may vanish with the process's, when that stops just then.
+func (b *beside) launch(run *Run, out int) *ErrExec {
+	n := launch{exec: &run.Exec, out: out, lock: -1}
+	if b.k.cg == nil {
+		b.child.beforeReap = func(pid int) { _ = unix.Kill(-pid, unix.SIGKILL) } // ESRCH: nobody is left
+		return b.k.launch.start(n, b.child)
+	}
+	n.cgroup = b.k.cg.aux(b.key, b.k.nextRun())
+	b.dir = n.cgroup
+	for try := 0; ; try++ {
+		if err := os.MkdirAll(n.cgroup, 0o755); err != nil {
+			return &ErrExec{"cgroup", err}
+		}
+		ex := b.k.launch.start(n, b.child)
+		if ex == nil || try == 2 || ex.Step != "cgroup" || !errors.Is(ex, os.ErrNotExist) {
+			return ex
+		}
+	}
+}
+
+func (k *Keeper) nextRun() uint64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.aux++
+	return k.aux
+}
+
+// readBounded reads to the end and keeps the first bytes; the rest is read too, so that the writer never waits.
+func readBounded(r io.Reader, most int) capture {
+	var c capture
+	buf := make([]byte, 4<<10)
+	for {
+		n, err := r.Read(buf)
+		keep := min(n, most-len(c.data))
+		c.data = append(c.data, buf[:keep]...)
+		c.truncated = c.truncated || keep < n
+		if err != nil { // the end, or the deadline that wait has set
+			return c
+		}
+	}
+}
+
+// wait returns when the command and all it left behind have ended.
+func (b *beside) wait(ctx context.Context) (RunResult, error) {
+	var res RunResult
+	var ws unix.WaitStatus
+	select {
+	case ws = <-b.exited:
+	case <-ctx.Done():
+		res.TimedOut = errors.Is(context.Cause(ctx), errTimedOut)
+		if err := b.kill(); err != nil {
+			return res, err
+		}
+		select { // it can only be late if it hangs in the kernel
+		case ws = <-b.exited:
+		case <-time.After(auxTimeout):
+			return res, errors.Join(errors.New("cannot be killed"), b.output.SetReadDeadline(time.Now()))
+		}
+	}
+	if b.dir != "" { // what it has left behind
+		if full, err := populated(b.dir); err != nil || full {
+			if err := errors.Join(err, killCgroup(b.dir), waitEmpty(b.dir, auxTimeout)); err != nil {
+				return res, err
+			}
+		}
+	}
+	// Everybody who writes is dead, but for who left the group where there are no cgroups.
+	if err := b.output.SetReadDeadline(time.Now().Add(drainOutput)); err != nil {
+		return res, err
+	}
+	out := <-b.got
+	b.got <- out
+	e := exitOf(ws)
+	res.Code, res.Signal, res.Output, res.Truncated = e.Code, e.Signal, out.data, out.truncated
+	if !res.TimedOut && ctx.Err() != nil {
+		return res, context.Cause(ctx)
+	}
+	return res, nil
+}
+
+func (b *beside) kill() error {
+	if b.dir != "" {
+		return killCgroup(b.dir)
+	}
+	_, err := b.k.launch.reaper.signalGroup(b.child, unix.SIGKILL)
+	return err
+}
+
+// close returns when nothing of the Run is left in the keeper.
+func (b *beside) close() {
+	b.output.SetReadDeadline(time.Unix(1, 0))
+	<-b.got
+	b.output.Close()
+	unix.Close(b.child.pidfd)
+	b.tidy()
+}
+
+// tidy removes the Run's cgroup, and those above if they serve nobody else.
+func (b *beside) tidy() {
+	if b.dir == "" {
+		return
+	}
+	m := b.k.member(b.key.member)
+	m.mu.Lock() // no start is between making the cgroup and using it
+	defer m.mu.Unlock()
+	for _, d := range []string{b.dir, filepath.Dir(b.dir), b.k.cg.process(b.key), b.k.cg.member(b.key.member)} {
+		if os.Remove(d) != nil { // in use
+			return
+		}
+	}
+}

@@ -1,0 +1,318 @@
+package keeper
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// stageConfig is what the keeper hands its stage, through a memory file.
+type stageConfig struct {
+	Exec
+	Lock     bool   `json:"lock,omitempty"`   // LockFD is the lock, to be inherited
+	Cgroup   string `json:"cgroup,omitempty"` // to be entered
+	ResetOOM bool   `json:"resetOOM,omitempty"`
+}
+
+// stageSteps are done in this order. What needs root comes before the user is changed; the working directory after, so
+// that one the user may not enter is told.
+var stageSteps = []struct {
+	name string
+	do   func(*stageConfig) error
+}{
+	{"cgroup", stageCgroup},
+	{"mount", stageMounts},
+	{"hostname", stageHostname},
+	{"oom score", stageOOM},
+	{"nice", stageNice},
+	{"rlimit", stageRlimits},
+	{"user", stageUser},
+	{"umask", stageUmask},
+	{"chdir", stageDir},
+	{"no_new_privs", stageNoNewPrivs},
+	{"descriptors", stageDescriptors},
+}
+
+// stage is the process between the keeper's fork and the program: in namespaces of its own already, it sets up the rest
+// and becomes the program. What fails is told through a pipe that a successful exec closes.
+func stage() int {
+	debug.SetGCPercent(-1)
+	runtime.LockOSThread() // user and no_new_privs are a thread's own; exec is from this one
+	unix.CloseOnExec(stageErrorFD)
+	step, err := runStage()
+	ex := &ErrExec{step, err}
+	b, err := json.Marshal(toWire(ex))
+	if err == nil {
+		_, err = unix.Write(stageErrorFD, append(b, '\n'))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "supd-keeper stage:", ex)
+	}
+	return 127
+}
+
+func runStage() (string, error) {
+	var c stageConfig
+	b, err := io.ReadAll(io.NewSectionReader(os.NewFile(stageConfigFD, "config"), 0, maxLine))
+	if err != nil {
+		return "stage", err
+	}
+	if err := json.Unmarshal(b, &c); err != nil {
+		return "stage", err
+	}
+	for _, s := range stageSteps {
+		if err := s.do(&c); err != nil {
+			return s.name, err
+		}
+	}
+	path, err := lookPath(&c.Exec, c.Env)
+	if err != nil {
+		return "exec", err
+	}
+	return "exec", execError(&c.Exec, path, syscall.Exec(path, c.Argv, c.Env))
+}
+
+func stageCgroup(c *stageConfig) error {
+	if c.Cgroup == "" {
+		return nil
+	}
+	f, err := os.OpenFile(filepath.Join(c.Cgroup, "cgroup.procs"), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString("0")
+	return errors.Join(err, f.Close())
+}
+
+// stageMounts makes the private view. Mounts of the host still come through, none of ours go out.
+func stageMounts(c *stageConfig) error {
+	if len(c.Mounts) == 0 {
+		return nil
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+		return &os.PathError{Op: "make private", Path: "/", Err: err}
+	}
+	fds := make([]int, len(c.Mounts))
+	for i, m := range c.Mounts { // all first: a mount may hide the source of the next
+		fd, err := unix.Open(m.Source, unix.O_PATH|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return &os.PathError{Op: "open source", Path: m.Source, Err: err}
+		}
+		fds[i] = fd
+	}
+	for i, m := range c.Mounts {
+		if err := bind(fds[i], m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func bind(source int, m Mount) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(source, &st); err != nil {
+		return &os.PathError{Op: "stat source", Path: m.Source, Err: err}
+	}
+	if err := makeTarget(m.Target, st.Mode&unix.S_IFMT == unix.S_IFDIR, 0); err != nil {
+		return err
+	}
+	if err := unix.Mount("/proc/self/fd/"+strconv.Itoa(source), m.Target, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return &os.PathError{Op: "mount " + m.Source + " on", Path: m.Target, Err: err}
+	}
+	if !m.ReadOnly {
+		return nil
+	}
+	if err := makeReadOnly(m.Target); err != nil {
+		return &os.PathError{Op: "make read-only", Path: m.Target, Err: err}
+	}
+	return nil
+}
+
+func makeReadOnly(target string) error {
+	err := unix.MountSetattr(unix.AT_FDCWD, target, unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+	if !errors.Is(err, unix.ENOSYS) {
+		return err
+	}
+	var fs unix.Statfs_t // before Linux 5.12: keep the flags that a remount would take off
+	if err := unix.Statfs(target, &fs); err != nil {
+		return err
+	}
+	keep := uintptr(fs.Flags) & (unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NOATIME | unix.MS_NODIRATIME)
+	return unix.Mount("", target, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|keep, "")
+}
+
+// makeTarget makes a mount point where there is none: an empty root's directory, or an empty file.
+func makeTarget(target string, dir bool, depth int) error {
+	_, err := os.Stat(target)
+	if err == nil || !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if link, lerr := os.Readlink(target); lerr == nil { // one that leads nowhere: make what it means
+		if depth > 8 {
+			return &os.PathError{Op: "make mount point", Path: target, Err: unix.ELOOP}
+		}
+		if !filepath.IsAbs(link) {
+			link = filepath.Join(filepath.Dir(target), link)
+		}
+		return makeTarget(link, dir, depth+1)
+	}
+	if dir {
+		return os.MkdirAll(target, 0o755)
+	}
+	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(target, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if errors.Is(err, os.ErrExist) { // another member's stage was faster
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+func stageHostname(c *stageConfig) error {
+	if c.Hostname == "" {
+		return nil
+	}
+	return unix.Sethostname([]byte(c.Hostname))
+}
+
+func stageOOM(c *stageConfig) error {
+	score := 0
+	switch {
+	case c.OOMScore != nil:
+		score = *c.OOMScore
+	case !c.ResetOOM:
+		return nil
+	}
+	f, err := os.OpenFile("/proc/self/oom_score_adj", os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(strconv.Itoa(score))
+	return errors.Join(err, f.Close())
+}
+
+func stageNice(c *stageConfig) error {
+	if c.Nice == nil {
+		return nil
+	}
+	return os.NewSyscallError("setpriority", unix.Setpriority(unix.PRIO_PROCESS, 0, *c.Nice))
+}
+
+// rlimits are the names that Exec.Rlimits may use.
+var rlimits = map[string]int{
+	"as": unix.RLIMIT_AS, "core": unix.RLIMIT_CORE, "cpu": unix.RLIMIT_CPU, "data": unix.RLIMIT_DATA,
+	"fsize": unix.RLIMIT_FSIZE, "locks": unix.RLIMIT_LOCKS, "memlock": unix.RLIMIT_MEMLOCK,
+	"msgqueue": unix.RLIMIT_MSGQUEUE, "nice": unix.RLIMIT_NICE, "nofile": unix.RLIMIT_NOFILE,
+	"nproc": unix.RLIMIT_NPROC, "rss": unix.RLIMIT_RSS, "rtprio": unix.RLIMIT_RTPRIO, "rttime": unix.RLIMIT_RTTIME,
+	"sigpending": unix.RLIMIT_SIGPENDING, "stack": unix.RLIMIT_STACK,
+}
+
+func stageRlimits(c *stageConfig) error {
+	names := make([]string, 0, len(c.Rlimits))
+	for n := range c.Rlimits {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	for _, n := range names {
+		v := c.Rlimits[n]
+		// The syscall package's own call: it also forgets the limit that its Exec would put back.
+		if err := syscall.Setrlimit(rlimits[n], &syscall.Rlimit{Cur: v, Max: v}); err != nil {
+			return fmt.Errorf("%s to %d: %w", n, v, err)
+		}
+	}
+	return nil
+}
+
+// stageUser changes this thread's user only: it is the one that becomes the program.
+func stageUser(c *stageConfig) error {
+	cred := credential(&c.Exec)
+	if cred == nil {
+		return nil
+	}
+	var groups unsafe.Pointer
+	if len(cred.Groups) > 0 {
+		groups = unsafe.Pointer(&cred.Groups[0])
+	}
+	if _, _, e := syscall.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(cred.Groups)), uintptr(groups), 0); e != 0 {
+		return fmt.Errorf("groups %v: %w", cred.Groups, e)
+	}
+	gid, uid := uintptr(cred.Gid), uintptr(cred.Uid)
+	if _, _, e := syscall.RawSyscall(unix.SYS_SETRESGID, gid, gid, gid); e != 0 {
+		return fmt.Errorf("group %d: %w", cred.Gid, e)
+	}
+	if _, _, e := syscall.RawSyscall(unix.SYS_SETRESUID, uid, uid, uid); e != 0 {
+		return fmt.Errorf("user %d: %w", cred.Uid, e)
+	}
+	return nil
+}
+
+func stageUmask(c *stageConfig) error {
+	if c.Umask >= 0 {
+		unix.Umask(c.Umask)
+	}
+	return nil
+}
+
+func stageDir(c *stageConfig) error { return os.Chdir(workDir(&c.Exec)) }
+
+func stageNoNewPrivs(c *stageConfig) error {
+	if !c.NoNewPrivs {
+		return nil
+	}
+	return os.NewSyscallError("prctl", unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+}
+
+func stageDescriptors(c *stageConfig) error {
+	if err := keepNothing(); err != nil || !c.Lock {
+		return err
+	}
+	_, err := unix.FcntlInt(LockFD, unix.F_SETFD, 0)
+	return os.NewSyscallError("fcntl", err)
+}
+
+// checkExec refuses what can't be meant, before anything is done.
+func checkExec(e *Exec) error {
+	if len(e.Argv) == 0 || e.Argv[0] == "" {
+		return invalid("there is no command")
+	}
+	if e.Dir != "" && !filepath.IsAbs(e.Dir) {
+		return invalid("the working directory %q is not absolute", e.Dir)
+	}
+	for _, s := range slices.Concat(e.Argv, e.Env, []string{e.Dir, e.Hostname}) {
+		if strings.IndexByte(s, 0) >= 0 {
+			return invalid("an argument or variable holds a zero byte")
+		}
+	}
+	for n := range e.Rlimits {
+		if _, ok := rlimits[n]; !ok {
+			return invalid("%q is not a limit", n)
+		}
+	}
+	for _, m := range e.Mounts {
+		if !filepath.IsAbs(m.Source) || !filepath.IsAbs(m.Target) {
+			return invalid("the mount of %q on %q is not absolute", m.Source, m.Target)
+		}
+	}
+	for _, s := range e.Secrets {
+		if s.Name == "" || strings.ContainsAny(s.Name, "=\x00") || !filepath.IsAbs(s.File) {
+			return invalid("the secret %q from %q", s.Name, s.File)
+		}
+	}
+	return nil
+}
