@@ -213,7 +213,7 @@ func (t *tx) startMember(c *StartMember) *spec.Error {
 	s := t.Set(c.Namespace, c.Set)
 	n := t.Node(old.Node)
 	switch {
-	case s == nil || s.Deleting || !s.Wants(c.Ordinal):
+	case s == nil || s.Deleting || !s.Wants(c.Ordinal) && old.Epoch == 0:
 		return stale("member %s is not wanted any more", old.Name())
 	case t.Cluster.Stopping:
 		return stale("the cluster is being stopped")
@@ -250,8 +250,13 @@ func (t *tx) stopMember(c *StopMember) *spec.Error {
 	if c.Gone {
 		return t.removeWish(s, old, c)
 	}
-	if old.Wish != WishRun {
+	switch {
+	case old.Wish != WishRun:
 		return stale("member %s is not wanted to run", old.Name())
+	case c.Why == WhyShutdown && !t.Cluster.Stopping:
+		return stale("the cluster is not being stopped any more")
+	case c.Why != WhyShutdown && !s.Needs(old):
+		return stale("member %s is not due for a restart any more", old.Name())
 	}
 	if err := t.checkBudget(s, old, c.Budget); err != nil {
 		return err

@@ -166,24 +166,29 @@ func (t *tx) scaleSet(c *ScaleSet) *spec.Error {
 	return nil
 }
 
-// resize checks and notes a change of the ordinals that a set wants. Members that
-// are no longer wanted make it a scale-down, whose gate is the health of all.
+// resize checks and notes a change of the ordinals that a set wants. Fewer of them
+// make it a scale-down, whose gate is the health of all. Whoever was accepted as lost
+// by an earlier one stays so until it is gone.
 func (t *tx) resize(old, s *Set, accept, silent []string) *spec.Error {
 	ns, name := old.Meta.Namespace, old.Meta.Name
-	var leaving []string
-	fewer := old.Start() < s.Start() || old.Start()+old.Replicas() > s.Start()+s.Replicas()
+	leaving, named := false, slices.Clone(accept)
 	for _, m := range t.SetMembers(ns, name) {
-		if m.Wish != WishGone && !s.Wants(m.Ordinal) {
-			leaving = append(leaving, m.Name())
+		if s.Wants(m.Ordinal) {
+			continue
+		}
+		leaving = leaving || m.Wish != WishGone
+		if slices.Contains(old.AcceptLost, m.Name()) && !slices.Contains(named, m.Name()) {
+			named = append(named, m.Name())
 		}
 	}
-	if len(leaving) > 0 || fewer && old.Replicas() > 0 {
-		if err := t.gate(old, accept, silent, "scale down"); err != nil {
+	fewer := old.Start() < s.Start() || old.Start()+old.Replicas() > s.Start()+s.Replicas()
+	if fewer && old.Replicas() > 0 || leaving && len(accept) > 0 {
+		if err := t.gate(old, named, silent, "scale down"); err != nil {
 			return err
 		}
-		s.AcceptLost = accept
+		s.AcceptLost = named
 	} else if old.Replicas() != s.Replicas() || old.Start() != s.Start() {
-		s.AcceptLost = nil
+		s.AcceptLost = named
 	}
 	if old.Replicas() != s.Replicas() || old.Start() != s.Start() {
 		s.ScaledAt = t.now

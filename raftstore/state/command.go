@@ -197,6 +197,10 @@ type StopMember struct {
 	Silent []string `json:"silent,omitempty"`
 }
 
+// WhyShutdown is the StopMember.Why of a stop with the whole cluster; every other
+// stop is refused unless the member is due for a new start.
+const WhyShutdown = "Shutdown"
+
 // OnlyUnready is a StopMember.Budget for a member that serves nobody.
 const OnlyUnready = -1
 

@@ -136,10 +136,10 @@ func (p *planner) shutdown(w *world) {
 			continue
 		}
 		if m.Wish == state.WishRun {
-			p.propose(stop(m, "Shutdown", 0))
+			p.propose(stop(m, state.WhyShutdown, 0))
 		}
+		p.wait(w.s, m.Name(), "Shutdown", "waits until it has stopped on node %s", m.Node)
 		if w.s.Spec.PodManagementPolicy != spec.Parallel {
-			p.wait(w.s, m.Name(), "Shutdown", "waits until it has stopped")
 			return
 		}
 	}
@@ -199,10 +199,11 @@ func (p *planner) keep(w *world) {
 	}
 }
 
-// repair starts again what ran before and is down: it waits for nobody.
+// repair starts again what ran before and is down: it waits for nobody. A member that
+// is to leave is one until its turn comes: the gate of its removal wants it healthy.
 func (p *planner) repair(w *world) {
 	hold := p.recreating(w)
-	for _, m := range w.wanted {
+	for _, m := range w.members {
 		if m.Epoch == 0 || m.Wish == state.WishGone || !m.MayStart() {
 			continue
 		}
@@ -239,8 +240,12 @@ func (p *planner) recreating(w *world) bool {
 }
 
 func (p *planner) start(w *world, m *state.Member) {
+	revision := w.s.Wanted(m.Ordinal)
+	if !w.s.Wants(m.Ordinal) {
+		revision = m.Revision // a rollout passes those by that leave
+	}
 	p.propose(&state.StartMember{
-		Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal, Revision: w.s.Wanted(m.Ordinal),
+		Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal, Revision: revision,
 		Bootstrap: p.bootstraps(w, m), IfEpoch: m.Epoch, IfGeneration: m.Generation,
 	})
 }
