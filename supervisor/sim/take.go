@@ -1,0 +1,391 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"supd/raftstore/state"
+	"supd/supervisor/spec"
+)
+
+// take writes an accepted entry into the record, and checks what must hold for it
+// to be accepted.
+func (c *checker) take(e state.Entry, res state.Result, stray bool) {
+	if res.Err != nil {
+		return
+	}
+	if e.At.After(c.logNow) {
+		c.logNow = e.At
+	}
+	switch x := e.Cmd.(type) {
+	case *state.RegisterNode:
+		n := c.nodes[x.Node.Name]
+		if n == nil {
+			n = &nodeRecord{state: spec.NodeReady}
+			c.nodes[x.Node.Name] = n
+		}
+		if n.run != x.Node.Run {
+			n.run, n.seq = x.Node.Run, 0
+		}
+	case *state.SetNode:
+		c.nodes[x.Name].state = x.State
+	case *state.CordonNode:
+		c.nodes[x.Name].cordoned = x.Cordon
+	case *state.PutSet:
+		c.takeSet(x, res)
+	case *state.ScaleSet:
+		s := c.sets[x.Namespace+"/"+x.Name]
+		c.resize(x.Namespace+"/"+x.Name, s, x.Replicas, s.start, x.AcceptUnhealthy, x.Silent)
+		s.spec.Replicas = &s.replicas
+	case *state.DeleteSet:
+		c.sets[x.Namespace+"/"+x.Name].deleting = true
+	case *state.DropSet:
+		c.dropSet(x.Namespace + "/" + x.Name)
+	case *state.SetCurrent:
+		s := c.sets[x.Namespace+"/"+x.Name]
+		s.current = x.Revision
+		for _, m := range c.setMembers(x.Namespace + "/" + x.Name) {
+			if s.wants(m.ordinal) && m.revision != x.Revision {
+				c.fail("S10", "%s is called current though %s runs %s", x.Revision, m.name(), m.revision)
+			}
+		}
+	case *state.Restart:
+		for _, m := range c.setMembers(x.Namespace + "/" + x.Set) {
+			if m.epoch != 0 && (len(x.Ordinals) == 0 || slices.Contains(x.Ordinals, m.ordinal)) {
+				m.restartUpTo = m.epoch
+			}
+		}
+	case *state.DeleteMember:
+		if m := c.members[key(x.Namespace, x.Set, x.Ordinal)]; m.wish == state.WishRun {
+			m.wish = state.WishStop
+		}
+	case *state.Reserve:
+		for _, slot := range x.Slots {
+			c.takeSlot(x.Namespace, x.Set, slot, true)
+		}
+	case *state.Place:
+		c.takeSlot(x.Namespace, x.Set, x.Slot, false)
+	case *state.StartMember:
+		c.takeStart(x)
+	case *state.StopMember:
+		c.takeStop(x, stray)
+	case *state.KeepMember:
+		m := c.members[key(x.Namespace, x.Set, x.Ordinal)]
+		m.wish = state.WishStop
+		if m.epoch == 0 {
+			m.wish = state.WishReserved
+		}
+	case *state.DropMember:
+		c.takeDrop(x)
+	case *state.Report:
+		c.takeReport(x)
+	case *state.ReleaseVolume, *state.UndoRelease, *state.EmptyVolume:
+		c.takeVolume(x)
+	case *state.SetStopping:
+		c.stopping = x.Stopping
+	}
+}
+
+func (c *checker) takeSet(x *state.PutSet, res state.Result) {
+	k := x.Namespace + "/" + x.Name
+	s := c.sets[k]
+	start := 0
+	if x.Spec.Ordinals != nil {
+		start = x.Spec.Ordinals.Start
+	}
+	if s == nil {
+		s = &setRecord{replicas: *x.Spec.Replicas, start: start, current: x.Template.Hash()}
+		c.sets[k] = s
+	} else if res.Changed {
+		c.resize(k, s, *x.Spec.Replicas, start, x.AcceptUnhealthy, x.Silent)
+	}
+	s.spec, s.hash, s.kind = x.Spec, x.Template.Hash(), x.Template.Processes[0].Command[0]
+}
+
+// resize: fewer members only while all are healthy, or the sick are named (S5). A name
+// counts until its member is gone.
+func (c *checker) resize(k string, s *setRecord, replicas, start int, accept, silent []string) {
+	fewer := s.replicas > 0 && (start > s.start || start+replicas < s.start+s.replicas)
+	named := slices.Clone(accept)
+	for _, m := range c.setMembers(k) {
+		if slices.Contains(s.accept, m.name()) && (m.ordinal < start || m.ordinal >= start+replicas) {
+			named = append(named, m.name())
+		}
+	}
+	if fewer {
+		c.allHealthy(k, s, named, silent, "a scale-down")
+	}
+	if fewer || replicas != s.replicas || start != s.start || len(accept) > 0 {
+		s.accept = named
+	}
+	s.replicas, s.start = replicas, start
+}
+
+func (c *checker) allHealthy(k string, s *setRecord, accept, silent []string, what string) {
+	for _, m := range c.setMembers(k) {
+		if m.wish == state.WishGone || slices.Contains(accept, m.name()) {
+			continue
+		}
+		if !c.healthy(m) {
+			c.fail("S5", "%s of %s was accepted while %s is not healthy (%s, %s, seen %+v) and not named", what, k, m.name(), c.nodes[m.node].state, m.wish, m.seen)
+		}
+		if slices.Contains(silent, m.name()) {
+			c.fail("S5", "%s of %s was accepted while the node of %s is silent", what, k, m.name())
+		}
+	}
+	for o := s.start; o < s.start+s.replicas; o++ {
+		if c.members[k+fmt.Sprintf("-%d", o)] == nil && !slices.Contains(accept, fmt.Sprintf("%s-%d", s.spec.ServiceName, o)) {
+			c.fail("S5", "%s of %s was accepted while %s-%d has no place", what, k, k, o)
+		}
+	}
+}
+
+func (c *checker) dropSet(k string) {
+	if left := c.setMembers(k); len(left) > 0 || !c.sets[k].deleting {
+		c.fail("S3", "set %s is dropped with %d members, deleting=%v", k, len(left), c.sets[k].deleting)
+	}
+	delete(c.sets, k)
+	for _, id := range sortedKeys(c.ips) {
+		c.forgetIP(id)
+	}
+}
+
+// forgetIP lets an address go with the last of set and volumes.
+func (c *checker) forgetIP(id string) {
+	for k, s := range c.sets {
+		for o := range 64 {
+			if s != nil && id == k+fmt.Sprintf("-%d", o) {
+				return
+			}
+		}
+	}
+	for _, v := range c.volumes {
+		if v.identity == id {
+			return
+		}
+	}
+	delete(c.ips, id)
+}
+
+func (c *checker) takeSlot(ns, set string, slot state.Slot, fresh bool) {
+	id := key(ns, set, slot.Ordinal)
+	s := c.sets[ns+"/"+set]
+	if old := c.ips[id]; old != "" && old != slot.IP {
+		c.fail("S12", "%s had the address %s and gets %s", id, old, slot.IP)
+	}
+	for other, ip := range c.ips {
+		if ip == slot.IP && other != id {
+			c.fail("S12", "%s gets the address %s of %s", id, slot.IP, other)
+		}
+	}
+	c.ips[id] = slot.IP
+	if n := c.nodes[slot.Node]; n == nil || n.state != spec.NodeReady || n.cordoned {
+		c.fail("rule 7", "%s is placed on %s, which takes no members", id, slot.Node)
+	}
+	m := c.members[id]
+	switch {
+	case fresh && m != nil:
+		c.fail("S1", "%s is reserved twice", id)
+	case !fresh && (m == nil || m.epoch != 0 || m.wish != state.WishReserved):
+		c.fail("S4", "%s is placed anew though it was started", id)
+	}
+	if fresh {
+		m = &memberRecord{set: set, ordinal: slot.Ordinal, wish: state.WishReserved, revision: s.wanted(slot.Ordinal)}
+		c.members[id] = m
+	}
+	m.node = slot.Node
+	for _, vs := range s.spec.Volumes {
+		c.bind(id, spec.VolumeName(vs.Name, set, slot.Ordinal), slot, vs.Name)
+	}
+}
+
+// bind: an ordinal gets the directory it had, where it is, or a new one.
+func (c *checker) bind(id, volume string, slot state.Slot, template string) {
+	v := c.volumes[namespace+"/"+volume]
+	switch {
+	case v == nil:
+		c.volumes[namespace+"/"+volume] = &volumeRecord{uid: slot.VolumeUIDs[template], node: slot.Node, identity: id, phase: spec.VolumeBound}
+		return
+	case v.phase == spec.VolumeReleasing:
+		c.fail("S3", "%s is bound to %s while it is being released", volume, id)
+	case v.identity != id:
+		c.fail("S4", "%s of %s is bound to %s", volume, v.identity, id)
+	case v.node != slot.Node:
+		if _, used := c.homes[id+" "+template]; used {
+			c.fail("S4", "%s is on %s, %s gets a place on %s", volume, v.node, id, slot.Node)
+		}
+		v.node, v.uid = slot.Node, slot.VolumeUIDs[template]
+	}
+	v.phase = spec.VolumeBound
+}
+
+func (c *checker) takeStart(x *state.StartMember) {
+	id := key(x.Namespace, x.Set, x.Ordinal)
+	m := c.members[id]
+	c.lastEp++
+	c.epochs[c.lastEp] = id
+	for _, h := range c.w.hosts {
+		if p := h.procs[id]; p != nil {
+			c.fail("S1", "%s may be started anew while epoch %d runs on %s", id, p.epoch, h.name)
+		}
+	}
+	if !m.down() || m.wish == state.WishGone {
+		c.fail("S1", "%s may be started anew though its epoch %d is not known to be over", id, m.epoch)
+	}
+	m.epoch, m.revision, m.wish, m.seen, m.readySince = c.lastEp, x.Revision, state.WishRun, state.Observation{}, time.Time{}
+}
+
+func (c *checker) takeStop(x *state.StopMember, stray bool) {
+	k, id := x.Namespace+"/"+x.Set, key(x.Namespace, x.Set, x.Ordinal)
+	s, m := c.sets[k], c.members[id]
+	switch {
+	case x.Gone && m.wish == state.WishGone:
+		return // asked again
+	case x.Gone:
+		c.takeRemoval(k, s, m, x)
+		m.wish = state.WishGone
+		return
+	case c.stopping && x.Why == "Shutdown":
+	case x.Why == "Shutdown":
+		if !stray {
+			c.fail("S6", "%s is stopped for a shutdown that nobody wants", id)
+		}
+	case m.revision == s.wanted(m.ordinal) && m.restartUpTo < m.epoch && !stray:
+		c.fail("S10", "%s is stopped (%s) though it runs the revision %s that is wanted and nobody asked for a restart", id, x.Why, m.revision)
+	case s.spec.UpdateStrategy.Type != spec.Recreate:
+		c.spend(k, s, m)
+	}
+	m.wish = state.WishStop
+}
+
+// spend: stopping a member that serves must stay within the budget (S8).
+func (c *checker) spend(k string, s *setRecord, m *memberRecord) {
+	if !m.ready() {
+		return
+	}
+	down := 1
+	for _, o := range c.setMembers(k) {
+		if o != m && o.epoch != 0 && s.wants(o.ordinal) && !(o.ready() && c.nodeReady(o)) {
+			down++
+		}
+	}
+	if down > s.budget() {
+		c.fail("S8", "stopping %s makes %d members of %s unavailable, %d are allowed", m.name(), down, k, s.budget())
+	}
+}
+
+func (c *checker) takeRemoval(k string, s *setRecord, m *memberRecord, x *state.StopMember) {
+	if s.wants(m.ordinal) {
+		c.fail("S5", "%s is removed though it is wanted", m.name())
+	}
+	if s.deleting {
+		return
+	}
+	var accept []string
+	for _, a := range s.accept {
+		if c.members[namespace+"/"+a] != nil {
+			accept = append(accept, a)
+		}
+	}
+	c.allHealthy(k, s, accept, x.Silent, "the removal of "+m.name())
+	for _, o := range c.setMembers(k) {
+		lost := slices.Contains(s.accept, o.name()) && c.nodes[o.node].state == spec.NodeLost
+		if o.wish == state.WishGone && o != m && !lost {
+			c.fail("rule 2", "%s is removed while %s is still going", m.name(), o.name())
+		}
+		if o.ordinal > m.ordinal && o.wish != state.WishGone && !s.wants(o.ordinal) {
+			c.fail("rule 2", "%s is removed before %s", m.name(), o.name())
+		}
+	}
+}
+
+func (c *checker) takeDrop(x *state.DropMember) {
+	id := key(x.Namespace, x.Set, x.Ordinal)
+	m, s := c.members[id], c.sets[x.Namespace+"/"+x.Set]
+	if m.wish != state.WishGone || !m.down() {
+		c.fail("S1", "the record of %s is dropped though its epoch %d is not known to be over", id, m.epoch)
+	}
+	for _, h := range c.w.hosts {
+		if h.procs[id] != nil {
+			c.fail("S1", "the record of %s is dropped while it runs on %s", id, h.name)
+		}
+	}
+	delete(c.members, id)
+	policy := s.spec.VolumeRetention.WhenScaled
+	if s.deleting {
+		policy = s.spec.VolumeRetention.WhenDeleted
+	}
+	for _, vs := range s.spec.Volumes {
+		v := c.volumes[x.Namespace+"/"+spec.VolumeName(vs.Name, x.Set, x.Ordinal)]
+		v.phase = spec.VolumeRetained
+		if policy == spec.Delete {
+			v.phase, v.at, v.undo = spec.VolumeReleasing, x.ReleaseAt, false
+		}
+	}
+}
+
+// takeReport: a report counts once, in the run that the node is known by.
+func (c *checker) takeReport(x *state.Report) {
+	n := c.nodes[x.Node]
+	if n == nil || n.run != x.Run || x.Seq <= n.seq {
+		c.fail("S5", "report %s#%d of %s was accepted after %s#%d", x.Run, x.Seq, x.Node, n.run, n.seq)
+		return
+	}
+	n.seq = x.Seq
+	for _, r := range x.Members {
+		m := c.members[key(r.Namespace, r.Set, r.Ordinal)]
+		if m == nil || m.node != x.Node || m.epoch != r.Seen.Epoch || m.epoch == 0 || m.seen.Phase == spec.MemberStopped {
+			continue
+		}
+		was := m.ready()
+		m.seen = r.Seen
+		if !was && m.ready() {
+			m.readySince = c.logNow
+		}
+	}
+	for _, r := range x.Volumes {
+		k := r.Namespace + "/" + r.Name
+		v := c.volumes[k]
+		if v == nil || v.uid != r.UID || v.phase != spec.VolumeReleasing {
+			continue
+		}
+		switch {
+		case r.Event == state.VolumeTrashed:
+			v.trashed = true
+		case r.Event == state.VolumeRestored && v.undo:
+			v.phase, v.undo, v.trashed = spec.VolumeRetained, false, false
+		case r.Event == state.VolumeEmptied && v.emptying:
+			delete(c.volumes, k)
+			c.forgetIP(v.identity)
+		}
+	}
+}
+
+// takeVolume: only what nobody holds is released, and only once its time is over
+// there is no way back.
+func (c *checker) takeVolume(cmd state.Command) {
+	switch x := cmd.(type) {
+	case *state.ReleaseVolume:
+		v := c.volumes[x.Namespace+"/"+x.Name]
+		if v.phase == spec.VolumeBound {
+			c.fail("S3", "%s was released while it is held by %s", x.Name, v.identity)
+		}
+		if v.emptying || v.phase == spec.VolumeReleasing && !v.undo && !x.At.Before(v.at) {
+			return
+		}
+		v.phase, v.at, v.undo = spec.VolumeReleasing, x.At, false
+	case *state.UndoRelease:
+		v := c.volumes[x.Namespace+"/"+x.Name]
+		if v.emptying {
+			c.fail("S3", "the release of %s was taken back too late", x.Name)
+		}
+		v.undo = true
+	case *state.EmptyVolume:
+		v := c.volumes[x.Namespace+"/"+x.Name]
+		if v.phase != spec.VolumeReleasing || v.undo || !v.trashed || c.logNow.Before(v.at) {
+			c.fail("S3", "%s may be emptied: %s, undo=%v, trashed=%v, its time is %s", x.Name, v.phase, v.undo, v.trashed, v.at)
+		}
+		v.emptying = true
+	}
+}
