@@ -25,6 +25,13 @@ type Reply struct {
 // the cluster's zone and no address of a member or of the plan. It is pure:
 // records come in the order of names and ordinals.
 func Answer(v *state.View, q dns.Question) (r Reply, ours bool) {
+	return answer(v, q, v.Governs)
+}
+
+// governs finds the sets of a service.
+type governs func(namespace, service string) []*state.Set
+
+func answer(v *state.View, q dns.Question, g governs) (r Reply, ours bool) {
 	name := strings.ToLower(q.Name)
 	zone := v.Cluster.Zone
 	if zone == "" {
@@ -35,7 +42,7 @@ func Answer(v *state.View, q dns.Question) (r Reply, ours bool) {
 			// Nobody knows yet what there is: "try again" and not "there is none".
 			return Reply{Rcode: dns.RcodeServerFailure}, true
 		}
-		a := asked{view: v, name: q.Name, qtype: q.Qtype, zone: zone}
+		a := asked{view: v, governs: g, name: q.Name, qtype: q.Qtype, zone: zone}
 		return a.reply(a.forward(host), zone), true
 	}
 	if reverse, ok := under(name, "in-addr.arpa"); ok {
@@ -60,7 +67,8 @@ func under(name, zone string) (host string, ok bool) {
 
 // asked is one question being answered.
 type asked struct {
-	view  *state.View
+	view *state.View
+	governs
 	name  string // as it was asked: owners of records echo its case
 	qtype uint16
 	zone  string

@@ -42,7 +42,7 @@ func (h handler) respond(req *dns.Msg, tcp bool) *dns.Msg {
 		m.Rcode = dns.RcodeServerFailure
 		return m
 	}
-	r, ours := Answer(v, req.Question[0])
+	r, ours := answer(v, req.Question[0], h.index(v).governs)
 	if !ours {
 		return h.elsewhere(req, m, opt, tcp)
 	}

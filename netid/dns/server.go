@@ -45,6 +45,7 @@ type Server struct {
 	sockets []socket
 	forward *forwarder
 	turn    atomic.Uint32 // rotates answers
+	newest  atomic.Pointer[index]
 }
 
 // socket is one address, listened on in both ways.

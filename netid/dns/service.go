@@ -20,7 +20,7 @@ func (a asked) headless(namespace, name string) (headless, bool) {
 	if spec.CheckLabel(namespace) != nil || spec.CheckLabel(name) != nil {
 		return headless{}, false
 	}
-	h := headless{a.view.Service(namespace, name), a.view.Governs(namespace, name)}
+	h := headless{a.view.Service(namespace, name), a.governs(namespace, name)}
 	return h, h.service != nil || len(h.sets) > 0
 }
 
