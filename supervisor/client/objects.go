@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"supd/supervisor/spec"
@@ -38,6 +39,10 @@ type ReadOptions struct {
 	For string
 	// Consistent reads on the leader after a barrier.
 	Consistent bool
+	// Usage asks the nodes how much their volumes hold (volumes only).
+	Usage bool
+	// MinIndex makes a watch begin no earlier than at this index.
+	MinIndex uint64
 }
 
 // WriteOptions go with every write.
@@ -76,6 +81,12 @@ func (o ReadOptions) query() url.Values {
 	}
 	if o.Consistent {
 		q.Set("consistent", "1")
+	}
+	if o.Usage {
+		q.Set("usage", "1")
+	}
+	if o.MinIndex != 0 {
+		q.Set("minIndex", strconv.FormatUint(o.MinIndex, 10))
 	}
 	return q
 }
@@ -151,10 +162,11 @@ func (c *Client) PutProgram(ctx context.Context, p *spec.Program, o WriteOptions
 	return &out, w, err
 }
 
-// Preview returns what putting s would cause.
-func (c *Client) Preview(ctx context.Context, s *spec.StatefulSet) (*Preview, error) {
+// Preview returns what putting a set would cause; nothing is changed.
+func (c *Client) Preview(ctx context.Context, req PreviewRequest, o WriteOptions) (*Preview, error) {
 	var out Preview
-	_, err := c.do(ctx, call{method: http.MethodPost, path: StatefulSets.ObjectPath(s.Metadata.Namespace, s.Metadata.Name) + "/plan", body: s, repeatable: true}, &out)
+	m := req.StatefulSet.Metadata
+	_, err := c.write(ctx, call{method: http.MethodPost, path: StatefulSets.ObjectPath(m.Namespace, m.Name) + "/plan", body: req, repeatable: true}, o, &out)
 	return &out, err
 }
 

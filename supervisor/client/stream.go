@@ -67,7 +67,8 @@ type Watcher struct {
 }
 
 // Watch opens a stream of what changes in a collection after the given index (0:
-// from what is now, which comes first as ADDED). name narrows it to one object.
+// from what is now, which comes first as ADDED). A BOOKMARK follows what the stream
+// begins with. name narrows it to one object.
 func (c *Client) Watch(ctx context.Context, r Resource, name string, after uint64, o ReadOptions) (*Watcher, error) {
 	q := o.query()
 	q.Set("watch", "1")

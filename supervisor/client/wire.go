@@ -100,12 +100,21 @@ func (s Step) String() string {
 	return out
 }
 
+// PreviewRequest is the body of POST .../statefulsets/NAME/plan. Programs are taken
+// as if they had been applied before.
+type PreviewRequest struct {
+	StatefulSet *spec.StatefulSet `json:"statefulSet"`
+	Programs    []*spec.Program   `json:"programs,omitempty"`
+}
+
 // Preview is every step that applying a definition would cause if nothing failed.
 type Preview struct {
-	Result   string   `json:"result"` // created, configured, unchanged
-	Steps    []Step   `json:"steps"`
-	Restarts []string `json:"restarts"` // members that run now and would be started anew
-	Removes  []string `json:"removes"`  // members that would be gone at the end
+	Result string `json:"result"` // created, configured, unchanged
+	// Object is the set as it would be stored.
+	Object   *spec.StatefulSet `json:"object"`
+	Steps    []Step            `json:"steps"`
+	Restarts []string          `json:"restarts"` // members that run now and would be started anew
+	Removes  []string          `json:"removes"`  // members that would be gone at the end
 	// Waits are what the set would still wait for at the end.
 	Waits    []spec.Wait `json:"waits"`
 	Warnings []string    `json:"warnings"`

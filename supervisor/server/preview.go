@@ -14,7 +14,15 @@ import (
 
 // previewSet answers what putting a definition would cause.
 func (s *Server) previewSet(w http.ResponseWriter, r *http.Request) error {
-	cmd, err := s.readSet(w, r)
+	var in client.PreviewRequest
+	if err := decode(r, &in); err != nil {
+		return err
+	}
+	if in.StatefulSet == nil {
+		return spec.Errorf(spec.CodeInvalid, "cannot plan: the request has no statefulSet")
+	}
+	v := s.o.Store.View()
+	cmd, err := s.checkSet(w, r, *in.StatefulSet, withPrograms(v, r.PathValue("ns"), in.Programs))
 	if err != nil {
 		return err
 	}
@@ -22,12 +30,25 @@ func (s *Server) previewSet(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	out, perr := Preview(s.o.Store.View(), e, cmd)
+	out, perr := Preview(v, e, cmd)
 	if perr != nil {
 		return perr
 	}
 	out.Warnings = append(out.Warnings, w.Header().Values(client.HeaderWarning)...)
 	return writeJSON(w, http.StatusOK, out)
+}
+
+// withPrograms finds Programs among those given first, then among those stored.
+func withPrograms(v *state.View, ns string, given []*spec.Program) func(string) *spec.ProgramSpec {
+	stored := storedPrograms(v, ns)
+	return func(name string) *spec.ProgramSpec {
+		for _, p := range given {
+			if p != nil && p.Metadata.Name == name {
+				return &p.Spec
+			}
+		}
+		return stored(name)
+	}
 }
 
 // maxRounds bounds a preview: each round is one plan and what agents make of it.
@@ -46,6 +67,10 @@ func Preview(v *state.View, e state.Entry, cmd *state.PutSet) (*client.Preview, 
 	}
 	p.v = next
 	out.Result = resultWord(res)
+	if set := next.Set(cmd.Namespace, cmd.Name); set != nil {
+		o := StatefulSet(next, set, e.At, nil)
+		out.Object = &o
+	}
 	p.run(out)
 	return out, nil
 }

@@ -67,16 +67,20 @@ type stream struct {
 }
 
 func (s *Server) watch(w http.ResponseWriter, r *http.Request, k kind, f filter) error {
-	after, err := watchAfter(r)
+	after, err := indexOf(r, "after")
 	if err != nil {
+		return err
+	}
+	least, err := indexOf(r, "minIndex")
+	if err != nil {
+		return err
+	}
+	if err := s.waitIndex(r, max(after, least)); err != nil {
 		return err
 	}
 	st := &stream{k: k, f: f, w: w, rc: http.NewResponseController(w), known: map[string][]byte{}}
 	ch := s.o.Store.Changed()
 	rd := s.reading()
-	if err := s.waitIndex(r, rd.v, after); err != nil {
-		return err
-	}
 	s.counts.streams.Add(1)
 	defer s.counts.streams.Add(-1)
 	setIndex(w, rd.v)
@@ -85,16 +89,19 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, k kind, f filter)
 	if err := s.begin(st, rd, after); err != nil {
 		return nil // the reader is gone or too slow
 	}
+	if err := st.send(client.WatchEvent{Type: client.WatchBookmark, Index: rd.v.Index}); err != nil {
+		return nil
+	}
+	if err := st.rc.Flush(); err != nil {
+		return nil
+	}
 	s.follow(r, st, ch)
 	return nil
 }
 
 // waitIndex refuses a stream that asks for what is not there yet: this node lags
 // behind the one that the index is from, or the index is made up.
-func (s *Server) waitIndex(r *http.Request, v *state.View, after uint64) error {
-	if after <= v.Index {
-		return nil
-	}
+func (s *Server) waitIndex(r *http.Request, after uint64) error {
 	s.catchUp(r.Context(), strconv.FormatUint(after, 10))
 	if now := s.o.Store.View().Index; now < after {
 		return spec.Errorf(spec.CodeConflict, "cannot watch after index %d: this node is at %d; read again and watch from there", after, now)
@@ -102,14 +109,14 @@ func (s *Server) waitIndex(r *http.Request, v *state.View, after uint64) error {
 	return nil
 }
 
-func watchAfter(r *http.Request) (uint64, error) {
-	a := r.URL.Query().Get("after")
+func indexOf(r *http.Request, name string) (uint64, error) {
+	a := r.URL.Query().Get(name)
 	if a == "" {
 		return 0, nil
 	}
 	n, err := strconv.ParseUint(a, 10, 64)
 	if err != nil {
-		return 0, spec.Errorf(spec.CodeInvalid, "cannot read after=%q: want an index", a)
+		return 0, spec.Errorf(spec.CodeInvalid, "cannot read %s=%q: want an index", name, a)
 	}
 	return n, nil
 }

@@ -87,7 +87,8 @@ func (s *Server) propose(r *http.Request, cmd state.Command) (*state.View, state
 	var v *state.View
 	var res state.Result
 	if flag(r, "dryRun") {
-		v, res = s.o.Store.View().Apply(s.o.Store.View().Index+1, e)
+		now := s.o.Store.View()
+		v, res = now.Apply(now.Index+1, e)
 	} else {
 		s.counts.proposals.Add(1)
 		if res, err = s.o.Store.Propose(r.Context(), e); err != nil {

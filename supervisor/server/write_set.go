@@ -12,13 +12,9 @@ import (
 	"supd/supervisor/template"
 )
 
-// readSet decodes and checks the definition of a set and makes the command that
-// stores it: defaults, validation, Programs, templates tried for every ordinal.
-func (s *Server) readSet(w http.ResponseWriter, r *http.Request) (*state.PutSet, error) {
-	var in spec.StatefulSet
-	if err := decode(r, &in); err != nil {
-		return nil, err
-	}
+// checkSet checks the definition of a set and makes the command that stores it:
+// defaults, validation, Programs, templates tried for every ordinal.
+func (s *Server) checkSet(w http.ResponseWriter, r *http.Request, in spec.StatefulSet, programs func(string) *spec.ProgramSpec) (*state.PutSet, error) {
 	if err := errors.Join(checkKind(in.APIVersion, in.Kind, spec.KindStatefulSet), checkName(r, &in.Metadata)); err != nil {
 		return nil, err
 	}
@@ -27,7 +23,10 @@ func (s *Server) readSet(w http.ResponseWriter, r *http.Request) (*state.PutSet,
 		return nil, err
 	}
 	v := s.o.Store.View()
-	tpl, problems := PrepareSet(v, &in)
+	if programs == nil {
+		programs = storedPrograms(v, in.Metadata.Namespace)
+	}
+	tpl, problems := PrepareSet(v, &in, programs)
 	if err := refuseProblems(w, "statefulset "+in.Metadata.Name, problems); err != nil {
 		return nil, err
 	}
@@ -40,9 +39,19 @@ func (s *Server) readSet(w http.ResponseWriter, r *http.Request) (*state.PutSet,
 	return cmd, nil
 }
 
+// storedPrograms finds the Programs of a namespace.
+func storedPrograms(v *state.View, ns string) func(string) *spec.ProgramSpec {
+	return func(name string) *spec.ProgramSpec {
+		if p := v.Program(ns, name); p != nil {
+			return &p.Spec
+		}
+		return nil
+	}
+}
+
 // PrepareSet puts a definition into the form that the log keeps, in place, and
 // returns its template and all that is wrong with it. It is pure.
-func PrepareSet(v *state.View, in *spec.StatefulSet) (spec.Template, []spec.Problem) {
+func PrepareSet(v *state.View, in *spec.StatefulSet, programs func(string) *spec.ProgramSpec) (spec.Template, []spec.Problem) {
 	spec.Default(in)
 	in.Spec.Network.Mode = in.Spec.NetworkMode(v.Cluster.Plan)
 	problems := spec.Validate(in)
@@ -53,12 +62,7 @@ func PrepareSet(v *state.View, in *spec.StatefulSet) (spec.Template, []spec.Prob
 		return spec.Template{}, problems
 	}
 	ns := in.Metadata.Namespace
-	tpl, more := spec.Resolve(in.Spec, func(name string) *spec.ProgramSpec {
-		if p := v.Program(ns, name); p != nil {
-			return &p.Spec
-		}
-		return nil
-	})
+	tpl, more := spec.Resolve(in.Spec, programs)
 	problems = append(problems, more...)
 	if wrong(more) {
 		return tpl, problems
@@ -92,7 +96,11 @@ func (s *Server) silentMembers(v *state.View, ns, set string) []string {
 }
 
 func (s *Server) putSet(w http.ResponseWriter, r *http.Request) error {
-	cmd, err := s.readSet(w, r)
+	var in spec.StatefulSet
+	if err := decode(r, &in); err != nil {
+		return err
+	}
+	cmd, err := s.checkSet(w, r, in, nil)
 	if err != nil {
 		return err
 	}
