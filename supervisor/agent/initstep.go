@@ -1,0 +1,212 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"supd/supervisor/keeper"
+	"supd/supervisor/probe"
+	"supd/supervisor/spec"
+	"supd/volumes"
+)
+
+// maxInitOutput is what is kept of an init step's output.
+const maxInitOutput = 256 << 10
+
+// init runs the init steps in order. One with once is passed over when it has
+// succeeded for all of the member's volumes, and noted in each, durably, before
+// the next step.
+func (j job) init(ctx context.Context, r *rendering, dirs map[string]volumes.Dir) error {
+	for i, s := range r.init {
+		if s.spec.Once {
+			done, err := j.onceDone(s.spec.Name)
+			if err != nil {
+				return err
+			}
+			if done {
+				continue
+			}
+		}
+		j.progress("init step %s (%d of %d) runs", s.spec.Name, i+1, len(r.init))
+		if err := j.initStep(ctx, s); err != nil {
+			return err
+		}
+		if s.spec.Once {
+			for _, vol := range j.part.Volumes {
+				if err := j.a.o.Pool.OnceDone(claimMade(j.part, vol.Template), s.spec.Name); err != nil {
+					return err
+				}
+			}
+		}
+		if err := j.remember(func(m *memory) { delete(m.Attempts, s.spec.Name) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// claimMade is the claim of a volume that Ensure has just found or made.
+func claimMade(p Part, name string) volumes.Claim {
+	for _, vol := range p.Volumes {
+		if vol.Template == name {
+			c := claimOf(p, vol)
+			c.Made = true
+			return c
+		}
+	}
+	return volumes.Claim{}
+}
+
+func (j job) onceDone(step string) (bool, error) {
+	if len(j.part.Volumes) == 0 {
+		return false, failf(InitFailed, "init step %s is to run once, but there is no volume to note that in", step)
+	}
+	for _, vol := range j.part.Volumes {
+		steps, err := j.a.o.Pool.Once(claimMade(j.part, vol.Template))
+		if err != nil {
+			return false, err
+		}
+		if !slices.Contains(steps, step) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// initStep tries one step, and its retries, at once after each other. The whole
+// start is tried again later when all have failed.
+func (j job) initStep(ctx context.Context, s initStep) error {
+	var failure error
+	for try := 0; try <= s.spec.Retries; try++ {
+		if try > 0 && !pause(ctx, backoff(try, 100*time.Millisecond, 5*time.Second)) {
+			return ctx.Err()
+		}
+		attempt := 0
+		if err := j.remember(func(m *memory) { m.Attempts[s.spec.Name]++; attempt = m.Attempts[s.spec.Name] }); err != nil {
+			return err
+		}
+		if failure = j.attempt(ctx, s, attempt); failure == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return failure
+}
+
+func (j job) attempt(ctx context.Context, s initStep, attempt int) error {
+	x := s.exec
+	x.Env = withVar(x.Env, "SUP_ATTEMPT", strconv.Itoa(attempt))
+	timeout := spec.DefaultInitTimeout.D()
+	if s.spec.Timeout != nil && s.spec.Timeout.D() > 0 {
+		timeout = s.spec.Timeout.D()
+	}
+	rctx, cancel := context.WithTimeout(ctx, timeout+keeperTimeout)
+	defer cancel()
+	res, err := j.a.o.Keeper.Run(rctx, keeper.Run{Member: j.key.String(), Process: initName(s.spec.Name), Exec: x,
+		Timeout: timeout, MaxOutput: maxInitOutput})
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		f := failureOf(err)
+		if f.Reason == CannotStart {
+			f.Reason = InitFailed
+		}
+		return failf(f.Reason, "init step %s: %v", s.spec.Name, err)
+	}
+	if err := j.keepOutput(s.spec.Name, attempt, res); err != nil {
+		return err
+	}
+	tail := because(lastLine(res.Output))
+	switch {
+	case res.TimedOut:
+		return failf(InitFailed, "init step %s did not end within %v%s", s.spec.Name, timeout, tail)
+	case res.Signal != "":
+		return failf(InitFailed, "init step %s was ended by signal %s%s", s.spec.Name, res.Signal, tail)
+	case res.Code != 0:
+		return failf(InitFailed, "init step %s exited with %d%s", s.spec.Name, res.Code, tail)
+	}
+	return nil
+}
+
+// initName is what an init step is called beside processes: in logs and at the keeper.
+func initName(step string) string { return "init-" + step }
+
+// keepOutput appends what an attempt has printed to the step's own log, which
+// `logs -c init-STEP` shows.
+func (j job) keepOutput(step string, attempt int, res keeper.RunResult) error {
+	path := keeper.LogPath(j.logDir(), initName(step))
+	if st, err := os.Stat(path); err == nil && st.Size() > 4*maxInitOutput {
+		if err := os.Rename(path, path+".1"); err != nil {
+			return fmt.Errorf("cannot keep the output of init step %s: %w", step, err)
+		}
+	}
+	f, err := os.OpenFile(filepath.Clean(path), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
+	if err != nil {
+		return fmt.Errorf("cannot keep the output of init step %s: %w", step, err)
+	}
+	out := res.Output
+	if len(out) > 0 && out[len(out)-1] != '\n' {
+		out = append(slices.Clone(out), '\n')
+	}
+	_, err = f.Write(out)
+	if err == nil && res.Truncated {
+		_, err = fmt.Fprintf(f, "[output of attempt %d cut off here]\n", attempt)
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("cannot keep the output of init step %s: %w", step, err)
+	}
+	return nil
+}
+
+// lastLine is the last line with something on it.
+func lastLine(b []byte) string {
+	end := len(b)
+	for end > 0 && (b[end-1] == '\n' || b[end-1] == '\r' || b[end-1] == ' ') {
+		end--
+	}
+	start := end
+	for start > 0 && b[start-1] != '\n' && end-start < 300 {
+		start--
+	}
+	return oneLine(string(b[start:end]))
+}
+
+func withVar(env []string, name, value string) []string {
+	out := make([]string, 0, len(env)+1)
+	for _, kv := range env {
+		if len(kv) <= len(name) || kv[:len(name)+1] != name+"=" {
+			out = append(out, kv)
+		}
+	}
+	return append(out, name+"="+value)
+}
+
+// runner runs exec probes as the process's own: same user, view and environment.
+type runner struct {
+	keeper Keeper
+	run    keeper.Run
+}
+
+var _ probe.Runner = runner{}
+
+func (r runner) RunProbe(ctx context.Context, argv []string, timeout time.Duration) (probe.Exit, error) {
+	run := r.run
+	run.Argv, run.Timeout = argv, timeout
+	res, err := r.keeper.Run(ctx, run)
+	if err != nil {
+		if errors.Is(err, context.DeadlineExceeded) {
+			return probe.Exit{TimedOut: true}, nil
+		}
+		return probe.Exit{}, err
+	}
+	return probe.Exit{Code: res.Code, Signal: res.Signal, Output: res.Output, TimedOut: res.TimedOut}, nil
+}

@@ -1,0 +1,113 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"supd/supervisor/keeper"
+	"supd/supervisor/spec"
+)
+
+// Deadlines of one step.
+const (
+	keeperTimeout = 15 * time.Second
+	startTimeout  = time.Minute
+	diskTimeout   = 5 * time.Minute
+)
+
+// job does one step. It sees only what it was given: the runtime is the loop's.
+type job struct {
+	a        *Agent
+	key      Key
+	part     Part
+	print    uint64
+	step     Step
+	assigned assignment
+	prepared *prepared
+}
+
+func (j job) do(ctx context.Context) outcome {
+	o := outcome{key: j.key, step: j.step, assigned: j.assigned}
+	k, member, process := j.a.o.Keeper, j.key.String(), j.step.Process
+	short, cancel := context.WithTimeout(ctx, keeperTimeout)
+	defer cancel()
+	switch j.step.Do {
+	case DoStop:
+		o.err = k.Stop(short, member, process)
+	case DoGiveUp:
+		o.err = k.GiveUp(short, member, j.step.Epoch)
+	case DoForget:
+		o.err = k.Forget(short, member, process)
+	case DoRestart:
+		proc, ok := j.process()
+		if !ok {
+			o.err = failf(CannotStart, "the revision has no process %s", process)
+			return o
+		}
+		o.err = k.Restart(short, member, process, settingsOf(proc).StopTimeout, j.step.Why)
+	case DoUpdate:
+		o.told, o.err = j.update(short)
+	case DoStart:
+		o.told, o.err = j.start(ctx)
+	case DoPrepare:
+		o.prepared, o.err = j.prepare(ctx)
+	case DoAdopt, DoRefresh:
+		o.prepared, o.told, o.err = j.adopt(ctx)
+	case DoClean:
+		o.err = j.clean()
+	default:
+		panic(fmt.Sprintf("agent: no code for step %q", j.step.Do))
+	}
+	return o
+}
+
+// process is the template's process of the step.
+func (j job) process() (spec.Process, bool) {
+	if j.part.Template != nil {
+		for _, p := range j.part.Template.Processes {
+			if p.Name == j.step.Process {
+				return p, true
+			}
+		}
+	}
+	return spec.Process{}, false
+}
+
+func (j job) start(ctx context.Context) (map[string]keeper.Settings, error) {
+	s, ok := j.prepared.starts[j.step.Process]
+	if !ok {
+		return nil, failf(CannotStart, "process %s was not prepared", j.step.Process)
+	}
+	proc, _ := j.process()
+	s.Settings = settingsOf(proc)
+	if err := j.prepared.freePorts(ctx, j.part, proc); err != nil {
+		return nil, err
+	}
+	told := map[string]keeper.Settings{proc.Name: s.Settings}
+	// Noted before the start: after it nothing must fail.
+	if err := j.remember(func(m *memory) { m.Settings[proc.Name] = s.Settings }); err != nil {
+		return nil, err
+	}
+	sctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	return told, j.a.o.Keeper.Start(sctx, s)
+}
+
+func (j job) update(ctx context.Context) (map[string]keeper.Settings, error) {
+	proc, ok := j.process()
+	if !ok {
+		return nil, nil
+	}
+	s := settingsOf(proc)
+	if err := j.a.o.Keeper.Update(ctx, j.key.String(), proc.Name, s); err != nil {
+		return nil, err
+	}
+	return map[string]keeper.Settings{proc.Name: s}, j.remember(func(m *memory) { m.Settings[proc.Name] = s })
+}
+
+// progress tells the loop what a long step is at.
+func (j job) progress(format string, args ...any) {
+	s := fmt.Sprintf(format, args...)
+	j.a.box.finished(outcome{key: j.key, step: j.step, assigned: j.assigned, progress: &s})
+}

@@ -1,0 +1,223 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"supd/raftstore/state"
+	"supd/supervisor/client"
+	"supd/supervisor/spec"
+)
+
+// callTimeout bounds one call to the leader.
+const callTimeout = 2 * time.Second
+
+// lease keeps the node's lease and its registration.
+type lease struct {
+	o   Options
+	log *slog.Logger
+	box *inbox
+
+	mu sync.Mutex // guards what follows
+	// until, on Options.Clock, is when the lease ends: counted from when the
+	// heartbeat was sent.
+	until time.Duration
+	// index is the leader's in the newest answer; first, in the first one.
+	index, first uint64
+	heard        bool
+	caught       bool
+	run          string
+	seqRun       string
+	seq          uint64
+	registered   *state.Node
+	wake         chan struct{} // 1: register anew
+	lastErr      string
+}
+
+func newLease(o Options, box *inbox) *lease {
+	return &lease{o: o, log: o.Logger, box: box, run: newRun(), wake: make(chan struct{}, 1)}
+}
+
+// Fresh says what may be done with a View of an index now.
+type Fresh struct {
+	// Caught: the View has caught up with the leader once in this run.
+	Caught bool
+	// Start: members may be started.
+	Start bool
+}
+
+// fresh judges a View at index.
+func (l *lease) fresh(index uint64) Fresh {
+	now := l.o.Clock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.heard && index >= l.first {
+		l.caught = true
+	}
+	return Fresh{Caught: l.caught, Start: l.caught && now < l.until && index >= l.index}
+}
+
+// current is the run that reports are to carry; ok is false until it is registered.
+func (l *lease) current() (run string, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.run, l.registered != nil
+}
+
+// refused begins a new run, since the log did not take a report of this one.
+func (l *lease) refused(run string) {
+	l.mu.Lock()
+	if l.run == run {
+		l.run, l.registered = newRun(), nil
+	}
+	l.mu.Unlock()
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// loop registers the node and sends heartbeats until ctx ends; then it says, once,
+// that the daemon leaves on purpose.
+func (l *lease) loop(ctx context.Context) {
+	failures := 0
+	for ctx.Err() == nil {
+		sent := time.Now()
+		err := l.beat(ctx)
+		if ctx.Err() != nil {
+			break
+		}
+		wait := time.Until(sent.Add(l.o.Heartbeat))
+		if err != nil {
+			failures++
+			l.tell(err)
+			wait = backoff(failures, l.o.Heartbeat/5, l.o.Heartbeat)
+		} else if failures > 0 {
+			failures = 0
+			l.tell(nil)
+		}
+		timer := time.NewTimer(max(wait, 0))
+		select {
+		case <-ctx.Done():
+		case <-l.wake:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+func (l *lease) serve(ctx context.Context) error {
+	l.loop(ctx)
+	l.mu.Lock()
+	known := l.registered != nil
+	l.mu.Unlock()
+	if !known {
+		return nil
+	}
+	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout/4)
+	defer cancel()
+	self := l.o.Self()
+	run, _ := l.current()
+	if _, err := l.o.Leader.Heartbeat(bye, client.Heartbeat{Node: self.Name, ID: self.ID, Run: run, Leaving: true}); err != nil {
+		l.log.Debug("could not say that this node leaves", "err", err)
+	}
+	return nil
+}
+
+func (l *lease) beat(ctx context.Context) error {
+	self := l.o.Self()
+	if err := l.register(ctx, self); err != nil {
+		return err
+	}
+	run, _ := l.current()
+	cctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	sent := l.o.Clock()
+	ans, err := l.o.Leader.Heartbeat(cctx, client.Heartbeat{Node: self.Name, ID: self.ID, Run: run})
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	l.until = max(l.until, sent+ans.Lease)
+	news := !l.heard || l.index != ans.Index
+	if !l.heard {
+		l.heard, l.first = true, ans.Index
+	}
+	l.index = ans.Index
+	l.mu.Unlock()
+	if news {
+		l.box.put(func() {}) // the loop looks whether more may be done now
+	}
+	return nil
+}
+
+// register sends what this node is, if the log does not have it from this run.
+func (l *lease) register(ctx context.Context, self state.Node) error {
+	l.mu.Lock()
+	self.Run = l.run
+	known := l.registered
+	l.mu.Unlock()
+	if known != nil && sameNode(*known, self) {
+		return nil
+	}
+	cctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if err := l.o.Leader.Register(cctx, self); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	if l.run == self.Run {
+		l.registered = &self
+	}
+	l.mu.Unlock()
+	return nil
+}
+
+// tell logs a change of what goes wrong, not every failure.
+func (l *lease) tell(err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text == l.lastErr {
+		return
+	}
+	l.lastErr = text
+	var refused *spec.Error
+	switch {
+	case err == nil:
+		l.log.Info("the leader answers", "node", l.o.Node)
+	case errors.As(err, &refused) && refused.Code == spec.CodeRefused:
+		l.log.Error("the cluster refuses this node", "node", l.o.Node, "err", err)
+	default:
+		l.log.Info("no leader answers; members run on as they are", "node", l.o.Node, "err", err)
+	}
+}
+
+func sameNode(a, b state.Node) bool {
+	if len(a.Labels) != len(b.Labels) {
+		return false
+	}
+	for k, v := range a.Labels {
+		if w, ok := b.Labels[k]; !ok || v != w {
+			return false
+		}
+	}
+	return a.Name == b.Name && a.ID == b.ID && a.API == b.API && a.Raft == b.Raft && a.Gossip == b.Gossip &&
+		a.DNS == b.DNS && a.HostIP == b.HostIP && a.Machine == b.Machine && a.Root == b.Root &&
+		a.Version == b.Version && a.Run == b.Run
+}
+
+// next numbers a report of run.
+func (l *lease) next(run string) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.seqRun != run {
+		l.seqRun, l.seq = run, 0
+	}
+	l.seq++
+	return l.seq
+}

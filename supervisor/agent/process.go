@@ -1,0 +1,255 @@
+package agent
+
+import (
+	"context"
+	"reflect"
+	"time"
+
+	"supd/raftstore/state"
+	"supd/supervisor/keeper"
+	"supd/supervisor/probe"
+	"supd/supervisor/spec"
+)
+
+// procRuntime is what the loop remembers of one process.
+type procRuntime struct {
+	epoch     uint64
+	pid       int
+	since     time.Time // the keeper's StartedAt: with the pid, one exec
+	probes    probes    // that watch was made from
+	watch     *probe.Watch
+	cancel    context.CancelFunc
+	invalid   string // why the probes cannot be run
+	restarted bool   // the keeper was asked to, for this exec
+
+	started, ready bool
+	message        string
+	readySince     time.Time
+	steady         bool // as an earlier agent reported
+	restarts       int
+	crashes        []time.Time
+	seeded         bool
+}
+
+type probes struct{ startup, readiness, liveness *spec.Probe }
+
+func (p probes) none() bool { return p.startup == nil && p.readiness == nil && p.liveness == nil }
+
+// dead is why a probe wants the process restarted, or "".
+func (p *procRuntime) dead() string {
+	if p.watch == nil || p.restarted {
+		return ""
+	}
+	if f := p.watch.State().Failed; f != nil {
+		return string(f.Kind) + " probe failed: " + orWord(f.Message, "no details")
+	}
+	return ""
+}
+
+func (p *procRuntime) sight() ProcessSight {
+	s := ProcessSight{Started: p.started, Ready: p.ready, Message: p.message, ReadySince: p.readySince,
+		Crashes: p.crashes, Steady: p.steady}
+	switch {
+	case p.invalid != "":
+		s.Reason, s.Message = ProbeInvalid, p.invalid
+	case p.watch != nil && p.watch.State().Failed != nil:
+		s.Reason, s.Message = "LivenessFailed", string(p.watch.State().Failed.Kind)+" probe: "+p.message
+	}
+	return s
+}
+
+// end stops the process's probes.
+func (p *procRuntime) end() {
+	if p.cancel != nil {
+		p.cancel()
+	}
+	p.watch, p.cancel, p.probes, p.invalid = nil, nil, probes{}, ""
+}
+
+// follow brings what is known of each process up to the keeper's records, and its
+// probes to the template.
+func (a *Agent) follow(ctx context.Context, r *runtime, now time.Time) {
+	m, t := r.part.Member, r.part.Template
+	records := r.records(now)
+	wanted := map[string]bool{}
+	if m != nil && t != nil {
+		for _, proc := range t.Processes {
+			s, ok := record(records, proc.Name)
+			if !ok || s.Epoch != m.Epoch {
+				continue
+			}
+			wanted[proc.Name] = true
+			p := r.procs[proc.Name]
+			if p == nil || p.epoch != s.Epoch {
+				if p != nil {
+					p.end()
+				}
+				p = &procRuntime{epoch: s.Epoch}
+				r.procs[proc.Name] = p
+			}
+			a.followOne(ctx, r, proc, p, s, now)
+		}
+	}
+	for name, p := range r.procs {
+		if !wanted[name] {
+			p.end()
+			delete(r.procs, name)
+		}
+	}
+	r.startTimes(now)
+}
+
+func (a *Agent) followOne(ctx context.Context, r *runtime, proc spec.Process, p *procRuntime, s keeper.Status, now time.Time) {
+	p.countCrashes(s, now)
+	if s.State != keeper.Running || s.PID == 0 {
+		p.end()
+		p.pid, p.started, p.steady = 0, false, false
+		p.setReady(false, now)
+		return
+	}
+	seed := (*probe.Seed)(nil)
+	if p.pid != s.PID || !p.since.Equal(s.StartedAt) {
+		p.end()
+		p.pid, p.since, p.restarted, p.message = s.PID, s.StartedAt, false, ""
+		p.started, p.steady = false, false
+		p.setReady(false, now)
+		if !p.seeded {
+			seed = p.seed(r.part.Member, proc.Name, now)
+		}
+		p.seeded = true
+	}
+	want := probes{proc.Startup, proc.Readiness, proc.Liveness}
+	switch {
+	case want.none():
+		p.end()
+		p.started, p.message = true, ""
+		p.setReady(true, now)
+		return
+	case r.prepared == nil:
+		return // its addresses and environment are not known yet: it stays as it was seen last
+	case p.watch != nil && reflect.DeepEqual(p.probes, want):
+	case p.invalid != "" && reflect.DeepEqual(p.probes, want):
+		return
+	default:
+		if seed == nil && (p.started || p.ready) {
+			seed = &probe.Seed{Started: p.started, Ready: p.ready}
+		}
+		p.end()
+		a.watch(ctx, r, proc, p, want, seed)
+	}
+	if p.watch == nil {
+		return
+	}
+	if r.part.Member.Stopping() {
+		p.watch.Stop()
+	}
+	st := p.watch.State()
+	p.started, p.message = st.Started, st.Message
+	p.setReady(st.Ready, now)
+}
+
+// seed takes over what an earlier agent reported of the very same exec.
+func (p *procRuntime) seed(m *state.Member, name string, now time.Time) *probe.Seed {
+	if m.Seen.Epoch != m.Epoch {
+		return nil
+	}
+	for _, ps := range m.Seen.Processes {
+		if ps.Name == name && ps.PID == p.pid && ps.PID != 0 {
+			p.started, p.steady = ps.Started, m.Seen.Steady && ps.Ready
+			p.setReady(ps.Ready, now)
+			return &probe.Seed{Started: ps.Started, Ready: ps.Ready}
+		}
+	}
+	return nil
+}
+
+func (p *procRuntime) setReady(ready bool, now time.Time) {
+	if ready && !p.ready {
+		p.readySince = now
+	}
+	if !ready {
+		p.steady = false
+	}
+	p.ready = ready
+}
+
+// countCrashes notes restarts in place since the last look.
+func (p *procRuntime) countCrashes(s keeper.Status, now time.Time) {
+	n := s.Restarts
+	if s.State == keeper.Backoff {
+		n++ // the one that is about to come
+	}
+	at := s.LastExit.At
+	if at.IsZero() {
+		at = now
+	}
+	for i := p.restarts; i < n && i < p.restarts+2; i++ {
+		p.crashes = append(p.crashes, at)
+	}
+	p.restarts = max(p.restarts, n)
+	if len(p.crashes) > 2 {
+		p.crashes = p.crashes[len(p.crashes)-2:]
+	}
+}
+
+// startTimes notes when the epoch's first process was started, and when all had
+// passed their startup.
+func (r *runtime) startTimes(now time.Time) {
+	m, t := r.part.Member, r.part.Template
+	if m == nil || t == nil || m.Epoch == 0 {
+		return
+	}
+	if m.Seen.Epoch == m.Epoch && r.startedAt.IsZero() {
+		r.startedAt, r.startedOK = m.Seen.StartedAt, m.Seen.StartedOK
+	}
+	all := true
+	for _, proc := range t.Processes {
+		p := r.procs[proc.Name]
+		if p == nil || !p.started {
+			all = false
+		}
+		if p != nil && !p.since.IsZero() && (r.startedAt.IsZero() || p.since.Before(r.startedAt)) && m.Seen.Epoch != m.Epoch {
+			r.startedAt = p.since.UTC().Round(0)
+		}
+	}
+	if all && r.startedOK.IsZero() {
+		r.startedOK = now.UTC().Round(0)
+	}
+}
+
+// watch begins to run a process's probes.
+func (a *Agent) watch(ctx context.Context, r *runtime, proc spec.Process, p *procRuntime, want probes, seed *probe.Seed) {
+	p.probes = want
+	o := probe.Options{Started: p.since, Seed: seed}
+	for _, x := range []struct {
+		p      *spec.Probe
+		check  *probe.Check
+		timing **probe.Timing
+	}{
+		{want.startup, &o.Checks.Startup, &o.Probes.Startup},
+		{want.readiness, &o.Checks.Readiness, &o.Probes.Readiness},
+		{want.liveness, &o.Checks.Liveness, &o.Probes.Liveness},
+	} {
+		if x.p == nil {
+			continue
+		}
+		check, err := r.prepared.check(a.o.Keeper, r.key, proc.Name, x.p)
+		if err != nil {
+			p.invalid = err.Error()
+			return
+		}
+		timing := probe.TimingOf(x.p)
+		*x.check, *x.timing = check, &timing
+	}
+	p.invalid = ""
+	key := r.key
+	o.OnChange = func(probe.State) { a.box.poke(key) }
+	w := probe.NewWatch(o)
+	wctx, cancel := context.WithCancel(ctx)
+	p.watch, p.cancel = w, cancel
+	a.steps.Go(func() {
+		if err := w.Run(wctx); err != nil {
+			a.log.Error("the probes of a process ended", "namespace", key.Namespace, "member", key.Name(), "err", err)
+		}
+	})
+}

@@ -1,0 +1,178 @@
+package agent
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"supd/raftstore/state"
+	"supd/supervisor/keeper"
+	"supd/supervisor/spec"
+)
+
+// runtime is what the loop remembers of one member. Only the loop touches it.
+type runtime struct {
+	key   Key
+	part  Part
+	print uint64
+
+	// table are the keeper's records; overlay changes them until the table follows.
+	table   []keeper.Status
+	overlay map[string]overlay
+
+	assigned assignment
+	busy     *busy
+	failure  *Failure
+	failures int
+	retry    time.Time
+	progress string
+
+	givenUp    uint64
+	givenUpWhy string
+	prepared   *prepared
+	told       map[string]keeper.Settings
+	asked      map[string]time.Time
+	traces     bool
+	warned     bool
+
+	procs                map[string]*procRuntime
+	startedAt, startedOK time.Time
+	wakeAt               time.Time
+}
+
+// assignment is what a step is done for: when it changes, the step is cut off.
+type assignment struct {
+	epoch uint64
+	wish  state.Wish
+}
+
+// busy is the step under way.
+type busy struct {
+	step   Step
+	cancel context.CancelFunc
+}
+
+// overlay is what is known of a record before the table shows it.
+type overlay struct {
+	status keeper.Status
+	gone   bool // forgotten
+	until  time.Time
+}
+
+// overlayFor bounds how long the table may lag behind an answer of the keeper.
+const overlayFor = 5 * time.Second
+
+func newRuntime(k Key) *runtime {
+	return &runtime{key: k, overlay: map[string]overlay{}, told: map[string]keeper.Settings{},
+		asked: map[string]time.Time{}, procs: map[string]*procRuntime{}}
+}
+
+// records are the keeper's, with what it has answered since.
+func (r *runtime) records(now time.Time) []keeper.Status {
+	if len(r.overlay) == 0 {
+		return r.table
+	}
+	out := make([]keeper.Status, 0, len(r.table)+1)
+	for _, s := range r.table {
+		o, ok := r.overlay[s.Process]
+		switch {
+		case !ok, now.After(o.until), o.gone && o.status.Epoch < s.Epoch, !o.gone && s.Epoch >= o.status.Epoch:
+			out = append(out, s)
+			if ok {
+				delete(r.overlay, s.Process)
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.overlay)) {
+		o := r.overlay[name]
+		_, inTable := record(r.table, name)
+		switch {
+		case now.After(o.until), o.gone && !inTable:
+			delete(r.overlay, name)
+		case !o.gone:
+			out = append(out, o.status)
+		}
+	}
+	return out
+}
+
+// assign takes a new part of the View over and says whether the assignment is
+// another than before.
+func (r *runtime) assign(p Part, print uint64) {
+	before := r.assigned
+	r.part, r.print = p, print
+	r.assigned = assignment{}
+	if p.Member != nil {
+		r.assigned = assignment{p.Member.Epoch, p.Member.Wish}
+	}
+	if before == r.assigned {
+		return
+	}
+	if r.busy != nil && r.busy.step.Do != DoClean {
+		r.busy.cancel()
+	}
+	r.failure, r.failures, r.retry, r.progress = nil, 0, time.Time{}, ""
+	clear(r.asked)
+	if before.epoch != r.assigned.epoch {
+		r.prepared = nil
+		r.startedAt, r.startedOK = time.Time{}, time.Time{}
+		clear(r.told)
+	}
+}
+
+// facts are what Diff is told.
+func (r *runtime) facts(now time.Time, fresh Fresh) Facts {
+	f := Facts{Fresh: fresh.Caught, Lease: fresh.Start, Now: now, Records: r.records(now), GivenUp: r.givenUp,
+		Retry: r.retry, Asked: r.asked, Traces: r.traces, Passed: map[string]bool{}, Dead: map[string]string{}}
+	for name, p := range r.procs {
+		if p.started {
+			f.Passed[name] = true
+		}
+		if why := p.dead(); why != "" {
+			f.Dead[name] = why
+		}
+	}
+	if r.prepared != nil && r.part.Template != nil {
+		f.Prepared = r.prepared.epoch
+		f.Stale = r.prepared.print != r.print || r.prepared.revision != r.part.Revision
+		for _, proc := range r.part.Template.Processes {
+			if told, ok := r.told[proc.Name]; ok && !sameSettings(told, settingsOf(proc)) {
+				f.Outdated = append(f.Outdated, proc.Name)
+			}
+		}
+	}
+	return f
+}
+
+// sight is what Observe is told.
+func (r *runtime) sight(now time.Time) Sight {
+	s := Sight{Now: now, Records: r.records(now), GivenUp: r.givenUp, GivenUpWhy: r.givenUpWhy, Failure: r.failure,
+		Progress: r.progress, StartedAt: r.startedAt, StartedOK: r.startedOK,
+		Processes: make(map[string]ProcessSight, len(r.procs))}
+	for name, p := range r.procs {
+		s.Processes[name] = p.sight()
+	}
+	return s
+}
+
+// settingsOf are what the keeper is told of stopping and restarting a process.
+func settingsOf(p spec.Process) keeper.Settings {
+	s := keeper.Settings{StopSignal: p.Stop.Signal, StopTimeout: spec.DefaultStopTimeout.D(), NeverOn: p.Restart.NeverOn,
+		BackoffFirst: spec.DefaultBackoffFirst.D(), BackoffMax: spec.DefaultBackoffMax.D()}
+	if p.Stop.Timeout != nil {
+		s.StopTimeout = p.Stop.Timeout.D()
+	}
+	if p.Restart.Backoff.First != nil {
+		s.BackoffFirst = p.Restart.Backoff.First.D()
+	}
+	if p.Restart.Backoff.Max != nil {
+		s.BackoffMax = p.Restart.Backoff.Max.D()
+	}
+	return s
+}
+
+func sameSettings(a, b keeper.Settings) bool {
+	return a.StopSignal == b.StopSignal && a.StopTimeout == b.StopTimeout && a.BackoffFirst == b.BackoffFirst &&
+		a.BackoffMax == b.BackoffMax && slices.Equal(a.NeverOn, b.NeverOn)
+}

@@ -1,0 +1,43 @@
+package agent
+
+import (
+	"time"
+
+	"supd/raftstore/state"
+	"supd/supervisor/spec"
+)
+
+// same tells whether b says nothing that a did not: messages of a running member
+// are not compared, for a probe's output may differ each time and only transitions
+// belong in the log.
+func same(a, b state.Observation) bool {
+	if a.Phase != b.Phase || a.Started != b.Started || a.Ready != b.Ready || a.Steady != b.Steady ||
+		a.Restarts != b.Restarts || a.Reason != b.Reason || !sameTime(a.StartedAt, b.StartedAt) ||
+		len(a.Processes) != len(b.Processes) {
+		return false
+	}
+	if a.Phase == spec.MemberFailed && a.Message != b.Message {
+		return false
+	}
+	for i := range a.Processes {
+		if !sameProcess(a.Processes[i], b.Processes[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func sameProcess(a, b spec.ProcessStatus) bool {
+	if a.Name != b.Name || a.PID != b.PID || a.State != b.State || a.Restarts != b.Restarts ||
+		a.Started != b.Started || a.Ready != b.Ready || (a.LastExit == nil) != (b.LastExit == nil) {
+		return false
+	}
+	return a.LastExit == nil || a.LastExit.Code == b.LastExit.Code && a.LastExit.Signal == b.LastExit.Signal &&
+		sameTime(a.LastExit.At, b.LastExit.At)
+}
+
+// sameTime bears what a journey through the log does to a time.
+func sameTime(a, b time.Time) bool {
+	d := a.Sub(b)
+	return d > -time.Millisecond && d < time.Millisecond
+}
