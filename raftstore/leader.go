@@ -76,3 +76,12 @@ func (s *Store) observe(ctx context.Context, seen <-chan raft.Observation) error
 		s.mu.Unlock()
 	}
 }
+
+// Indexes returns raft's indexes of the last entry applied here, committed as far
+// as this node knows, and in this node's log.
+func (s *Store) Indexes() (applied, committed, last uint64) {
+	if !s.running() {
+		return 0, 0, 0
+	}
+	return s.raft.AppliedIndex(), s.raft.CommitIndex(), s.raft.LastIndex()
+}

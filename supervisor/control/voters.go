@@ -33,10 +33,7 @@ func Voters(servers []Server, well func(id string) bool) (promote string) {
 	}
 	sort.Strings(candidates)
 	target := VoterCount(len(servers))
-	need := 2 - voters%2 // to the next odd number
-	if voters%2 == 0 {
-		need = 1
-	}
+	need := 1 + voters%2 // to the next odd number
 	if voters+need > target || len(candidates) < need {
 		return ""
 	}

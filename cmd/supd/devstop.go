@@ -1,0 +1,251 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"supd/supervisor/client"
+	"supd/supervisor/keeper"
+	"supd/supervisor/spec"
+)
+
+// stop ends the cluster: members in order, then daemons, then keepers, whoever
+// started them. With detach, or after a start that failed, members are left as they
+// are. When hurry ends, waiting for members is over.
+func (c *devCluster) stop(hurry context.Context, failed bool) error {
+	var errs []error
+	leave := c.detach || failed
+	if !leave {
+		if err := c.stopMembers(hurry); err != nil {
+			fmt.Fprintf(c.app.stderr, "supd dev: members could not be stopped in order: %v\n", err)
+		}
+	}
+	for _, n := range c.nodes {
+		if pid := n.daemonPID(); pid != 0 {
+			errs = append(errs, terminate(pid))
+		} else if n.child != nil {
+			select {
+			case <-n.exited:
+			default: // it does not listen yet, or no more
+				errs = append(errs, terminate(n.child.Process.Pid))
+			}
+		}
+	}
+	deadline := time.Now().Add(devDaemonStop)
+	for _, n := range c.nodes {
+		errs = append(errs, c.awaitDaemon(n, deadline))
+	}
+	c.wg.Wait()
+	for _, n := range c.nodes {
+		if !leave {
+			errs = append(errs, c.stopKeeper(hurry, n))
+		}
+		errs = append(errs, n.keeper.Close())
+		n.api.Close()
+	}
+	return errors.Join(errs...)
+}
+
+// terminate asks a process to end; one that has ended is no error.
+func terminate(pid int) error {
+	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return fmt.Errorf("cannot stop process %d: %w", pid, err)
+	}
+	return nil
+}
+
+// stopMembers sets the mark that all members are to be stopped, and waits until
+// those are whose daemons answer.
+func (c *devCluster) stopMembers(hurry context.Context) error {
+	api, err := c.mark(hurry)
+	if err != nil {
+		return err
+	}
+	var deadline time.Time
+	said := ""
+	for {
+		members, _, err := client.List[spec.Member](hurry, api, client.Members, client.ReadOptions{})
+		if err != nil {
+			return err
+		}
+		left := c.running(members)
+		if len(left) == 0 {
+			return nil
+		}
+		if deadline.IsZero() {
+			d, err := stopTime(hurry, api, left)
+			if err != nil {
+				return err
+			}
+			deadline = time.Now().Add(d)
+		}
+		if now := strings.Join(left, ", "); now != said {
+			said = now
+			fmt.Fprintf(c.app.stderr, "supd dev: stopping %s\n", now)
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s did not stop in time", said)
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-hurry.Done():
+			return errors.New("interrupted")
+		}
+	}
+}
+
+// mark sets the mark through the first node that can.
+func (c *devCluster) mark(ctx context.Context) (*client.Client, error) {
+	err := errors.New("no daemon runs")
+	for _, n := range c.nodes {
+		if n.daemonPID() == 0 {
+			continue
+		}
+		if err = n.api.Stopping(ctx, true); err == nil {
+			return n.api, nil
+		}
+	}
+	return nil, err
+}
+
+// running names the members that are not stopped and whose daemon answers.
+func (c *devCluster) running(members []spec.Member) []string {
+	answers := map[string]bool{}
+	for _, n := range c.nodes {
+		answers[n.name] = n.daemonPID() != 0
+	}
+	var out []string
+	for _, m := range members {
+		down := m.Status.Phase == spec.MemberStopped || m.Spec.Epoch == 0
+		if !down && answers[m.Spec.Node] {
+			out = append(out, m.Metadata.Namespace+"/"+m.Metadata.Name)
+		}
+	}
+	return out
+}
+
+// stopTime is how long stopping may take: each set one member after the other,
+// each of them its processes' stop timeouts.
+func stopTime(ctx context.Context, api *client.Client, members []string) (time.Duration, error) {
+	sets, _, err := client.List[spec.StatefulSet](ctx, api, client.StatefulSets, client.ReadOptions{})
+	if err != nil {
+		return 0, err
+	}
+	var most time.Duration
+	for _, s := range sets {
+		var one time.Duration
+		for _, p := range s.Spec.Processes {
+			one += stopTimeout(p)
+		}
+		count := 0
+		for _, m := range members {
+			if set, _, ok := spec.SplitMember(strings.TrimPrefix(m, s.Metadata.Namespace+"/")); ok && set == s.Metadata.Name {
+				count++
+			}
+		}
+		most = max(most, time.Duration(count)*one)
+	}
+	return most + devStopSlack, nil
+}
+
+// awaitDaemon waits for a daemon's end, and kills it when it takes too long: its
+// members do not notice.
+func (c *devCluster) awaitDaemon(n *devNode, deadline time.Time) error {
+	for {
+		pid := n.daemonPID()
+		if n.child != nil {
+			select {
+			case <-n.exited:
+				if pid == 0 {
+					return nil
+				}
+			default:
+				pid = n.child.Process.Pid
+			}
+		}
+		if pid == 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			fmt.Fprintf(c.app.stderr, "supd dev: %s does not end; killed\n", n.name)
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+				return err
+			}
+			deadline = time.Now().Add(devDaemonStop)
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// stopKeeper stops what a keeper still has (members whose daemon was away, or that
+// could not be stopped in order), last started first, and then the keeper.
+func (c *devCluster) stopKeeper(hurry context.Context, n *devNode) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	info, err := n.keeper.Hello(ctx)
+	if errors.Is(err, keeper.ErrDown) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("keeper of %s: %w", n.name, err)
+	}
+	if err := c.drainKeeper(hurry, n); err != nil {
+		return fmt.Errorf("keeper of %s left running: %w", n.name, err)
+	}
+	if err := terminate(info.PID); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(devDaemonStop); syscall.Kill(info.PID, 0) == nil && listenerOf(n.cfg.KeeperSocket()) == info.PID; {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("keeper of %s (pid %d) does not end", n.name, info.PID)
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	if err := os.Remove(n.cfg.DataDir + "/keeper.pid"); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// drainKeeper stops every process that a keeper has and waits for them.
+func (c *devCluster) drainKeeper(hurry context.Context, n *devNode) error {
+	asked := map[string]bool{}
+	var version uint64
+	for {
+		ctx, cancel := context.WithTimeout(hurry, 5*time.Second)
+		t, err := n.keeper.List(ctx, version)
+		cancel()
+		if err != nil && hurry.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+			continue // nothing changed; stop timeouts may be long
+		}
+		if err != nil {
+			return err
+		}
+		version = t.Version
+		left := 0
+		for i := len(t.Processes) - 1; i >= 0; i-- {
+			p := t.Processes[i]
+			if p.Gone() {
+				continue
+			}
+			left++
+			if key := p.Member + " " + p.Process; !asked[key] {
+				asked[key] = true
+				fmt.Fprintf(c.app.stderr, "supd dev: stopping %s of %s\n", p.Process, p.Member)
+				if err := n.keeper.Stop(hurry, p.Member, p.Process); err != nil {
+					return err
+				}
+			}
+		}
+		if left == 0 {
+			return nil
+		}
+	}
+}

@@ -1,0 +1,195 @@
+package supervisor
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"supd/netid/gossip"
+	"supd/raftstore/state"
+	"supd/supervisor/client"
+	"supd/supervisor/control"
+	"supd/supervisor/server"
+	"supd/supervisor/spec"
+)
+
+// cluster knows the way to the other nodes: from the View, or from gossip for
+// those that are not in it yet.
+type cluster struct {
+	store  store
+	gossip *gossip.Gossip
+	dns    string // where this node answers DNS
+}
+
+var _ server.Cluster = (*cluster)(nil)
+
+// nameOf is the name in a node id, NAME.8HEX.
+func nameOf(id string) string {
+	name, _, _ := strings.Cut(id, ".")
+	return name
+}
+
+// Status tells what this node's Raft knows.
+func (c *cluster) Status() server.RaftStatus {
+	id, _ := c.store.Leader()
+	term, leading := c.store.Leading()
+	rs := server.RaftStatus{Leader: nameOf(id), Leading: leading, Term: term, DNS: c.dns}
+	rs.Applied, rs.Commit, rs.Last = c.store.Indexes()
+	if id != "" {
+		rs.LeaderAPI = c.apiOf(id)
+	}
+	for _, s := range c.store.Servers() {
+		if s.Voter {
+			rs.Voters = append(rs.Voters, nameOf(s.ID))
+		}
+	}
+	return rs
+}
+
+// apiOf finds a node's API by its id. Gossip's word is newer, where there is one.
+func (c *cluster) apiOf(id string) string {
+	for _, n := range c.gossip.Nodes() {
+		if n.ID == id && n.Alive {
+			return n.API
+		}
+	}
+	if n := c.store.View().NodeByID(id); n != nil {
+		return n.API
+	}
+	return ""
+}
+
+// NodeAPI is where a node's API is reached.
+func (c *cluster) NodeAPI(name string) (string, bool) {
+	n := c.store.View().Node(name)
+	if n == nil {
+		return "", false
+	}
+	addr := c.apiOf(n.ID)
+	return addr, addr != ""
+}
+
+// peers gives gossip's nodes to control.
+type peers struct{ *gossip.Gossip }
+
+var _ control.Peers = peers{}
+
+// Peers returns the nodes that gossip knows.
+func (p peers) Peers() []control.Peer {
+	var out []control.Peer
+	for _, n := range p.Nodes() {
+		out = append(out, control.Peer{
+			ID: n.ID, Name: n.Name, Raft: n.Raft, Machine: n.Machine,
+			ClusterID: n.ClusterID, Expect: n.Expect, Alive: n.Alive,
+		})
+	}
+	return out
+}
+
+// leader is the way of this node's agent to whoever leads, this node or another.
+type leader struct {
+	cluster   *cluster
+	control   *control.Control
+	transport http.RoundTripper
+
+	mu      sync.Mutex // guards clients
+	clients map[string]*client.Client
+}
+
+// Heartbeat asks the leader for a lease.
+func (l *leader) Heartbeat(ctx context.Context, h client.Heartbeat) (client.HeartbeatAnswer, error) {
+	var out client.HeartbeatAnswer
+	err := l.ask(ctx, func(ctx context.Context, c *client.Client) (err error) {
+		if c == nil {
+			out, err = l.control.Heartbeat(ctx, h)
+			return err
+		}
+		out, err = c.Heartbeat(ctx, h)
+		return err
+	})
+	return out, err
+}
+
+// Register tells the cluster who this node is.
+func (l *leader) Register(ctx context.Context, n state.Node) error {
+	return l.ask(ctx, func(ctx context.Context, c *client.Client) error {
+		if c == nil {
+			return l.propose(ctx, n.Name, &state.RegisterNode{Node: n})
+		}
+		return c.Register(ctx, n)
+	})
+}
+
+// Report tells the cluster what changed on this node.
+func (l *leader) Report(ctx context.Context, r state.Report) error {
+	return l.ask(ctx, func(ctx context.Context, c *client.Client) error {
+		if c == nil {
+			return l.propose(ctx, r.Node, &r)
+		}
+		return c.Report(ctx, r)
+	})
+}
+
+func (l *leader) propose(ctx context.Context, node string, cmd state.Command) error {
+	res, err := l.cluster.store.Propose(ctx, state.Entry{At: time.Now().UTC(), Who: "agent:" + node, Cmd: cmd})
+	if err != nil {
+		return err
+	}
+	if res.Err != nil {
+		return res.Err
+	}
+	return nil
+}
+
+// ask calls f with the leader's client, nil when this node leads. The call ends
+// when another node becomes the leader: the old one may be hung.
+func (l *leader) ask(ctx context.Context, f func(context.Context, *client.Client) error) error {
+	changed := l.cluster.store.LeaderChanged()
+	rs := l.cluster.Status()
+	if rs.Leading {
+		return f(ctx, nil)
+	}
+	if rs.LeaderAPI == "" {
+		return &spec.Error{Code: spec.CodeNoLeader, Reason: client.ReasonNoLeader, Message: "no leader is known"}
+	}
+	c, err := l.client(rs.LeaderAPI)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() {
+		for {
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return
+			}
+			changed = l.cluster.store.LeaderChanged()
+			if now := l.cluster.Status(); now.Leader != "" && now.Leader != rs.Leader {
+				cancel()
+				return
+			}
+		}
+	})
+	return f(ctx, c)
+}
+
+func (l *leader) client(addr string) (*client.Client, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c := l.clients[addr]; c != nil {
+		return c, nil
+	}
+	c, err := client.New(addr, client.Options{Transport: l.transport, NoRetry: true})
+	if err != nil {
+		return nil, err
+	}
+	l.clients[addr] = c
+	return c, nil
+}

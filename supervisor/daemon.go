@@ -1,0 +1,427 @@
+// Package supervisor puts a Daemon together: the raft store, gossip, control, the
+// agent and its keeper, volumes, DNS and the API.
+//
+// Goroutines of Run, each ended before Run returns. The agent ends first, while
+// the others can still tell the leader that this node leaves on purpose:
+//
+//	agent     the agent of this node
+//	raft      the raft store
+//	gossip    gossip
+//	control   the leader's part
+//	join      fed by gossip and Views; forms or joins the cluster
+//	keeper    sees to it that a keeper answers
+//	dns       answers DNS
+//	server    the API's watch streams; with it one goroutine per listener
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"supd/configs"
+	"supd/netid"
+	"supd/netid/dns"
+	"supd/netid/gossip"
+	"supd/raftstore"
+	"supd/raftstore/state"
+	"supd/supervisor/agent"
+	"supd/supervisor/client"
+	"supd/supervisor/control"
+	"supd/supervisor/keeper"
+	"supd/supervisor/server"
+	"supd/volumes"
+)
+
+// Options of a Daemon.
+type Options struct {
+	Config  configs.Daemon
+	Version string
+	Logger  *slog.Logger
+	// Ready is called once the API answers. It may be nil.
+	Ready func()
+	// SnapshotThreshold and TrailingLogs are for tests; see raftstore.Options.
+	SnapshotThreshold, TrailingLogs uint64
+}
+
+// Daemon is one supd.
+type Daemon struct {
+	o   Options
+	log *slog.Logger
+	id  *identity
+
+	store   store
+	gossip  *gossip.Gossip
+	meta    gossip.Node
+	cluster *cluster
+	control *control.Control
+	leader  *leader
+	keeper  *keeperWatch
+	keepers []*keeper.Client
+	pool    *volumes.Pool
+	dns     *dns.Server
+	agent   *agent.Agent
+	server  *server.Server
+
+	socket, tcp net.Listener
+	transport   *http.Transport
+	memberDNS   string
+	machine     string
+
+	mu      sync.Mutex // guards what follows
+	hold    *netid.Hold
+	holdErr string
+	closers []func() error
+}
+
+// New opens the data directory, restores the state and binds all addresses. It
+// starts nothing; after an error nothing stays open.
+func New(o Options) (*Daemon, error) {
+	if err := o.Config.Check(); err != nil {
+		return nil, err
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	d := &Daemon{o: o, log: o.Logger.With("node", o.Config.Name), transport: client.NewTransport()}
+	for _, step := range []func() error{
+		d.openDir, d.openStore, d.openListeners, d.openDNS, d.openGossip, d.openControl, d.openAgent, d.openServer,
+	} {
+		if err := step(); err != nil {
+			return nil, errors.Join(err, d.Close())
+		}
+	}
+	return d, nil
+}
+
+// onClose notes what Close undoes as long as Run has not begun.
+func (d *Daemon) onClose(f func() error) { d.closers = append(d.closers, f) }
+
+func (d *Daemon) openDir() (err error) {
+	dir := d.o.Config.DataDir
+	// Members' users reach their directories through it.
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return fmt.Errorf("cannot use the data directory: %w", err)
+	}
+	if d.id, err = openIdentity(dir, d.o.Config.Name); err != nil {
+		return err
+	}
+	d.machine, err = netid.MachineID()
+	return err
+}
+
+func (d *Daemon) openStore() error {
+	stream, err := raftstore.Listen(d.o.Config.Raft)
+	if err != nil {
+		return err
+	}
+	s, err := raftstore.Open(raftstore.Options{
+		Dir: filepath.Join(d.o.Config.DataDir, "raft"), ID: d.id.ID, Stream: stream,
+		SnapshotThreshold: d.o.SnapshotThreshold, TrailingLogs: d.o.TrailingLogs, Logger: d.log,
+	})
+	if err != nil {
+		return errors.Join(err, stream.Close())
+	}
+	d.store = store{s}
+	d.onClose(s.Close)
+	d.meta.Raft = stream.Addr().String()
+	if d.id.Member && !s.HasState() {
+		return fmt.Errorf("cannot start: node %s has been part of a cluster, but its raft store is empty: "+
+			"it would vote twice; bring %s back from a copy", d.id.ID, filepath.Join(d.o.Config.DataDir, "raft"))
+	}
+	return nil
+}
+
+func (d *Daemon) openListeners() error {
+	tcp, err := net.Listen("tcp", d.o.Config.API)
+	if err != nil {
+		return fmt.Errorf("cannot listen: %w", err)
+	}
+	d.tcp = tcp
+	d.onClose(tcp.Close)
+	d.meta.API = tcp.Addr().String()
+	socket, err := d.listenSocket(d.o.Config.Socket, d.o.Config.SocketGroup)
+	if err != nil {
+		return err
+	}
+	d.socket = socket
+	d.onClose(socket.Close)
+	return nil
+}
+
+// openDNS binds the DNS server: at its configured address for everybody, and at an
+// address of the members' own, port 53, where this process may.
+func (d *Daemon) openDNS() error {
+	listen := []string{d.o.Config.DNS}
+	if os.Geteuid() == 0 {
+		addr, err := netid.MemberDNS(netid.MemberDNSOptions{File: filepath.Join(d.o.Config.DataDir, "member-dns")})
+		if err != nil {
+			d.log.Warn("members get no name server of their own; they keep the host's", "err", err)
+		} else {
+			d.memberDNS = addr.String()
+			listen = append(listen, net.JoinHostPort(d.memberDNS, "53"))
+		}
+	}
+	var upstreams []string
+	if host, err := netid.HostResolver("/etc/resolv.conf"); err != nil {
+		d.log.Warn("host's name servers not known; other names are not answered", "err", err)
+	} else {
+		upstreams = host.Upstreams()
+	}
+	s, err := dns.New(dns.Options{Listen: listen, Views: d.store, Upstreams: upstreams, Logger: d.log})
+	if err != nil && d.memberDNS != "" {
+		d.log.Warn("members get no name server of their own; they keep the host's", "err", err)
+		d.memberDNS = ""
+		s, err = dns.New(dns.Options{Listen: listen[:1], Views: d.store, Upstreams: upstreams, Logger: d.log})
+	}
+	if err != nil {
+		return err
+	}
+	d.dns = s
+	d.onClose(s.Close)
+	d.meta.DNS = s.Addr()
+	return nil
+}
+
+func (d *Daemon) openGossip() error {
+	c := d.o.Config
+	d.meta.ID, d.meta.Name, d.meta.Machine, d.meta.Expect = d.id.ID, d.id.Name, d.machine, c.BootstrapExpect
+	g, err := gossip.New(gossip.Options{
+		Bind: c.Gossip, Meta: d.metaNow(), Join: c.Join, Want: d.wanted, Logger: d.log,
+	})
+	if err != nil {
+		return err
+	}
+	d.gossip = g
+	d.onClose(g.Close)
+	d.cluster = &cluster{store: d.store, gossip: g, dns: d.meta.DNS}
+	return nil
+}
+
+// metaNow is what this node tells of itself now.
+func (d *Daemon) metaNow() gossip.Node {
+	meta := d.meta
+	meta.ClusterID = d.store.View().Cluster.ID
+	if meta.ClusterID == "" {
+		meta.ClusterID = d.id.Ballot
+	}
+	return meta
+}
+
+// wanted are the gossip addresses of the nodes that should be here.
+func (d *Daemon) wanted() []string {
+	var out []string
+	for n := range d.store.View().Nodes() {
+		if n.ID != d.id.ID && n.Gossip != "" {
+			out = append(out, n.Gossip)
+		}
+	}
+	return out
+}
+
+func (d *Daemon) openControl() (err error) {
+	c := d.o.Config
+	d.control, err = control.New(control.Options{
+		Node: d.id.Name, ID: d.id.ID, Machine: d.machine, Store: d.store, Peers: peers{d.gossip},
+		Init: d.initCluster, Lease: c.Lease.D(), Heartbeat: c.Heartbeat.D(), Staleness: raftstore.Staleness,
+		UID: newID, Logger: d.log,
+	})
+	d.leader = &leader{cluster: d.cluster, control: d.control, transport: d.transport, clients: map[string]*client.Client{}}
+	return err
+}
+
+func (d *Daemon) openAgent() (err error) {
+	c := d.o.Config
+	if d.pool, err = volumes.Open(volumes.Options{
+		Dir:       filepath.Join(c.DataDir, "volumes"),
+		ClusterID: func() string { return d.store.View().Cluster.ID },
+		Logger:    d.log,
+	}); err != nil {
+		return err
+	}
+	kc := keeper.Dial(c.KeeperSocket())
+	d.keepers = append(d.keepers, kc)
+	d.keeper = &keeperWatch{
+		client: keeper.Dial(c.KeeperSocket()), dir: filepath.Join(c.DataDir, "keeper"), binary: c.KeeperBinary,
+		pidFile: filepath.Join(c.DataDir, "keeper.pid"), managed: managedBySystemd(c), log: d.log,
+	}
+	d.keepers = append(d.keepers, d.keeper.client)
+	d.agent, err = agent.New(agent.Options{
+		Node: d.id.Name, Self: d.self, Views: d.store, Leader: d.leader, Keeper: kc, Pool: d.pool,
+		DataDir: c.DataDir, MemberDNS: d.memberDNS, Root: os.Geteuid() == 0,
+		Heartbeat: c.Heartbeat.D(), Logger: d.log,
+	})
+	return err
+}
+
+// self is what this node registers as.
+func (d *Daemon) self() state.Node {
+	return state.Node{
+		Name: d.id.Name, ID: d.id.ID, API: d.meta.API, Raft: d.meta.Raft, Gossip: d.gossip.Addr(), DNS: d.meta.DNS,
+		HostIP: d.o.Config.HostIP, Machine: d.machine, Root: os.Geteuid() == 0, Version: d.o.Version,
+		Labels: d.o.Config.LabelMap(),
+	}
+}
+
+func (d *Daemon) openServer() error {
+	d.server = server.New(server.Options{
+		Node: d.id.Name, Store: d.store, Cluster: d.cluster, Control: d.control, Agent: d.agent,
+		Transport: d.transport, TrashKeep: d.o.Config.TrashKeep.D(), Version: d.o.Version, Logger: d.log,
+	})
+	return nil
+}
+
+// Close gives back what New took, when Run was never called.
+func (d *Daemon) Close() error {
+	var errs []error
+	for i := len(d.closers) - 1; i >= 0; i-- {
+		errs = append(errs, d.closers[i]())
+	}
+	d.closers = nil
+	errs = append(errs, d.closeShared())
+	return errors.Join(errs...)
+}
+
+// closeShared closes what belongs to no one goroutine.
+func (d *Daemon) closeShared() error {
+	var errs []error
+	for _, k := range d.keepers {
+		errs = append(errs, k.Close())
+	}
+	d.keepHold(nil)
+	d.transport.CloseIdleConnections()
+	return errors.Join(errs...)
+}
+
+// API is the host:port that other nodes reach this one at.
+func (d *Daemon) API() string { return d.meta.API }
+
+// GossipAddr is the host:port that others may join.
+func (d *Daemon) GossipAddr() string { return d.gossip.Addr() }
+
+// Run runs until ctx ends. It stops no member: it hands leadership over, says that
+// this node leaves on purpose, and ends. The keeper and all members run on.
+func (d *Daemon) Run(ctx context.Context) error {
+	d.closers = nil // what was opened now belongs to those who run
+	pid := filepath.Join(d.o.Config.DataDir, "supd.pid")
+	if err := writeDurably(pid, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil {
+		d.log.Warn("pid not noted", "err", err)
+	}
+	base, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	g, base := errgroup.WithContext(base)
+	agentCtx, stopAgent := context.WithCancel(base)
+	defer stopAgent()
+	agentDone := make(chan struct{})
+	g.Go(func() error { defer close(agentDone); return d.agent.Run(agentCtx) })
+	g.Go(func() error { return d.store.Run(base) })
+	g.Go(func() error { return d.gossip.Run(base) })
+	g.Go(func() error { return d.control.Run(base) })
+	g.Go(func() error { return d.join(base) })
+	g.Go(func() error { return d.keeper.run(base) })
+	g.Go(func() error { return d.dns.Run(base) })
+	g.Go(func() error { return d.server.Run(base) })
+	d.serve(g, base, d.socket)
+	d.serve(g, base, d.tcp)
+	d.log.Info("supd runs", "version", d.o.Version, "api", d.meta.API, "socket", d.o.Config.Socket)
+	if d.o.Ready != nil {
+		d.o.Ready()
+	}
+	g.Go(func() error {
+		select {
+		case <-base.Done(): // something failed
+			return nil
+		case <-ctx.Done():
+		}
+		d.handOver(base)
+		stopAgent()
+		<-agentDone
+		d.leaveGossip(base)
+		stop()
+		return nil
+	})
+	err := g.Wait()
+	if cerr := d.closeShared(); cerr != nil {
+		d.log.Debug("not all was closed cleanly", "err", cerr)
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	if err == nil {
+		if rerr := os.Remove(pid); rerr != nil && !errors.Is(rerr, os.ErrNotExist) {
+			d.log.Debug("pid file not removed", "err", rerr)
+		}
+		if rerr := os.Remove(d.o.Config.Socket); rerr != nil && !errors.Is(rerr, os.ErrNotExist) {
+			d.log.Debug("socket not removed", "err", rerr)
+		}
+		d.log.Info("supd ends; members run on")
+	}
+	return err
+}
+
+// handOver gives leadership to another node and waits until one leads, so that
+// this node can tell it that it leaves. A cluster that cannot is left as it is.
+func (d *Daemon) handOver(ctx context.Context) {
+	if _, leads := d.store.Leading(); !leads || len(d.cluster.Status().Voters) < 2 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if err := d.store.Transfer(ctx); err != nil {
+		d.log.Warn("leadership not handed over", "err", err)
+		return
+	}
+	for {
+		changed := d.store.LeaderChanged()
+		if rs := d.cluster.Status(); !rs.Leading && rs.Leader != "" {
+			d.log.Info("leadership handed over", "leader", rs.Leader)
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// leaveGossip tells the other nodes that this one goes on purpose.
+func (d *Daemon) leaveGossip(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+	defer cancel()
+	if err := d.gossip.Leave(ctx); err != nil {
+		d.log.Debug("gossip not left cleanly", "err", err)
+	}
+}
+
+// serve answers the API on a listener until ctx ends.
+func (d *Daemon) serve(g *errgroup.Group, ctx context.Context, l net.Listener) {
+	hs := server.NewHTTPServer(d.server.Handler())
+	hs.BaseContext = func(net.Listener) context.Context { return ctx }
+	hs.ErrorLog = slog.NewLogLogger(d.log.Handler(), slog.LevelDebug)
+	g.Go(func() error {
+		if err := hs.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("the API ended: %w", err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		if hs.Shutdown(end) != nil {
+			return hs.Close() // streams that did not end
+		}
+		return nil
+	})
+}

@@ -1,0 +1,81 @@
+package supervisor
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// identity is what a data directory knows of its node: DATA/node.json.
+type identity struct {
+	// ID is the node's for the directory's life: NAME.8HEX.
+	ID   string `json:"id"`
+	Name string `json:"name"`
+	// Ballot is what the node has committed itself to before its cluster was formed.
+	Ballot string `json:"ballot,omitempty"`
+	// Member: the node has been part of a cluster, so there must be a raft store.
+	Member bool `json:"member,omitempty"`
+
+	path string
+}
+
+// openIdentity reads the identity, or makes one for a new directory.
+func openIdentity(dataDir, name string) (*identity, error) {
+	path := filepath.Join(dataDir, "node.json")
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		var r [4]byte
+		if _, err := rand.Read(r[:]); err != nil {
+			return nil, fmt.Errorf("cannot make a node id: %w", err)
+		}
+		id := &identity{ID: name + "." + hex.EncodeToString(r[:]), Name: name, path: path}
+		return id, id.save()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the node's identity: %w", err)
+	}
+	id := &identity{path: path}
+	if err := json.Unmarshal(b, id); err != nil || id.ID == "" {
+		return nil, fmt.Errorf("cannot read the node's identity: %s is damaged (%v); bring it back from a copy", path, err)
+	}
+	if id.Name != name {
+		return nil, fmt.Errorf("cannot use %s: it belongs to node %s, and this one is called %s; a node keeps its name", dataDir, id.Name, name)
+	}
+	return id, nil
+}
+
+// save writes the identity so that it survives a crash.
+func (i *identity) save() error {
+	b, err := json.MarshalIndent(i, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeDurably(i.path, append(b, '\n'), 0o600)
+}
+
+// writeDurably replaces a file: temporary file, sync, rename, sync of the directory.
+func writeDurably(path string, b []byte, mode os.FileMode) (err error) {
+	tmp := path + ".tmp"
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+	if err != nil {
+		return fmt.Errorf("cannot write %s: %w", path, err)
+	}
+	_, err = f.Write(b)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write %s: %w", path, err)
+	}
+	d, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
