@@ -55,7 +55,7 @@ func (h *host) tickAgent() {
 	if w.now < a.until && h.view.Index >= a.index {
 		a.synced = true
 	}
-	if !a.synced {
+	if !a.synced && !w.hasty {
 		return
 	}
 	a.match()

@@ -40,9 +40,10 @@ type World struct {
 	seed uint64
 	rng  *rand.Rand
 	// now is the true time since the world began; clocks of hosts may differ.
-	now  time.Duration
-	step int
-	calm bool // no more faults
+	now   time.Duration
+	step  int
+	calm  bool // no more faults
+	hasty bool // a planted bug: agents act on whatever View they find on disk
 	// rough is how often faults come, busy how often wishes do.
 	rough, busy float64
 	log         [][]byte

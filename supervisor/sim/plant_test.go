@@ -1,0 +1,353 @@
+package sim
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"supd/raftstore/state"
+	"supd/supervisor/plan"
+	"supd/supervisor/spec"
+)
+
+// plant is a bug for the checker to find. Those in Apply stand around the real one:
+// it refuses much, so they change the command, or what it is applied to, until the
+// refusal is silent, as a missing rule would have it.
+type plant struct {
+	name string
+	// by are the properties that may notice it first.
+	by    []string
+	apply func(v *state.View, i uint64, e state.Entry) (*state.View, state.Result)
+	plan  func(v *state.View, out plan.Plan) plan.Plan
+	world func(w *World)
+}
+
+// plantSeeds: each bug is to be found within so many walks.
+const plantSeeds = 40
+
+func TestPlantedBugsAreFound(t *testing.T) {
+	t.Parallel()
+	for _, p := range plants() {
+		t.Run(strings.ReplaceAll(p.name, " ", "-"), func(t *testing.T) {
+			t.Parallel()
+			for seed := uint64(1); seed <= plantSeeds; seed++ {
+				w := NewWorld(seed, p.machine())
+				if p.world != nil {
+					p.world(w)
+				}
+				if v := w.Walk(walkSteps); v != nil {
+					if !slices.Contains(p.by, v.Property) {
+						t.Errorf("found by %s, want one of %v: %v", v.Property, p.by, v)
+					}
+					t.Logf("seed %d, step %d, %s: %s", seed, v.Step, v.Property, v.Message)
+					return
+				}
+			}
+			t.Errorf("not found in %d walks", plantSeeds)
+		})
+	}
+}
+
+func (p plant) machine() Machine {
+	m := Real()
+	if p.apply != nil {
+		m.Apply = p.apply
+	}
+	if p.plan != nil {
+		real := m.Plan
+		m.Plan = func(v *state.View, now time.Time, f plan.Facts) plan.Plan { return p.plan(v, real(v, now, f)) }
+	}
+	return m
+}
+
+func plants() []plant {
+	return append(plantsInApply(), plantsInPlan()...)
+}
+
+func plantsInApply() []plant {
+	return []plant{
+		{name: "a stop asked for counts as a stop", by: []string{"S1"}, apply: believesStop(false)},
+		{name: "a record goes before its process", by: []string{"S1"}, apply: believesStop(true)},
+		{name: "scale-down without a gate", by: []string{"S5"}, apply: ungated},
+		{name: "two ordinals get one directory", by: []string{"S2", "S3"}, apply: sharesVolumes},
+		{name: "a held volume may be released", by: []string{"S3"}, apply: releasesHeld},
+		{name: "a release cannot be taken back", by: []string{"S3"}, apply: forgetsUndo},
+		{name: "a volume comes back elsewhere", by: []string{"S4"}, apply: movesVolumes},
+		{name: "epochs do not grow", by: []string{"S2"}, apply: reusesEpochs},
+		{name: "reports count twice", by: []string{"S5"}, apply: takesOldReports},
+		{name: "Apply looks at something else than the log", by: []string{"S14"}, apply: flaky()},
+		{name: "a shutdown goes on when it is called off", by: []string{"S6"}, apply: shutsDown},
+		{name: "the budget is not checked", by: []string{"S8"}, apply: overspends, plan: restartsAll},
+	}
+}
+
+func plantsInPlan() []plant {
+	return []plant{
+		{name: "new ordinals do not wait", by: []string{"rule 1"}, plan: startsAll},
+		{name: "what never was available waits for the budget", by: []string{"S7"}, plan: replacesNobody},
+		{name: "who leaves is not repaired", by: []string{"S9", "S7"}, plan: without(func(v *state.View, c state.Command) bool {
+			x, ok := c.(*state.StartMember)
+			return ok && !v.Set(x.Namespace, x.Set).Wants(x.Ordinal)
+		})},
+		{name: "repair waits for the health of others", by: []string{"S9"}, plan: without(repairsBesideSick)},
+		{name: "waits are not told", by: []string{"S11"}, plan: func(_ *state.View, out plan.Plan) plan.Plan {
+			out.Waits = nil
+			return out
+		}},
+		{name: "a wait has no reason", by: []string{"S11"}, plan: func(_ *state.View, out plan.Plan) plan.Plan {
+			for i := range out.Waits {
+				out.Waits[i].Reason = ""
+			}
+			return out
+		}},
+		{name: "a removal is forgotten", by: []string{"S7", "S11"}, plan: without(func(_ *state.View, c state.Command) bool {
+			_, ok := c.(*state.DropMember)
+			return ok
+		})},
+		{name: "members are restarted for the sake of it", by: []string{"S6"}, plan: restless},
+		{name: "agents act on an old View after a restart", by: []string{"S13", "S3"}, world: func(w *World) { w.hasty = true }},
+	}
+}
+
+// without leaves commands out of the plan.
+func without(which func(*state.View, state.Command) bool) func(*state.View, plan.Plan) plan.Plan {
+	return func(v *state.View, out plan.Plan) plan.Plan {
+		out.Commands = slices.DeleteFunc(out.Commands, func(c state.Command) bool { return which(v, c) })
+		return out
+	}
+}
+
+// believesStop makes Apply take the wish to stop for the stop itself.
+func believesStop(gone bool) func(*state.View, uint64, state.Entry) (*state.View, state.Result) {
+	return func(v *state.View, i uint64, e state.Entry) (*state.View, state.Result) {
+		next, res := v.Apply(i, e)
+		c, ok := e.Cmd.(*state.StopMember)
+		if !ok || res.Err != nil || c.Gone != gone {
+			return next, res
+		}
+		m := next.Member(c.Namespace, c.Set, c.Ordinal)
+		n := next.Node(m.Node)
+		next, _ = next.Apply(i, state.Entry{At: e.At, Cmd: &state.Report{Node: n.Name, Run: n.Run, Seq: n.Seq + 1, Members: []state.MemberReport{{
+			Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal, Seen: state.Observation{Epoch: m.Epoch, Phase: spec.MemberStopped},
+		}}}})
+		return next, res
+	}
+}
+
+// ungated names every member as accepted.
+func ungated(v *state.View, i uint64, e state.Entry) (*state.View, state.Result) {
+	all := func(ns, set string) (out []string) {
+		for _, m := range v.SetMembers(ns, set) {
+			out = append(out, m.Name())
+		}
+		return out
+	}
+	switch c := e.Cmd.(type) {
+	case *state.ScaleSet:
+		x := *c
+		x.AcceptUnhealthy = all(c.Namespace, c.Name)
+		e.Cmd = &x
+	case *state.PutSet:
+		x := *c
+		x.AcceptUnhealthy = all(c.Namespace, c.Name)
+		e.Cmd = &x
+	}
+	return v.Apply(i, e)
+}
+
+// sharesVolumes gives a new volume the uid of another on the same node.
+func sharesVolumes(v *state.View, i uint64, e state.Entry) (*state.View, state.Result) {
+	if c, ok := e.Cmd.(*state.Reserve); ok {
+		x := *c
+		x.Slots = slices.Clone(c.Slots)
+		for j, slot := range x.Slots {
+			for vol := range v.Volumes("") {
+				if vol.Node == slot.Node && slot.VolumeUIDs["data"] != "" {
+					x.Slots[j].VolumeUIDs = map[string]string{"data": vol.UID}
+					break
+				}
+			}
+		}
+		e.Cmd = &x
+	}
+	return v.Apply(i, e)
+}
+
+// releasesHeld takes any volume for a retained one.
+func releasesHeld(v *state.View, i uint64, e state.Entry) (*state.View, state.Result) {
+	if c, ok := e.Cmd.(*state.ReleaseVolume); ok {
+		if vol := v.Volume(c.Namespace, c.Name); vol != nil && vol.Phase == spec.VolumeBound {
+			v = edit(v, vol.UID, `"phase":"Bound"`, `"phase":"Retained"`)
+		}
+	}
+	return v.Apply(i, e)
+}
+
+// forgetsUndo accepts an undo and does nothing.
+func forgetsUndo(v *state.View, i uint64, e state.Entry) (*state.View, state.Result) {
+	next, res := v.Apply(i, e)
+	if _, ok := e.Cmd.(*state.UndoRelease); ok && res.Err == nil {
+		unchanged := *v
+		unchanged.Index = i
+		return &unchanged, res
+	}
+	return next, res
+}
+
+// movesVolumes forgets where a retained directory is.
+func movesVolumes(v *state.View, i uint64, e state.Entry) (*state.View, state.Result) {
+	next, res := v.Apply(i, e)
+	c, ok := e.Cmd.(*state.DropMember)
+	if !ok || res.Err != nil {
+		return next, res
+	}
+	for vol := range next.Volumes(c.Namespace) {
+		for n := range next.Nodes() {
+			if vol.Set == c.Set && vol.Ordinal == c.Ordinal && vol.Phase == spec.VolumeRetained && n.Name != vol.Node {
+				return edit(next, vol.UID, `"node":"`+vol.Node+`"`, `"node":"`+n.Name+`"`), res
+			}
+		}
+	}
+	return next, res
+}
+
+// reusesEpochs gives an epoch twice.
+func reusesEpochs(v *state.View, i uint64, e state.Entry) (*state.View, state.Result) {
+	next, res := v.Apply(i, e)
+	if _, ok := e.Cmd.(*state.StartMember); ok && res.Err == nil && i%3 == 0 {
+		back := *next
+		back.Cluster.Epoch = v.Cluster.Epoch
+		return &back, res
+	}
+	return next, res
+}
+
+// takesOldReports numbers every report of the present run as the next.
+func takesOldReports(v *state.View, i uint64, e state.Entry) (*state.View, state.Result) {
+	if c, ok := e.Cmd.(*state.Report); ok {
+		if n := v.Node(c.Node); n != nil && n.Run == c.Run && c.Seq <= n.Seq {
+			x := *c
+			x.Seq = n.Seq + 1
+			e.Cmd = &x
+		}
+	}
+	return v.Apply(i, e)
+}
+
+// flaky stands for a clock, a map's order or the environment in Apply.
+func flaky() func(*state.View, uint64, state.Entry) (*state.View, state.Result) {
+	calls := 0
+	return func(v *state.View, i uint64, e state.Entry) (*state.View, state.Result) {
+		calls++
+		if calls%97 == 0 {
+			e.At = e.At.Add(time.Hour)
+		}
+		return v.Apply(i, e)
+	}
+}
+
+// overspends drops the budget from every stop.
+func overspends(v *state.View, i uint64, e state.Entry) (*state.View, state.Result) {
+	if c, ok := e.Cmd.(*state.StopMember); ok {
+		x := *c
+		x.Budget = 0
+		e.Cmd = &x
+	}
+	return v.Apply(i, e)
+}
+
+// shutsDown takes stops for a shutdown that is over.
+func shutsDown(v *state.View, i uint64, e state.Entry) (*state.View, state.Result) {
+	c, ok := e.Cmd.(*state.StopMember)
+	if !ok || c.Why != state.WhyShutdown || v.Cluster.Stopping {
+		return v.Apply(i, e)
+	}
+	during := *v
+	during.Cluster.Stopping = true
+	next, res := during.Apply(i, e)
+	next.Cluster.Stopping = false
+	return next, res
+}
+
+// replacesNobody waits where a broken member should be replaced at once.
+func replacesNobody(_ *state.View, out plan.Plan) plan.Plan {
+	out.Commands = slices.DeleteFunc(out.Commands, func(c state.Command) bool {
+		x, ok := c.(*state.StopMember)
+		if !ok || x.Budget != state.OnlyUnready {
+			return false
+		}
+		out.Waits = append(out.Waits, plan.Wait{Namespace: x.Namespace, Set: x.Set, Wait: spec.Wait{
+			Subject: spec.MemberName(x.Set, x.Ordinal), Reason: "Budget", Message: "waits until the others are well",
+		}})
+		return true
+	})
+	return out
+}
+
+// restartsAll stops everything that is due at once.
+func restartsAll(v *state.View, out plan.Plan) plan.Plan {
+	for m := range v.Members("") {
+		s := v.Set(m.Namespace, m.Set)
+		if s != nil && !s.Deleting && s.Wants(m.Ordinal) && s.Needs(m) && m.Wish == state.WishRun {
+			out.Commands = append(out.Commands, &state.StopMember{
+				Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal, Why: "Rollout", IfEpoch: m.Epoch, IfGeneration: m.Generation,
+			})
+		}
+	}
+	return out
+}
+
+func startsAll(v *state.View, out plan.Plan) plan.Plan {
+	for m := range v.Members("") {
+		if s := v.Set(m.Namespace, m.Set); m.Wish == state.WishReserved && s != nil {
+			out.Commands = append(out.Commands, &state.StartMember{
+				Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal, Revision: s.Wanted(m.Ordinal), IfEpoch: m.Epoch, IfGeneration: m.Generation,
+			})
+		}
+	}
+	return out
+}
+
+func repairsBesideSick(v *state.View, c state.Command) bool {
+	s, ok := c.(*state.StartMember)
+	if !ok || s.IfEpoch == 0 {
+		return false
+	}
+	for _, m := range v.SetMembers(s.Namespace, s.Set) {
+		if healthy, _, _ := v.Healthy(m); !healthy && m.Ordinal < s.Ordinal {
+			return true
+		}
+	}
+	return false
+}
+
+// restless deletes a member now and then.
+func restless(v *state.View, out plan.Plan) plan.Plan {
+	for m := range v.Members("") {
+		if m.Ready() && v.Index%4 == 0 && len(out.Commands) == 0 {
+			out.Commands = append(out.Commands, &state.DeleteMember{Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal})
+		}
+	}
+	return out
+}
+
+// edit changes one object of a View, found by a word in it, through its snapshot.
+func edit(v *state.View, word, from, to string) *state.View {
+	var b bytes.Buffer
+	if err := v.WriteSnapshot(&b); err != nil {
+		panic(err)
+	}
+	lines := strings.Split(b.String(), "\n")
+	for i, l := range lines {
+		if strings.HasPrefix(l, `{"t":"volume"`) && strings.Contains(l, word) {
+			lines[i] = strings.Replace(l, from, to, 1)
+		}
+	}
+	out, err := state.ReadSnapshot(strings.NewReader(strings.Join(lines, "\n")))
+	if err != nil {
+		panic(err)
+	}
+	return out
+}
