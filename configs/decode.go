@@ -82,9 +82,18 @@ type decoder struct {
 // value decodes n into v. path is the native path, name the nearest field's name.
 func (d *decoder) value(n *node, v reflect.Value, path, name string) {
 	d.places[path] = n
+	if n.broken {
+		d.failed[path] = true
+	}
 	if n.kind == null {
 		return
 	}
+	errs, failed := len(d.diags), len(d.failed)
+	defer func() {
+		if len(d.diags) > errs && len(d.failed) == failed {
+			d.failed[path] = true
+		}
+	}()
 	switch {
 	case v.Kind() == reflect.Pointer:
 		e := reflect.New(v.Type().Elem())
@@ -129,13 +138,18 @@ func (d *decoder) structure(n *node, v reflect.Value, path string) {
 			d.value(e.val, v.FieldByIndex(all[i].index), join(path, e.key), e.key)
 		case ignoredOnInput[e.key] && path == "":
 		default:
-			d.unknown(e, names)
+			d.unknown(e, path, names)
 		}
 	}
 }
 
-func (d *decoder) unknown(e entry, names []string) {
+func (d *decoder) unknown(e entry, path string, names []string) {
 	key := e.key
+	if meant := spec.Nearest(key, names); meant != "" {
+		d.failed[join(path, meant)] = true
+	} else {
+		d.failed[join(path, key)] = true
+	}
 	if e.at.hcl {
 		key = snake(key)
 		names = slices.Clone(names)

@@ -173,7 +173,7 @@ func (h *hclFile) attribute(name string, at *node, expr hclsyntax.Expression, t 
 	}
 	f, ok := hclField(t, name)
 	if !ok {
-		h.unknownName(name, at, t, "attribute", top)
+		h.unknownName(name, at, t, n, "attribute", top)
 		return
 	}
 	h.put(n, f.name, at, h.expr(expr, f.typ, isTemplated(f), at.path))
@@ -214,7 +214,7 @@ func hclField(t reflect.Type, name string) (field, bool) {
 	return field{}, false
 }
 
-func (h *hclFile) unknownName(name string, at *node, t reflect.Type, what string, top bool) {
+func (h *hclFile) unknownName(name string, at *node, t reflect.Type, in *node, what string, top bool) {
 	var names []string
 	for _, f := range fields(t) {
 		names = append(names, snake(f.name))
@@ -232,6 +232,11 @@ func (h *hclFile) unknownName(name string, at *node, t reflect.Type, what string
 	}
 	slices.Sort(names)
 	h.errorf(at, "unknown %s %q%s", what, name, spec.DidYouMean(name, names))
+	if f, ok := hclField(t, spec.Nearest(name, names)); ok && in.get(f.name) == nil {
+		meant := at.derive(null)
+		meant.broken = true
+		in.keys = append(in.keys, entry{f.name, at, meant})
+	}
 }
 
 // block adds a block inside another.
@@ -249,7 +254,7 @@ func (h *hclFile) block(b *hclsyntax.Block, t reflect.Type, n *node, top bool) {
 			h.errorf(at, "is an attribute, not a block: write %s = ...", b.Type)
 			return
 		}
-		h.unknownName(b.Type, at, t, "block", top)
+		h.unknownName(b.Type, at, t, n, "block", top)
 		return
 	}
 	if len(b.Labels) > 0 {

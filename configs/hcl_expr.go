@@ -56,7 +56,7 @@ func (h *hclFile) composite(e hclsyntax.Expression, n *node) *node {
 		return h.literal(e, n)
 	}
 	h.errorf(n, "a list or object must be written out here; only the strings in it may be templates")
-	n.kind = null
+	n.kind, n.broken = null, true
 	return n
 }
 
@@ -97,6 +97,7 @@ func (h *hclFile) literal(e hclsyntax.Expression, n *node) *node {
 	v, diags := e.Value(nil)
 	if diags.HasErrors() {
 		h.errorf(n, "a plain value is wanted here: this field is no template (write $${ for a literal ${)")
+		n.broken = true
 		return n
 	}
 	switch {
@@ -115,6 +116,7 @@ func (h *hclFile) literal(e hclsyntax.Expression, n *node) *node {
 		}
 	default:
 		h.errorf(n, "a plain value is wanted here, not %s", v.Type().FriendlyName())
+		n.broken = true
 	}
 	return n
 }
@@ -126,12 +128,14 @@ func (h *hclFile) template(e hclsyntax.Expression, n *node) *node {
 	case *hclsyntax.TemplateExpr, *hclsyntax.TemplateWrapExpr:
 		var ok bool
 		if text, ok = h.quoted(e.Range(), n); !ok {
+			n.broken = true
 			return n
 		}
 	case *hclsyntax.LiteralValueExpr:
 		return h.literal(e, n)
 	case *hclsyntax.ForExpr:
 		h.errorf(n, "want a string, not a list: write it out, or use join(\" \", ...) in one string")
+		n.broken = true
 		return n
 	default:
 		text = "${" + string(x.Range().SliceBytes(h.src)) + "}"

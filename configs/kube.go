@@ -192,7 +192,7 @@ func (k *kube) statefulSet(n *node) {
 	pod := t.take("spec")
 	t.end()
 	k.selector(s.n, selector, meta.labels)
-	w := &workload{kube: k, body: body, labels: meta.labels, annotations: meta.annotations}
+	w := &workload{kube: k, body: body, labels: meta.labels, annotations: meta.annotations, refused: map[string]bool{}}
 	w.claims(claims)
 	if pod == nil {
 		k.errorf(template, "spec with containers is needed")

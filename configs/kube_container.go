@@ -1,8 +1,6 @@
 package configs
 
 import (
-	"fmt"
-	"slices"
 	"strings"
 
 	"supd/supervisor/spec"
@@ -20,8 +18,8 @@ func (w *workload) container(n *node) *node {
 	if len(ports) > 0 {
 		out.set("ports", n.get("ports").list(ports...))
 	}
-	for name, native := range map[string]string{"startupProbe": "startup", "readinessProbe": "readiness", "livenessProbe": "liveness"} {
-		if p := f.take(name); p != nil {
+	for _, native := range []string{"startup", "readiness", "liveness"} {
+		if p := f.take(native + "Probe"); p != nil {
 			out.set(native, w.probe(p, vars))
 		}
 	}
@@ -61,9 +59,9 @@ func (w *workload) containerRest(f *kubeFields) {
 	f.end()
 }
 
-// exec reads what containers of both kinds have; the names of variables that $(VAR) may
-// use in probes are returned.
-func (w *workload) exec(f *kubeFields, out *node) map[string]bool {
+// exec reads what containers of both kinds have, and gives the names of variables that
+// $(VAR) may use.
+func (w *workload) exec(f *kubeFields, out *node) vars {
 	name := f.take("name")
 	if name == nil && f.n != nil {
 		w.errorf(f.n, "name is needed")
@@ -74,7 +72,7 @@ func (w *workload) exec(f *kubeFields, out *node) map[string]bool {
 		w.errorf(f.n, "image is needed")
 	}
 	out.set("image", image)
-	env, all, static := w.env(f)
+	env, all := w.env(f)
 	if len(env) > 0 {
 		out.set("env", f.n.get("env").list(env...))
 	}
@@ -85,24 +83,22 @@ func (w *workload) exec(f *kubeFields, out *node) map[string]bool {
 	}
 	var mounts []*node
 	for _, m := range f.items("volumeMounts") {
-		mounts = append(mounts, w.mount(m))
+		if out := w.mount(m); !w.refused[out.get("volume").word()] {
+			mounts = append(mounts, out)
+		}
 	}
 	if len(mounts) > 0 {
 		out.set("mounts", f.n.get("volumeMounts").list(mounts...))
 	}
 	w.security(f.take("securityContext"), out)
 	w.resources(f.take("resources"))
-	return static
+	return all
 }
 
 func (w *workload) mount(n *node) *node {
 	f := w.in(n)
 	out := n.derive(object)
 	name := f.take("name")
-	if name != nil && !slices.Contains(w.names, name.text) {
-		w.errorf(name, "no volume or claim is named %q%s", name.text, spec.DidYouMean(name.text, w.names))
-		w.names = append(w.names, name.text)
-	}
 	out.set("volume", name)
 	out.set("mountPath", f.take("mountPath"))
 	out.set("subPath", f.take("subPath"))
@@ -221,14 +217,12 @@ func (w *workload) lifecycle(n, out *node) {
 	}
 }
 
-// probe translates a probe; exec may use variables with a plain value.
-func (w *workload) probe(n *node, vars map[string]bool) *node {
+// probe translates a probe; exec may use variables of the environment.
+func (w *workload) probe(n *node, vars vars) *node {
 	f := w.in(n)
 	out := n.derive(object)
-	for name, native := range map[string]string{
-		"initialDelaySeconds": "initialDelay", "periodSeconds": "period", "timeoutSeconds": "timeout",
-	} {
-		if v := f.take(name); v != nil && v.text != "0" { // 0 means the default there
+	for _, native := range []string{"initialDelay", "period", "timeout"} {
+		if v := f.take(native + "Seconds"); v != nil && v.text != "0" { // 0 means the default there
 			out.set(native, w.seconds(v))
 		}
 	}
@@ -296,8 +290,14 @@ func (w *workload) httpGet(n *node) *node {
 }
 
 // expand translates a list of strings with $(VAR).
-func (w *workload) expand(n *node, vars map[string]bool) *node {
-	return w.each(n, func(s string) string { return expandVars(s, vars) })
+func (w *workload) expand(n *node, known vars) *node {
+	return w.each(n, func(s string) string {
+		text, secret := expandVars(s, known)
+		if secret != "" {
+			w.errorf(n, "$(%s) is a secret: secrets go to the program's environment only, so that no list of processes shows them", secret)
+		}
+		return text
+	})
 }
 
 // literals translates a list of strings in which nothing is replaced.
@@ -329,12 +329,9 @@ func literal(n *node) *node {
 
 // expandVars turns Kubernetes' $(VAR) of known variables into our templates: $$ is a
 // literal $, anything else stays as it is, and ${ and %{ become literals.
-func expandVars(s string, vars map[string]bool) string {
+// secret is a variable whose value nobody but the program may see.
+func expandVars(s string, known vars) (text, secret string) {
 	var b, lit strings.Builder
-	flush := func() {
-		b.WriteString(spec.EscapeTemplate(lit.String()))
-		lit.Reset()
-	}
 	for i := 0; i < len(s); i++ {
 		if s[i] != '$' || i+1 == len(s) {
 			lit.WriteByte(s[i])
@@ -345,14 +342,24 @@ func expandVars(s string, vars map[string]bool) string {
 			i++
 			continue
 		}
-		if end := strings.IndexByte(s[i:], ')'); s[i+1] == '(' && end > 0 && vars[s[i+2:i+end]] {
-			flush()
-			fmt.Fprintf(&b, "%s", varRef(s[i+2:i+end]))
+		if end := strings.IndexByte(s[i:], ')'); s[i+1] == '(' && end > 0 && known[s[i+2:i+end]] != unknownVar {
+			name := s[i+2 : i+end]
+			if known[name] == secretVar {
+				secret = name
+			}
+			plain := strings.TrimRight(lit.String(), "$")
+			dollars := lit.String()[len(plain):]
+			lit.Reset()
+			b.WriteString(spec.EscapeTemplate(plain))
+			if dollars != "" { // right before a sequence they would escape it
+				b.WriteString(`${"` + dollars + `"}`)
+			}
+			b.WriteString(varRef(name))
 			i += end
 			continue
 		}
 		lit.WriteByte('$')
 	}
-	flush()
-	return b.String()
+	b.WriteString(spec.EscapeTemplate(lit.String()))
+	return b.String(), secret
 }

@@ -18,10 +18,20 @@ func varRef(name string) string {
 	return fmt.Sprintf("${env[%q]}", name)
 }
 
-// env reads a container's variables. all are the names that $(VAR) may use in command and
-// args, static those with a plain value, which exec probes may use.
-func (w *workload) env(f *kubeFields) (out []*node, all, static map[string]bool) {
-	all, static = map[string]bool{}, map[string]bool{}
+// vars are the variables that $(VAR) may name.
+type vars map[string]varKind
+
+type varKind int
+
+const (
+	unknownVar varKind = iota
+	plainVar
+	secretVar
+)
+
+// env reads a container's variables; all are the names that $(VAR) may use.
+func (w *workload) env(f *kubeFields) (out []*node, all vars) {
+	all = vars{}
 	last := map[string]int{}
 	items := f.items("env")
 	for i, n := range items {
@@ -32,7 +42,7 @@ func (w *workload) env(f *kubeFields) (out []*node, all, static map[string]bool)
 		}
 	}
 	for i, n := range items {
-		v := w.variable(n, all, static)
+		v := w.variable(n, all)
 		if v == nil {
 			continue
 		}
@@ -42,12 +52,12 @@ func (w *workload) env(f *kubeFields) (out []*node, all, static map[string]bool)
 			continue
 		}
 		out = append(out, v)
-		all[name.text] = true
-		if n.get("value") != nil || n.get("valueFrom").missing() {
-			static[name.text] = true
+		all[name.text] = plainVar
+		if v.get("fromFile") != nil {
+			all[name.text] = secretVar
 		}
 	}
-	return out, all, static
+	return out, all
 }
 
 // overridden: of two variables of one name the later counts, which is only the same here
@@ -60,7 +70,7 @@ func (w *workload) overridden(name, later *node) {
 	w.warnf(name, "%s is given again below; that value counts", name.text)
 }
 
-func (w *workload) variable(n *node, all, static map[string]bool) *node {
+func (w *workload) variable(n *node, all vars) *node {
 	f := w.in(n)
 	name, value, from := f.take("name"), f.take("value"), f.take("valueFrom")
 	f.end()
@@ -76,7 +86,11 @@ func (w *workload) variable(n *node, all, static map[string]bool) *node {
 	case value != nil && from != nil:
 		w.errorf(n, "value and valueFrom exclude each other")
 	case value != nil && value.kind == str:
-		out.set("value", value.str(expandVars(value.text, all)))
+		text, secret := expandVars(value.text, all)
+		if secret != "" {
+			w.errorf(value, "$(%s) is a secret, which cannot be a part of another variable", secret)
+		}
+		out.set("value", value.str(text))
 	case value != nil:
 		out.set("value", value)
 	case from != nil:

@@ -12,8 +12,8 @@ type workload struct {
 	body                *node
 	labels, annotations map[string]string
 	volumes, scratch    []*node
-	// names of volumes that containers may mount.
-	names []string
+	// refused are volumes that were refused already: their mounts are passed over.
+	refused map[string]bool
 	// What the pod's security context says for containers that say nothing.
 	user, group *node
 	groups      []*node
@@ -38,7 +38,6 @@ func (w *workload) claims(items []*node) {
 			w.errorf(n, "metadata.name is needed")
 			continue
 		}
-		w.names = append(w.names, name.text)
 		r := w.in(s.take("resources"))
 		vol.set("size", w.in(r.take("requests")).only("storage"))
 		r.refuse("limits on a directory are "+notYet, "limits")
@@ -111,9 +110,9 @@ func (w *workload) podIgnored(f *kubeFields) {
 	f.ignore("serviceAccountName", "serviceAccount", "automountServiceAccountToken", "imagePullSecrets",
 		"schedulerName", "priority", "priorityClassName", "preemptionPolicy", "enableServiceLinks", "tolerations",
 		"runtimeClassName", "overhead", "readinessGates", "schedulingGates")
-	for name, want := range map[string]string{"restartPolicy": "Always", "dnsPolicy": "ClusterFirst"} {
-		if v := f.take(name); v != nil && v.text != want {
-			w.errorf(v, "%s is %s here, not %s", name, want, v.text)
+	for _, p := range []struct{ name, want string }{{"restartPolicy", "Always"}, {"dnsPolicy", "ClusterFirst"}} {
+		if v := f.take(p.name); v != nil && v.text != p.want {
+			w.errorf(v, "%s is %s here, not %s", p.name, p.want, v.text)
 		}
 	}
 	if v := f.take("hostNetwork"); v != nil && v.text == "true" {
@@ -155,6 +154,7 @@ func (w *workload) podVolumes(f *kubeFields) {
 			known = true
 			if kind != "emptyDir" {
 				w.errorf(v.n.get(kind), "volumes of kind %s are %s", kind, notYet)
+				w.refused[name.text] = true
 				continue
 			}
 			d := n.derive(object)
@@ -170,8 +170,8 @@ func (w *workload) podVolumes(f *kubeFields) {
 		v.end()
 		if !known {
 			w.errorf(n, "volume %q has no source that is known", name.text)
+			w.refused[name.text] = true
 		}
-		w.names = append(w.names, name.text)
 	}
 }
 

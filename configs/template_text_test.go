@@ -103,3 +103,23 @@ func fromAttribute(src string) (hclsyntax.Expression, hcl.Diagnostics) {
 	}
 	return f.Body.(*hclsyntax.Body).Attributes["a"].Expr, nil
 }
+
+// checkEscape: escaped text means the literal.
+func checkEscape(t *testing.T, s string) {
+	t.Helper()
+	if !validText([]byte(s)) {
+		t.Skip("not text")
+	}
+	text := spec.EscapeTemplate(s)
+	e, diags := hclsyntax.ParseTemplate([]byte(text), "", hcl.InitialPos)
+	if diags.HasErrors() {
+		t.Fatalf("%q: %q is no template: %v", s, text, diags)
+	}
+	v, diags := e.Value(nil)
+	if diags.HasErrors() {
+		t.Fatalf("%q: %q: %v", s, text, diags)
+	}
+	if got := v.AsString(); got != cty.StringVal(s).AsString() {
+		t.Fatalf("%q: %q means %q", s, text, got)
+	}
+}

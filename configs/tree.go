@@ -21,6 +21,8 @@ type node struct {
 	items []*node // of a list
 	// hcl: a misspelt name is to be guessed in snake_case.
 	hcl bool
+	// broken: an error was reported for it; that it is missing need not be said too.
+	broken bool
 }
 
 type entry struct {
@@ -97,6 +99,14 @@ func (n *node) list(items ...*node) *node {
 	return m
 }
 
+// word is the text of a scalar; "" when it is not there.
+func (n *node) word() string {
+	if n == nil {
+		return ""
+	}
+	return n.text
+}
+
 // missing tells whether a field stands for nothing.
 func (n *node) missing() bool { return n == nil || n.kind == null }
 
@@ -137,6 +147,8 @@ type parser struct {
 	defs  []Definition
 	diags []Diagnostic
 	nodes int
+	// failed are native paths of the present document that could not be read.
+	failed map[string]bool
 }
 
 // maxNodes bounds one file, aliases unfolded.
@@ -179,7 +191,7 @@ func (p *parser) at(n *node, msg string) Diagnostic {
 // define decodes a native document and checks it.
 func (p *parser) define(kind string, n *node) {
 	def := Definition{File: p.file, Line: n.line, places: places{}}
-	before := len(p.diags)
+	p.failed = map[string]bool{}
 	switch kind {
 	case spec.KindStatefulSet:
 		o := &spec.StatefulSet{}
@@ -194,21 +206,19 @@ func (p *parser) define(kind string, n *node) {
 		p.decode(n, o, def.places)
 		def.Object = o
 	}
-	failed := len(p.diags) > before && HasErrors(p.diags[before:])
 	for _, prob := range problems(def.Object) {
-		d := def.Diagnose(prob)
-		if failed && !prob.Warning && p.reported(d, before) {
-			continue // a field that could not be read is not missing too
+		if prob.Warning || !p.reported(prob.Path) {
+			p.diags = append(p.diags, def.Diagnose(prob))
 		}
-		p.diags = append(p.diags, d)
 	}
 	p.defs = append(p.defs, def)
 }
 
-// reported tells whether the place of d, or one around it, has an error already.
-func (p *parser) reported(d Diagnostic, from int) bool {
-	for _, o := range p.diags[from:] {
-		if !o.Warning && (o.Path == d.Path || strings.HasPrefix(o.Path, d.Path) || strings.HasPrefix(d.Path, o.Path+".") || strings.HasPrefix(d.Path, o.Path+"[")) {
+// reported tells whether the field at path, or something in it, could not be read: that
+// it is missing then need not be said too.
+func (p *parser) reported(path string) bool {
+	for f := range p.failed {
+		if f == path || strings.HasPrefix(f, path+".") || strings.HasPrefix(f, path+"[") {
 			return true
 		}
 	}

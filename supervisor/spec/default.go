@@ -104,6 +104,8 @@ func (s *StatefulSetSpec) setDefaults() {
 		defaultPorts(p.Ports)
 		if p.Image == "" {
 			defaultProcess(p)
+		} else { // what it says itself, the Program does not change
+			defaultProbes(p)
 		}
 	}
 }
@@ -118,11 +120,7 @@ func defaultProcess(p *Process) {
 	for i := range p.Files {
 		setZero(&p.Files[i].Mode, DefaultFileMode)
 	}
-	for _, probe := range []*Probe{p.Startup, p.Readiness, p.Liveness} {
-		if probe != nil {
-			defaultProbe(probe)
-		}
-	}
+	defaultProbes(p)
 	if name, ok := SignalName(p.Stop.Signal); ok {
 		p.Stop.Signal = name
 	}
@@ -131,6 +129,14 @@ func defaultProcess(p *Process) {
 	setNil(&p.Restart.Backoff.First, DefaultBackoffFirst)
 	setNil(&p.Restart.Backoff.Max, max(DefaultBackoffMax, *p.Restart.Backoff.First))
 	setNil(&p.NoNewPrivs, true)
+}
+
+func defaultProbes(p *Process) {
+	for _, probe := range []*Probe{p.Startup, p.Readiness, p.Liveness} {
+		if probe != nil {
+			defaultProbe(probe)
+		}
+	}
 }
 
 func defaultProbe(p *Probe) {

@@ -45,11 +45,7 @@ func ValidateProgram(p *Program) []Problem {
 		},
 	}
 	proc.Startup, proc.Readiness, proc.Liveness = cloneProbe(s.Startup), cloneProbe(s.Readiness), cloneProbe(s.Liveness)
-	for _, probe := range []*Probe{proc.Startup, proc.Readiness, proc.Liveness} {
-		if probe != nil {
-			defaultProbe(probe)
-		}
-	}
+	defaultProbes(&proc)
 	v.process("spec", &proc, true, map[string]string{}, map[string]string{})
 	v.init("spec.init", s.Init)
 	v.scratch("spec.scratch", s.Scratch, nil)
@@ -139,7 +135,9 @@ const (
 
 func (v *validator) set(name string, s *StatefulSetSpec) {
 	v.setNames(name, s)
-	v.err("spec.serviceName", CheckLabel(s.ServiceName))
+	if s.ServiceName != name {
+		v.err("spec.serviceName", CheckLabel(s.ServiceName))
+	}
 	v.oneOf("spec.podManagementPolicy", s.PodManagementPolicy, OrderedReady, OrderedStarted, Parallel)
 	v.updateStrategy(s)
 	if s.MinReady < 0 {

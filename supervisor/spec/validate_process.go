@@ -216,8 +216,8 @@ func (v *validator) ports(at string, ports []Port, names, numbers map[string]str
 			v.err(at+".name", err)
 			continue
 		}
-		if other, taken := names[p.Name]; taken {
-			v.bad(at+".name", "%q names another port (%s) of the member", p.Name, other)
+		if _, taken := names[p.Name]; taken {
+			v.bad(at+".name", "%q names another port of the member already", p.Name)
 			continue
 		}
 		names[p.Name] = at
@@ -225,8 +225,8 @@ func (v *validator) ports(at string, ports []Port, names, numbers map[string]str
 			continue
 		}
 		key := p.Protocol + "/" + strconv.Itoa(p.Port)
-		if other, taken := numbers[key]; taken {
-			v.bad(at+".port", "%d is another port (%s) of the member", p.Port, other)
+		if _, taken := numbers[key]; taken {
+			v.bad(at+".port", "%d is the number of another port of the member already", p.Port)
 		}
 		numbers[key] = at
 	}
