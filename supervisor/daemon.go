@@ -252,7 +252,7 @@ func (d *Daemon) openAgent() (err error) {
 	kc := keeper.Dial(c.KeeperSocket())
 	d.keepers = append(d.keepers, kc)
 	d.keeper = &keeperWatch{
-		client: keeper.Dial(c.KeeperSocket()), dir: filepath.Join(c.DataDir, "keeper"), binary: c.KeeperBinary,
+		client: keeper.Dial(c.KeeperSocket()), dir: filepath.Join(c.DataDir, "keeper"), binary: c.KeeperBinary, cgroup: d.id.ID,
 		pidFile: filepath.Join(c.DataDir, "keeper.pid"), managed: managedBySystemd(c), log: d.log,
 	}
 	d.keepers = append(d.keepers, d.keeper.client)

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -24,7 +26,8 @@ type keeperWatch struct {
 	dir     string // DATA/keeper
 	binary  string // "": beside this program, then in PATH
 	pidFile string
-	managed bool // systemd starts the keeper
+	managed bool   // systemd starts the keeper
+	cgroup  string // name of the members' subtree, the same for the directory's life
 	log     *slog.Logger
 	// first is called when a keeper has answered for the first time.
 	first func()
@@ -92,16 +95,16 @@ func (k *keeperWatch) start(ctx context.Context) (keeper.Info, error) {
 	if err := os.MkdirAll(k.dir, 0o711); err != nil {
 		return keeper.Info{}, fmt.Errorf("cannot start the keeper: %w", err)
 	}
-	cmd := exec.Command(binary, "run", "--dir", k.dir) // ctx must not kill it
+	args := []string{"run", "--dir", k.dir, "--log-file", filepath.Join(k.dir, "keeper.log")}
+	if os.Geteuid() == 0 {
+		args = append(args, "--cgroup", k.cgroup) // where there are none, it does without
+	}
+	cmd := exec.Command(binary, args...) // ctx must not kill it
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	out, err := os.OpenFile(filepath.Join(k.dir, "keeper.log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o640)
-	if err == nil {
-		cmd.Stdout, cmd.Stderr = out, out
-		defer out.Close()
-	} else {
-		k.log.Warn("keeper's log cannot be written", "err", err) // a full disk must not keep it from starting
-	}
+	var said capture
+	cmd.Stderr = said.file(k.dir)
+	defer said.close()
 	if err := cmd.Start(); err != nil {
 		return keeper.Info{}, fmt.Errorf("cannot start the keeper: %w", err)
 	}
@@ -116,7 +119,7 @@ func (k *keeperWatch) start(ctx context.Context) (keeper.Info, error) {
 			return info, nil
 		}
 		if ended := k.reap(cmd.Process.Pid); ended != nil {
-			return keeper.Info{}, fmt.Errorf("cannot start the keeper: it ended at once (%v); see %s", ended, filepath.Join(k.dir, "keeper.log"))
+			return keeper.Info{}, fmt.Errorf("cannot start the keeper: it ended at once (%v): %s", ended, said.text())
 		}
 		if ctx.Err() != nil || time.Since(began) > keeperStart {
 			return keeper.Info{}, fmt.Errorf("cannot start the keeper: it runs but does not answer: %w", err)
@@ -187,6 +190,42 @@ func (k *keeperWatch) watch(ctx context.Context, info keeper.Info) error {
 	ended := k.reap(info.PID)
 	k.log.Warn("keeper has died", "pid", info.PID, "reason", fmt.Sprint(ended))
 	return nil
+}
+
+// capture is an unnamed file that holds what the keeper says before it has a log.
+type capture struct{ f *os.File }
+
+// file returns the file, or nil when there can be none: a full disk must not keep
+// the keeper from starting.
+func (c *capture) file(dir string) io.Writer {
+	f, err := os.CreateTemp(dir, "start-*.log")
+	if err != nil {
+		return nil
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		_ = f.Close() // it was never used
+		return nil
+	}
+	c.f = f
+	return f
+}
+
+func (c *capture) close() {
+	if c.f != nil {
+		_ = c.f.Close() // its text was read, or is of no use
+	}
+}
+
+func (c *capture) text() string {
+	if c.f == nil {
+		return "it said nothing"
+	}
+	b := make([]byte, 4096)
+	n, err := c.f.ReadAt(b, 0)
+	if n == 0 && err != nil {
+		return "it said nothing"
+	}
+	return strings.TrimSpace(string(b[:n]))
 }
 
 // keeperBinary finds the keeper's program.
