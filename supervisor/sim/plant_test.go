@@ -78,7 +78,6 @@ func plantsInApply() []plant {
 		{name: "epochs do not grow", by: []string{"S2"}, apply: reusesEpochs},
 		{name: "reports count twice", by: []string{"S5"}, apply: takesOldReports},
 		{name: "Apply looks at something else than the log", by: []string{"S14"}, apply: flaky()},
-		{name: "a shutdown goes on when it is called off", by: []string{"S6"}, apply: shutsDown},
 		{name: "the budget is not checked", by: []string{"S8"}, apply: overspends, plan: restartsAll},
 	}
 }
@@ -256,19 +255,6 @@ func overspends(v *state.View, i uint64, e state.Entry) (*state.View, state.Resu
 		e.Cmd = &x
 	}
 	return v.Apply(i, e)
-}
-
-// shutsDown takes stops for a shutdown that is over.
-func shutsDown(v *state.View, i uint64, e state.Entry) (*state.View, state.Result) {
-	c, ok := e.Cmd.(*state.StopMember)
-	if !ok || c.Why != state.WhyShutdown || v.Cluster.Stopping {
-		return v.Apply(i, e)
-	}
-	during := *v
-	during.Cluster.Stopping = true
-	next, res := during.Apply(i, e)
-	next.Cluster.Stopping = false
-	return next, res
 }
 
 // replacesNobody waits where a broken member should be replaced at once.
