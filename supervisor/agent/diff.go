@@ -54,6 +54,16 @@ func (s Step) String() string {
 	return out
 }
 
+// aside tells that what runs can do without the step.
+func (s Step) aside() bool {
+	switch s.Do {
+	case DoAdopt, DoRefresh, DoUpdate, DoRestart, DoForget, DoClean:
+		return true
+	case DoStop, DoGiveUp, DoPrepare, DoStart:
+	}
+	return false
+}
+
 // Facts are what is known of one member on this host.
 type Facts struct {
 	// Fresh: the View has caught up with the leader once since this agent began,

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"supd/supervisor/keeper"
 	"supd/supervisor/spec"
 	"supd/supervisor/template"
@@ -198,19 +200,64 @@ func (f renderedFile) writeIn(root *os.Root) error {
 	}
 	st, err := root.Lstat(f.Rel)
 	switch {
-	case err == nil && st.Mode().IsRegular():
-		old, err := root.ReadFile(f.Rel)
-		if err == nil && bytes.Equal(old, f.Content) {
-			return f.dress(root, f.Rel)
-		}
-	case err == nil && st.IsDir():
+	case errors.Is(err, fs.ErrNotExist):
+		return f.replace(root)
+	case err != nil:
+		return err
+	case st.IsDir():
 		return fmt.Errorf("%s is a directory", f.Rel)
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
+	case !st.Mode().IsRegular():
+		return f.replace(root) // a link or a pipe is not written through
+	}
+	return f.update(root, st)
+}
+
+// update changes a file that is there as little as possible.
+func (f renderedFile) update(root *os.Root, st fs.FileInfo) error {
+	file, err := root.OpenFile(f.Rel, os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, fs.ErrPermission) && !f.InPlace {
+		return f.replace(root)
+	}
+	if err != nil {
 		return err
 	}
-	if f.InPlace && err == nil && st.Mode().IsRegular() {
-		return f.rewrite(root)
+	same, err := f.holds(file, st)
+	switch {
+	case err != nil:
+	case same:
+		err = f.dress(file)
+	case f.InPlace:
+		if err = file.Truncate(0); err == nil {
+			_, err = file.WriteAt(f.Content, 0)
+		}
+		if err == nil {
+			err = f.dress(file)
+		}
+	default:
+		return errors.Join(file.Close(), f.replace(root))
 	}
+	return errors.Join(err, file.Close())
+}
+
+// holds tells whether an open file has the right content. Its size is looked at
+// first: a member may have made it larger than memory.
+func (f renderedFile) holds(file *os.File, want fs.FileInfo) (bool, error) {
+	st, err := file.Stat()
+	if err != nil {
+		return false, err
+	}
+	if !os.SameFile(st, want) {
+		return false, fmt.Errorf("%s was changed meanwhile", f.Rel)
+	}
+	if st.Size() != int64(len(f.Content)) {
+		return false, nil
+	}
+	old, err := io.ReadAll(io.LimitReader(file, st.Size()+1))
+	return bytes.Equal(old, f.Content), err
+}
+
+// replace puts a new file there, whole or not at all.
+func (f renderedFile) replace(root *os.Root) error {
 	tmp := filepath.Join(filepath.Dir(f.Rel), ".supd-"+newRun())
 	out, err := root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -218,12 +265,12 @@ func (f renderedFile) writeIn(root *os.Root) error {
 	}
 	_, err = out.Write(f.Content)
 	if err == nil {
+		err = f.dress(out)
+	}
+	if err == nil {
 		err = out.Sync()
 	}
 	err = errors.Join(err, out.Close())
-	if err == nil {
-		err = f.dress(root, tmp)
-	}
 	if err == nil {
 		err = root.Rename(tmp, f.Rel)
 	}
@@ -233,27 +280,14 @@ func (f renderedFile) writeIn(root *os.Root) error {
 	return nil
 }
 
-// rewrite changes the content of the very file.
-func (f renderedFile) rewrite(root *os.Root) error {
-	out, err := root.OpenFile(f.Rel, os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = out.Write(f.Content)
-	if err := errors.Join(err, out.Close()); err != nil {
-		return err
-	}
-	return f.dress(root, f.Rel)
-}
-
-// dress gives a file its mode and owner.
-func (f renderedFile) dress(root *os.Root, rel string) error {
+// dress gives an open file its mode and owner.
+func (f renderedFile) dress(file *os.File) error {
 	if f.UID >= 0 {
-		if err := root.Lchown(rel, f.UID, f.GID); err != nil {
+		if err := file.Chown(f.UID, f.GID); err != nil {
 			return err
 		}
 	}
-	return root.Chmod(rel, f.Mode)
+	return file.Chmod(f.Mode)
 }
 
 // parents makes the missing directories above the file, the member's own.

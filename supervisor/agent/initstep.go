@@ -110,7 +110,7 @@ func (j job) attempt(ctx context.Context, s initStep, attempt int) error {
 	}
 	rctx, cancel := context.WithTimeout(ctx, timeout+keeperTimeout)
 	defer cancel()
-	res, err := j.a.o.Keeper.Run(rctx, keeper.Run{Member: j.key.String(), Process: initName(s.spec.Name), Exec: x,
+	res, err := j.a.o.Keeper.Run(rctx, keeper.Run{Member: j.key.String(), Process: j.part.Template.Processes[0].Name, Exec: x,
 		Timeout: timeout, MaxOutput: maxInitOutput})
 	if err != nil {
 		if ctx.Err() != nil {
@@ -137,7 +137,9 @@ func (j job) attempt(ctx context.Context, s initStep, attempt int) error {
 	return nil
 }
 
-// initName is what an init step is called beside processes: in logs and at the keeper.
+// initName is what an init step is called beside processes in logs. To the keeper
+// it is a command beside the main process, so what might be left of it is killed
+// before that starts.
 func initName(step string) string { return "init-" + step }
 
 // keepOutput appends what an attempt has printed to the step's own log, which

@@ -138,20 +138,31 @@ func (l *lease) beat(ctx context.Context) error {
 	sent := l.o.Clock()
 	ans, err := l.o.Leader.Heartbeat(cctx, client.Heartbeat{Node: self.Name, ID: self.ID, Run: run})
 	if err != nil {
+		l.unknown(err, run)
 		return err
 	}
 	l.mu.Lock()
 	l.until = max(l.until, sent+ans.Lease)
-	news := !l.heard || l.index != ans.Index
 	if !l.heard {
 		l.heard, l.first = true, ans.Index
 	}
 	l.index = ans.Index
 	l.mu.Unlock()
-	if news {
-		l.box.put(func() {}) // the loop looks whether more may be done now
-	}
+	l.box.put(func() {}) // the loop looks whether more may be done now
 	return nil
+}
+
+// unknown registers the run again when the leader says that the log lacks it.
+func (l *lease) unknown(err error, run string) {
+	refused, ok := errors.AsType[*spec.Error](err)
+	if !ok || refused.Code != spec.CodeConflict && refused.Code != spec.CodeNotFound {
+		return
+	}
+	l.mu.Lock()
+	if l.run == run {
+		l.registered = nil
+	}
+	l.mu.Unlock()
 }
 
 // register sends what this node is, if the log does not have it from this run.

@@ -6,23 +6,24 @@ import (
 	"io"
 	"io/fs"
 
+	"supd/supervisor/client"
 	"supd/supervisor/keeper"
 	"supd/supervisor/spec"
 )
 
-// Logs opens the log of a member's process on this node; process "" is the main
+// Logs opens the log of a member's process on this node; Process "" is the main
 // one, "init-STEP" an init step. With Follow it goes on until Close.
-func (a *Agent) Logs(_ context.Context, namespace, member, process string, o keeper.LogOptions) (io.ReadCloser, error) {
+func (a *Agent) Logs(_ context.Context, namespace, member string, o client.LogOptions) (io.ReadCloser, error) {
 	set, ordinal, ok := spec.SplitMember(member)
 	if !ok || spec.CheckLabel(namespace) != nil || spec.CheckLabel(member) != nil {
 		return nil, spec.Errorf(spec.CodeInvalid, "%q in namespace %q is no member's name", member, namespace)
 	}
 	k := Key{namespace, set, ordinal}
-	name, err := a.processFor(k, process)
+	name, err := a.processFor(k, o.Process)
 	if err != nil {
 		return nil, err
 	}
-	r, err := keeper.OpenLog(a.logDir(k), name, o)
+	r, err := keeper.OpenLog(a.logDir(k), name, keeper.LogOptions{Previous: o.Previous, Tail: max(o.Tail, 0), Follow: o.Follow})
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && o.Previous:
 		return nil, spec.Errorf(spec.CodeNotFound, "process %s of member %s has no earlier log: it was started once", name, member)

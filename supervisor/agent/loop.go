@@ -253,9 +253,7 @@ func (a *Agent) finish(o outcome, now time.Time) {
 		a.failed(r, o, now)
 		return
 	}
-	if o.step.Do != DoAdopt && o.step.Do != DoRefresh || r.failure != nil {
-		r.failure, r.failures, r.retry = nil, 0, time.Time{}
-	}
+	r.failure, r.aside, r.failures, r.retry = nil, nil, 0, time.Time{}
 	r.effect(o, current, now)
 }
 
@@ -323,9 +321,18 @@ func (a *Agent) failed(r *runtime, o outcome, now time.Time) {
 		first, most = 100*time.Millisecond, 5*time.Second
 	}
 	r.retry = now.Add(backoff(r.failures, first, most))
-	if r.failure == nil || *r.failure != *f {
+	before := r.failure
+	if o.step.aside() {
+		before = r.aside
+	}
+	if before == nil || *before != *f {
 		a.log.Warn("cannot do a step for a member; it is tried again", "namespace", r.key.Namespace, "set", r.key.Set,
 			"member", r.key.Name(), "step", o.step.String(), "reason", f.Reason, "err", o.err)
 	}
-	r.failure, r.progress = f, ""
+	r.progress = ""
+	if o.step.aside() {
+		r.aside = f
+	} else {
+		r.failure = f
+	}
 }

@@ -33,9 +33,7 @@ func (j job) names(r *rendering) error {
 }
 
 func hostOf(p Part, m *state.Member) netid.Host {
-	service := p.Set.Spec.ServiceName
-	return netid.Host{IP: m.IP, FQDN: spec.MemberFQDN(m.Name(), service, m.Namespace, p.Cluster.Zone),
-		Names: []string{m.Name() + "." + service, m.Name()}}
+	return netid.MemberHost(m.IP, m.Name(), p.Set.Spec.ServiceName, m.Namespace, p.Cluster.Zone)
 }
 
 // etcMounts show the member its own /etc files.

@@ -19,6 +19,8 @@ type Sight struct {
 	GivenUpWhy string
 	// Failure: the start did not succeed, and is tried again.
 	Failure *Failure
+	// Aside: something that what runs can do without did not succeed.
+	Aside *Failure
 	// Progress: what a start that takes long is at.
 	Progress  string
 	Processes map[string]ProcessSight
@@ -171,8 +173,11 @@ func phase(t *spec.Template, s Sight, obs *state.Observation) {
 
 // unready tells why a member does not serve.
 func unready(t *spec.Template, s Sight, obs state.Observation) (reason, message string) {
-	if s.Progress != "" && len(s.Records) == 0 {
+	switch {
+	case s.Progress != "" && len(s.Records) == 0:
 		return "Init", s.Progress
+	case s.Aside != nil:
+		return s.Aside.Reason, s.Aside.Message
 	}
 	for i, proc := range t.Processes {
 		ps, sight := obs.Processes[i], s.Processes[proc.Name]

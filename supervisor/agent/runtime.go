@@ -24,6 +24,7 @@ type runtime struct {
 	assigned assignment
 	busy     *busy
 	failure  *Failure
+	aside    *Failure // of a step that what runs does not need
 	failures int
 	retry    time.Time
 	progress string
@@ -112,7 +113,7 @@ func (r *runtime) assign(p Part, print uint64) {
 	if r.busy != nil && r.busy.step.Do != DoClean {
 		r.busy.cancel()
 	}
-	r.failure, r.failures, r.retry, r.progress = nil, 0, time.Time{}, ""
+	r.failure, r.aside, r.failures, r.retry, r.progress = nil, nil, 0, time.Time{}, ""
 	clear(r.asked)
 	if before.epoch != r.assigned.epoch {
 		r.prepared = nil
@@ -147,7 +148,7 @@ func (r *runtime) facts(now time.Time, fresh Fresh) Facts {
 
 // sight is what Observe is told.
 func (r *runtime) sight(now time.Time) Sight {
-	s := Sight{Now: now, Records: r.records(now), GivenUp: r.givenUp, GivenUpWhy: r.givenUpWhy, Failure: r.failure,
+	s := Sight{Now: now, Records: r.records(now), GivenUp: r.givenUp, GivenUpWhy: r.givenUpWhy, Failure: r.failure, Aside: r.aside,
 		Progress: r.progress, StartedAt: r.startedAt, StartedOK: r.startedOK,
 		Processes: make(map[string]ProcessSight, len(r.procs))}
 	for name, p := range r.procs {

@@ -48,9 +48,6 @@ type trash struct {
 
 func (t *trash) run(ctx context.Context) error {
 	log := t.o.Logger
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
 	for ctx.Err() == nil {
 		changed := t.o.Views.Changed()
 		v, now := t.o.Views.View(), time.Now()
@@ -80,7 +77,7 @@ func (t *trash) run(ctx context.Context) error {
 			sleep = min(sleep, t.note(log, *step, err))
 		}
 		for uid := range t.failures {
-			if !seen[uid] {
+			if fresh && !seen[uid] {
 				delete(t.failures, uid)
 				delete(t.busyUntil, uid)
 			}
@@ -114,13 +111,10 @@ func (t *trash) do(ctx context.Context, v *state.View, s VolumeStep) error {
 func (t *trash) note(log *slog.Logger, s VolumeStep, err error) time.Duration {
 	uid := s.Volume.UID
 	if err == nil {
-		if t.failures[uid] > 0 {
-			t.failures[uid] = 0
-		}
-		// Done: until the log has it, it is not done again.
-		t.busyUntil[uid] = time.Time{}
+		// Until the log has it, it may be done again: each is nothing the second time.
+		delete(t.failures, uid)
+		delete(t.busyUntil, uid)
 		t.said.volume(volumeReport(s.Volume, s.Do, "", nil))
-		t.failures[uid] += 0
 		return time.Minute
 	}
 	f := failureOf(err)
