@@ -275,7 +275,7 @@ func (d *Daemon) self() state.Node {
 
 func (d *Daemon) openServer() error {
 	d.server = server.New(server.Options{
-		Node: d.id.Name, Store: d.store, Cluster: d.cluster, Control: d.control, Agent: d.agent,
+		Node: d.id.Name, Store: d.store, Cluster: d.cluster, Control: d.control, Agent: localAgent{d.agent},
 		Transport: d.transport, TrashKeep: d.o.Config.TrashKeep.D(), Version: d.o.Version, Logger: d.log,
 	})
 	return nil
