@@ -267,8 +267,8 @@ func (w *hclWriter) wrap(open string, items []string, end string) string {
 	b.WriteString(open + "\n")
 	for _, it := range items {
 		b.WriteString(in + it)
-		if strings.HasSuffix(it, "\n") { // a heredoc ends its line itself
-			b.WriteString(in)
+		if strings.Contains(it, "<<EOT\n") { // the end of a heredoc stands alone on its line
+			b.WriteString("\n" + in)
 		}
 		b.WriteString(",\n")
 	}
@@ -336,7 +336,30 @@ func (w *hclWriter) template(text string) string {
 		w.fail("%q is not a template: %s", text, diags[0].Detail)
 		return `""`
 	}
+	if doc, ok := heredoc(text); ok {
+		return doc
+	}
 	return quoteTemplate(text)
+}
+
+// heredoc writes several lines as lines. Heredocs have no escapes, so only what stands in
+// one as it is will do.
+func heredoc(text string) (string, bool) {
+	if !strings.HasSuffix(text, "\n") || strings.Count(text, "\n") < 2 || strings.ContainsAny(text, "\r\ufeff\u2028\u2029") {
+		return "", false
+	}
+	end := "EOT"
+	for line := range strings.Lines(text) {
+		if strings.TrimSpace(line) == end {
+			return "", false
+		}
+	}
+	doc := "<<" + end + "\n" + text + end
+	back, diags := hclsyntax.ParseConfig([]byte("a = "+doc+"\n"), "", hcl.InitialPos)
+	if diags.HasErrors() || len(back.Body.(*hclsyntax.Body).Attributes) != 1 {
+		return "", false
+	}
+	return doc, true
 }
 
 // quoteTemplate quotes template text that parses.

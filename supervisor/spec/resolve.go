@@ -37,7 +37,7 @@ func Resolve(set StatefulSetSpec, programs func(name string) *ProgramSpec) (Temp
 		t.Processes = append(t.Processes, p)
 	}
 	for i, s := range set.Init {
-		s.Exec = cloneExec(s.Exec)
+		s = cloneInit(s)
 		if prog := r.program(fmt.Sprintf("spec.init[%d]", i), &s.Exec, true); prog != nil {
 			fillExec(&s.Exec, prog)
 		}
@@ -201,7 +201,7 @@ func fillProbe(own **Probe, prog *Probe) {
 func programInit(p *Process, prog *ProgramSpec) []InitStep {
 	var out []InitStep
 	for _, s := range prog.Init {
-		s.Exec = cloneExec(s.Exec)
+		s = cloneInit(s)
 		e := &s.Exec
 		if e.User == "" {
 			e.User, e.Group = p.User, p.Group
