@@ -134,7 +134,7 @@ func (c *checker) fail(property, format string, args ...any) {
 }
 
 // hashEvery bounds how often whole Views are compared.
-const hashEvery = 61
+const hashEvery = 149
 
 // commit takes a new entry of the log and returns what Apply made of it.
 func (c *checker) commit(b []byte, stray bool) state.Result {

@@ -15,7 +15,7 @@ import (
 var seedFlag = flag.Uint64("seed", 0, "walk this seed only")
 
 const (
-	walkSteps    = 360
+	walkSteps    = 300
 	defaultSeeds = 200
 )
 
