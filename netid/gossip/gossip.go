@@ -1,31 +1,51 @@
 // Package gossip finds the other nodes and notices early when one is gone. It
-// proposes, it never decides.
+// proposes, it never decides: what it says wakes the leader, who asks the node.
+//
+// Goroutines, all begun by Run:
+//
+//	rejoin    joins the nodes that should be here and are not; ends with ctx
+//	update    tells the others of changed metadata; ends with ctx
+//	packets   reads the UDP socket, drops what is malformed; ends with the sockets
+//	streams   accepts TCP connections; ends with the sockets
+//	library   memberlist's own, fed by the two above and by its timers. They are
+//	          told to stop when ctx ends, and do within one probe
 package gossip
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+	"golang.org/x/sync/errgroup"
 )
 
 // Node is what a node tells of itself.
 type Node struct {
-	ID        string // NAME.8HEX, stable and unique
-	Name      string
-	API       string // host:port
-	Raft      string
-	DNS       string
-	Machine   string
-	Expect    int
-	ClusterID string // "" until it knows
+	ID      string // NAME.8HEX, stable and unique
+	Name    string
+	API     string // host:port
+	Raft    string
+	DNS     string
+	Machine string
+	Expect  int
+	// ClusterID is "" until the node knows. One with a colon is provisional. Nodes
+	// of two clusters do not take each other in.
+	ClusterID string
 
 	Gossip string // host:port; filled by this package
-	Alive  bool   // filled by this package: false once suspected or dead
+	Alive  bool   // filled by this package: false once it is held to be gone
 }
 
 // Options of a Gossip.
 type Options struct {
-	Bind      string // host:port, port 0 allowed
-	Advertise string // host:port, "" means Bind
+	Bind      string // IP:port, port 0 allowed
+	Advertise string // IP:port, "" means Bind
 	Meta      Node
 	Join      []string // host:port
 	// Want names the gossip addresses of nodes that should be here (the Raft
@@ -35,28 +55,207 @@ type Options struct {
 }
 
 // Gossip is this node's part.
-type Gossip struct{}
+type Gossip struct {
+	o         Options
+	log       *slog.Logger
+	transport *transport
+	advertise netip.AddrPort
+	nodes     *table
+	poke      chan struct{} // the metadata has changed
+
+	running sync.RWMutex // held for reading by Leave, so that list is not shut down under it
+	list    *memberlist.Memberlist
+}
 
 // New binds UDP and TCP; nothing is sent before Run. Without Run, Close.
-func New(o Options) (*Gossip, error) { panic("being written") }
+func New(o Options) (*Gossip, error) {
+	log := o.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	t, err := bind(o.Bind)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gossip{o: o, log: log, transport: t, advertise: t.addr, poke: make(chan struct{}, 1)}
+	if err := g.setUp(); err != nil {
+		return nil, errors.Join(err, t.Shutdown())
+	}
+	return g, nil
+}
+
+func (g *Gossip) setUp() error {
+	if a := g.o.Advertise; a != "" {
+		addr, err := netip.ParseAddrPort(a)
+		if err != nil {
+			return fmt.Errorf("cannot advertise %q for gossip: want IP:port: %w", a, err)
+		}
+		if addr.Port() == 0 {
+			addr = netip.AddrPortFrom(addr.Addr(), g.transport.addr.Port())
+		}
+		g.advertise = addr
+	}
+	if g.advertise.Addr().IsUnspecified() {
+		return fmt.Errorf("cannot gossip as %v: others need an address to reach this node by", g.advertise)
+	}
+	self := g.o.Meta
+	if self.ID == "" || len(self.ID) > maxName {
+		return fmt.Errorf("cannot gossip: the node's id has %d characters, 1 to %d are allowed", len(self.ID), maxName)
+	}
+	self.Gossip = g.advertise.String()
+	var err error
+	g.nodes, err = newTable(self, g.log)
+	return err
+}
 
 // Addr is the address bound.
-func (g *Gossip) Addr() string { panic("being written") }
-
-// Run gossips until ctx ends, and returns when all it started has ended.
-func (g *Gossip) Run(ctx context.Context) error { panic("being written") }
+func (g *Gossip) Addr() string { return g.transport.addr.String() }
 
 // Close gives the address back when Run was never called.
-func (g *Gossip) Close() error { panic("being written") }
+func (g *Gossip) Close() error { return g.transport.Shutdown() }
 
-// Nodes are the nodes known, by ID, this one included.
-func (g *Gossip) Nodes() []Node { panic("being written") }
+// Nodes are the nodes known, by ID, this one included. Those that are gone stay,
+// not alive, for as long as this process lives.
+func (g *Gossip) Nodes() []Node { return g.nodes.all() }
 
 // Changed is closed when Nodes may answer otherwise than now.
-func (g *Gossip) Changed() <-chan struct{} { panic("being written") }
+func (g *Gossip) Changed() <-chan struct{} { return g.nodes.whenChanged() }
 
-// UpdateMeta tells the others what has changed here (a ClusterID, say).
-func (g *Gossip) UpdateMeta(meta Node) error { panic("being written") }
+// UpdateMeta tells the others what has changed here (a ClusterID, say). It
+// returns at once; an error means that nothing has changed.
+func (g *Gossip) UpdateMeta(meta Node) error {
+	if err := g.nodes.setSelf(meta); err != nil {
+		return err
+	}
+	select {
+	case g.poke <- struct{}{}:
+	default:
+	}
+	return nil
+}
 
 // Leave tells the others that this node goes on purpose; call before ctx ends.
-func (g *Gossip) Leave(ctx context.Context) error { panic("being written") }
+// Done when it is not running: nobody knows of it.
+func (g *Gossip) Leave(ctx context.Context) error {
+	g.running.RLock()
+	defer g.running.RUnlock()
+	if g.list == nil {
+		return nil
+	}
+	timeout := time.Second
+	if d, ok := ctx.Deadline(); ok {
+		timeout = max(time.Millisecond, min(timeout, time.Until(d)))
+	}
+	if err := g.list.Leave(timeout); err != nil {
+		return fmt.Errorf("cannot tell the other nodes that this one leaves: %w", err)
+	}
+	return nil
+}
+
+// Run gossips until ctx ends.
+func (g *Gossip) Run(ctx context.Context) error {
+	g.transport.start()
+	list, err := memberlist.Create(g.config())
+	if err != nil {
+		return errors.Join(fmt.Errorf("cannot gossip: %w", err), g.transport.Shutdown())
+	}
+	g.running.Lock()
+	g.list = list
+	g.running.Unlock()
+	g.log.Info("gossip started", "address", g.Addr())
+
+	grp, gctx := errgroup.WithContext(ctx)
+	grp.Go(func() error { return g.rejoin(gctx, list) })
+	grp.Go(func() error { return g.update(gctx, list) })
+	grp.Go(func() error {
+		<-gctx.Done()
+		g.running.Lock()
+		defer g.running.Unlock()
+		g.list = nil
+		if err := list.Shutdown(); err != nil { // closes the sockets, which ends a Join
+			return fmt.Errorf("cannot end gossip: %w", err)
+		}
+		return nil
+	})
+	return grp.Wait()
+}
+
+// config is tuned for tens of nodes in one place: a dead one is noticed within a
+// second or so (memberlist's own profiles take five).
+func (g *Gossip) config() *memberlist.Config {
+	c := memberlist.DefaultLANConfig()
+	c.Name = g.o.Meta.ID
+	c.Transport = g.transport
+	c.BindAddr, c.BindPort = g.transport.addr.Addr().String(), int(g.transport.addr.Port())
+	c.AdvertiseAddr, c.AdvertisePort = g.advertise.Addr().String(), int(g.advertise.Port())
+	c.TCPTimeout = streamTimeout
+	c.ProbeInterval, c.ProbeTimeout = 200*time.Millisecond, 100*time.Millisecond
+	c.SuspicionMult, c.SuspicionMaxTimeoutMult = 3, 3
+	c.AwarenessMaxMultiplier = 4
+	c.GossipInterval = 100 * time.Millisecond
+	c.PushPullInterval = 10 * time.Second
+	// A node that was restarted elsewhere takes its own name again.
+	c.DeadNodeReclaimTime = time.Second
+	// The filter of the transport relies on it; packets are small anyway.
+	c.EnableCompression = false
+	c.DelegateProtocolVersion, c.DelegateProtocolMin, c.DelegateProtocolMax = 1, 1, 1
+	c.Delegate, c.Events, c.Alive = g.nodes, g.nodes, g.nodes
+	c.Logger = adapt(g.log)
+	return c
+}
+
+// update tells the others of every change of the metadata.
+func (g *Gossip) update(ctx context.Context, list *memberlist.Memberlist) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-g.poke:
+		}
+		// It says whether anybody was told within the time; they all will be, by
+		// the next exchange of the whole state at the latest.
+		if err := list.UpdateNode(time.Second); err != nil {
+			g.log.Debug("metadata not gossiped yet", "err", err)
+		}
+	}
+}
+
+// wire is Node in a node's metadata, which has 512 bytes.
+type wire struct {
+	Name    string `json:"n"`
+	API     string `json:"a,omitempty"`
+	Raft    string `json:"r,omitempty"`
+	DNS     string `json:"d,omitempty"`
+	Machine string `json:"m,omitempty"`
+	Expect  int    `json:"e,omitempty"`
+	Cluster string `json:"c,omitempty"`
+}
+
+// maxName bounds a node's id.
+const maxName = 128
+
+func encode(n Node) ([]byte, error) {
+	b, err := json.Marshal(wire{n.Name, n.API, n.Raft, n.DNS, n.Machine, n.Expect, n.ClusterID})
+	if err != nil {
+		return nil, fmt.Errorf("cannot gossip the node's metadata: %w", err)
+	}
+	if len(b) > memberlist.MetaMaxSize {
+		return nil, fmt.Errorf("cannot gossip the node's metadata: it has %d bytes, %d are allowed; use a shorter node name",
+			len(b), memberlist.MetaMaxSize)
+	}
+	return b, nil
+}
+
+func decode(n *memberlist.Node) (Node, error) {
+	var w wire
+	if len(n.Meta) > memberlist.MetaMaxSize || len(n.Name) > maxName {
+		return Node{}, errors.New("its name or metadata is too long")
+	}
+	if err := json.Unmarshal(n.Meta, &w); err != nil {
+		return Node{}, fmt.Errorf("its metadata is not a supd node's: %w", err)
+	}
+	return Node{
+		ID: n.Name, Name: w.Name, API: w.API, Raft: w.Raft, DNS: w.DNS, Machine: w.Machine,
+		Expect: w.Expect, ClusterID: w.Cluster, Gossip: n.Address(),
+	}, nil
+}
