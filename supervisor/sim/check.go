@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -245,6 +246,39 @@ func (c *checker) everyTurn() {
 				}
 				writers[d.uid] = id
 			}
+		}
+	}
+	if c.w.m.Resolve != nil && c.w.step%4 == 0 {
+		c.names()
+	}
+}
+
+// names: a member's name always resolves to its address; the service's to the ready
+// members on nodes that are well, or to all ready ones if that leaves none (S12).
+func (c *checker) names() {
+	for _, k := range sortedKeys(c.sets) {
+		service := spec.ServiceFQDN(c.sets[k].spec.ServiceName, namespace, spec.ClusterZone)
+		var well, ready []string
+		for _, m := range c.setMembers(k) {
+			ip := c.ips[key(namespace, m.set, m.ordinal)]
+			if got := c.w.m.Resolve(c.ref, m.name()+"."+service); !slices.Equal(got, []string{ip}) {
+				c.fail("S12", "%s resolves to %v, its address is %s", m.name(), got, ip)
+			}
+			if m.ready() {
+				ready = append(ready, ip)
+				if c.nodeReady(m) {
+					well = append(well, ip)
+				}
+			}
+		}
+		if len(well) == 0 {
+			well = ready
+		}
+		got := c.w.m.Resolve(c.ref, service)
+		slices.Sort(got)
+		slices.Sort(well)
+		if !slices.Equal(got, well) {
+			c.fail("S12", "service %s resolves to %v, want %v", service, got, well)
 		}
 	}
 }

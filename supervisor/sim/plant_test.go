@@ -18,11 +18,14 @@ import (
 type plant struct {
 	name string
 	// by are the properties that may notice it first.
-	by    []string
-	apply func(v *state.View, i uint64, e state.Entry) (*state.View, state.Result)
-	plan  func(v *state.View, out plan.Plan) plan.Plan
-	world func(w *World)
+	by      []string
+	apply   func(v *state.View, i uint64, e state.Entry) (*state.View, state.Result)
+	plan    func(v *state.View, out plan.Plan) plan.Plan
+	resolve func(was resolver) resolver
+	world   func(w *World)
 }
+
+type resolver = func(*state.View, string) []string
 
 // plantSeeds: each bug is to be found within so many walks.
 const plantSeeds = 40
@@ -51,13 +54,16 @@ func TestPlantedBugsAreFound(t *testing.T) {
 }
 
 func (p plant) machine() Machine {
-	m := Real()
+	m := real()
+	if p.resolve != nil {
+		m.Resolve = p.resolve(m.Resolve)
+	}
 	if p.apply != nil {
 		m.Apply = p.apply
 	}
 	if p.plan != nil {
-		real := m.Plan
-		m.Plan = func(v *state.View, now time.Time, f plan.Facts) plan.Plan { return p.plan(v, real(v, now, f)) }
+		make := m.Plan
+		m.Plan = func(v *state.View, now time.Time, f plan.Facts) plan.Plan { return p.plan(v, make(v, now, f)) }
 	}
 	return m
 }
@@ -106,6 +112,7 @@ func plantsInPlan() []plant {
 			return ok
 		})},
 		{name: "members are restarted for the sake of it", by: []string{"S6"}, plan: restless},
+		{name: "the service lists who is on a suspect node", by: []string{"S12"}, resolve: listsAllReady},
 		{name: "agents act on an old View after a restart", by: []string{"S13", "S3"}, world: func(w *World) { w.hasty = true }},
 	}
 }
@@ -241,7 +248,7 @@ func flaky() func(*state.View, uint64, state.Entry) (*state.View, state.Result) 
 	return func(v *state.View, i uint64, e state.Entry) (*state.View, state.Result) {
 		calls++
 		if calls%97 == 0 {
-			e.At = e.At.Add(time.Hour)
+			e.Why = "a roll of dice"
 		}
 		return v.Apply(i, e)
 	}
@@ -317,6 +324,24 @@ func restless(v *state.View, out plan.Plan) plan.Plan {
 		}
 	}
 	return out
+}
+
+// listsAllReady does not look at nodes.
+func listsAllReady(was resolver) resolver {
+	return func(v *state.View, name string) (ips []string) {
+		for s := range v.Sets("") {
+			if name != spec.ServiceFQDN(s.Spec.ServiceName, s.Meta.Namespace, v.Cluster.Zone) {
+				continue
+			}
+			for _, m := range v.SetMembers(s.Meta.Namespace, s.Meta.Name) {
+				if m.Ready() {
+					ips = append(ips, m.IP)
+				}
+			}
+			return ips
+		}
+		return was(v, name)
+	}
 }
 
 // edit changes one object of a View, found by a word in it, through its snapshot.

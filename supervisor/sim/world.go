@@ -14,6 +14,8 @@ import (
 type Machine struct {
 	Plan  func(v *state.View, now time.Time, f plan.Facts) plan.Plan
 	Apply func(v *state.View, index uint64, e state.Entry) (*state.View, state.Result)
+	// Resolve answers a name with addresses as the DNS server would; nil: not checked.
+	Resolve func(v *state.View, name string) []string
 }
 
 // Real is the machine as it ships.
