@@ -84,13 +84,15 @@ func (p *process) damaged(err error, l life) {
 	p.show()
 }
 
-// findMain finds the live main process: the one noted, or, if the last keeper died before it could note it, the session's
-// leader among those that hold the lock. Nil if there is none.
+// findMain finds the live main process: the one noted, or, if the last keeper died before it could note it, the first
+// session leader among those that hold the lock: they are all of one life, as the lock was free before. Nil if there is none.
 func (p *process) findMain() (*mainProc, error) {
-	if s, err := readStat(p.last.pid); p.last.pid != 0 && err == nil && s.ticks == p.last.ticks {
-		if m := p.openMain(s); m != nil {
-			return m, nil
+	if p.last.pid != 0 {
+		s, err := readStat(p.last.pid)
+		if err != nil || s.ticks != p.last.ticks {
+			return nil, nil // dead
 		}
+		return p.openMain(s), nil
 	}
 	if free, err := lockFree(p.lockPath()); err != nil || free {
 		return nil, err
@@ -100,7 +102,7 @@ func (p *process) findMain() (*mainProc, error) {
 		return nil, err
 	}
 	for _, s := range holders {
-		if s.session != s.pid || s.ticks < p.last.ticks {
+		if s.session != s.pid {
 			continue
 		}
 		if m := p.openMain(s); m != nil && p.firstOf(s, holders) {
@@ -197,7 +199,7 @@ func (p *process) orphaned() {
 	case was == Running || was == Stopping:
 		p.status.LastExit = Exit{Code: -1, Unknown: true, At: time.Now()}
 		p.dead(time.Since(p.status.StartedAt), "ended while no keeper ran")
-	case was == Backoff:
+	case was == Backoff || was == Starting && !p.status.LastExit.At.IsZero():
 		p.status.State, p.status.NextStart = Backoff, time.Now().Add(p.streak.pause)
 	default: // the last keeper died before it had started it; whoever asked for it asks again
 		p.want, p.status.State, p.killAt = wantStop, Stopping, time.Now()

@@ -3,6 +3,7 @@ package keeper
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -78,10 +79,14 @@ func (p *process) leftGroup() (leftBehind, error) {
 		return leftBehind{}, err
 	}
 	var l leftBehind
+	lock, err := fileIDOf(p.lockPath())
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return leftBehind{}, err
+	}
 	for _, s := range procs {
 		switch {
 		case s.ticks < p.last.ticks:
-		case p.lastOwn:
+		case p.lastOwn, holds(s.pid, lock):
 			l.procs = append(l.procs, s)
 		default:
 			l.maybe = append(l.maybe, s)

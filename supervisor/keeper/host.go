@@ -88,6 +88,14 @@ type fileID struct{ dev, ino uint64 }
 
 func idOf(st *unix.Stat_t) fileID { return fileID{uint64(st.Dev), st.Ino} }
 
+func fileIDOf(path string) (fileID, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return fileID{}, &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	return idOf(&st), nil
+}
+
 // holds tells whether a process has the lock file open under the lock's number. Nobody but the keeper hands that out, so
 // such a process is the member's, whatever its parent, group or session.
 func holds(pid int, lock fileID) bool {
@@ -98,12 +106,12 @@ func holds(pid int, lock fileID) bool {
 
 // lockHolders finds the live processes that inherited the lock. Processes of other users are seen by root only.
 func lockHolders(path string) ([]procStat, error) {
-	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
-		if errors.Is(err, unix.ENOENT) {
-			return nil, nil
-		}
-		return nil, &os.PathError{Op: "stat", Path: path, Err: err}
+	lock, err := fileIDOf(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
 	}
 	pids, err := allPids()
 	if err != nil {
@@ -111,7 +119,7 @@ func lockHolders(path string) ([]procStat, error) {
 	}
 	var found []procStat
 	for _, pid := range pids {
-		if !holds(pid, idOf(&st)) {
+		if !holds(pid, lock) {
 			continue
 		}
 		if s, err := readStat(pid); err == nil && !s.dead() {

@@ -177,6 +177,9 @@ func (p *process) spawn(lock int) *ErrExec {
 	if p.k.cg == nil {
 		c.beforeReap = p.leaderDied
 	}
+	// From here until the note below, a keeper killed leaves a process that only the lock leads to.
+	p.last, p.status.State = procStat{}, Starting
+	p.note()
 	before := time.Now()
 	if ex := p.k.launch.start(launch{&p.start.Exec, out, lock, p.cgroup()}, c); ex != nil {
 		return ex
