@@ -54,7 +54,11 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request, rs RaftStatus) 
 // send repeats r at addr, marked as forwarded by this node.
 func (s *Server) send(ctx context.Context, r *http.Request, addr string) (*http.Response, error) {
 	u := url.URL{Scheme: "http", Host: addr, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
-	req, err := http.NewRequestWithContext(ctx, r.Method, u.String(), r.Body)
+	body := r.Body
+	if r.ContentLength == 0 {
+		body = http.NoBody
+	}
+	req, err := http.NewRequestWithContext(ctx, r.Method, u.String(), body)
 	if err != nil {
 		return nil, err
 	}

@@ -112,6 +112,7 @@ func (c *counted) count(v *state.View, s *state.Set, m *state.Member, now time.T
 		c.ready++
 	} else if s.Wants(m.Ordinal) {
 		c.unready = append(c.unready, m.Name())
+		c.moved = latest(c.moved, unwellSince(v, m))
 	}
 	switch {
 	case v.Available(s, m, now):
@@ -180,10 +181,14 @@ func progressingCondition(s *state.Set, c counted, waits []spec.Wait) spec.Condi
 	}
 	for _, k := range cases {
 		if k.is {
-			out := condition(spec.ConditionProgressing, true, latest(s.ScaledAt, s.UpdatedAt))
+			since := latest(s.ScaledAt, s.UpdatedAt)
+			if strings.HasPrefix(k.reason, "MembersNot") {
+				since = latest(since, c.unavailableSince)
+			}
+			out := condition(spec.ConditionProgressing, true, since)
 			out.Reason, out.Message = k.reason, k.message
 			if len(waits) > 0 {
-				out.Message += "; " + waits[0].Subject + " waits: " + waits[0].Message
+				out.Message += "; " + waits[0].Subject + " " + waits[0].Message
 			}
 			return out
 		}
