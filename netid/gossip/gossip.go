@@ -193,9 +193,10 @@ func (g *Gossip) config() *memberlist.Config {
 	c.SuspicionMult, c.SuspicionMaxTimeoutMult = 3, 3
 	c.AwarenessMaxMultiplier = 4
 	c.GossipInterval = 100 * time.Millisecond
-	c.PushPullInterval = 10 * time.Second
-	// A node that was restarted elsewhere takes its own name again.
-	c.DeadNodeReclaimTime = time.Second
+	c.PushPullInterval = 3 * time.Second
+	// A node that was restarted elsewhere has its name again as soon as the others
+	// have noticed that it went.
+	c.DeadNodeReclaimTime = time.Millisecond
 	// The filter of the transport relies on it; packets are small anyway.
 	c.EnableCompression = false
 	c.DelegateProtocolVersion, c.DelegateProtocolMin, c.DelegateProtocolMax = 1, 1, 1
