@@ -50,8 +50,8 @@ e2e: build ## the end-to-end tests alone: real binaries on loopback
 bench: ## benchmarks
 	go test -run '^$$' -bench . -benchmem $(PKGS)
 
-demo: build ## a cluster and a database before your eyes, in two minutes
-	@bash configs/examples/demo.sh
+demo: build ## the main job before your eyes, in two minutes (KEEP=1 leaves the cluster running)
+	@sh configs/demo.sh $(if $(KEEP),--keep)
 
 golden: ## rewrite golden files
 	go test $$(grep -rl --include='*_test.go' 'flag.Bool("update"' . | xargs -n1 dirname | sort -u) -update

@@ -102,9 +102,10 @@ sort -k 2 "$zero/starts" "$one/starts" "$two/starts" | awk '{print $1}' | tr '\n
 say "A member is killed; its keeper restarts it at once, with its name, address and directory"
 pid=$(supctl get m web-1 -o 'jsonpath={.status.processes[0].pid}')
 run kill -9 "$pid"
-run supctl wait sts/web --for=ready --timeout 60s
 until_ok sh -c "[ \"\$(supctl get m web-1 -o 'jsonpath={.status.processes[0].pid}')\" != $pid ]"
-cat "$one/starts"
+until_ok sh -c "[ \"\$(supctl get m web-1 -o 'jsonpath={.status.healthy}')\" = true ]"
+run supctl get members
+run cat "$one/starts"
 
 say "A daemon is killed; its members do not notice"
 node=$(supctl get m web-2 -o 'jsonpath={.spec.node}')
