@@ -94,7 +94,7 @@ func yamlString(s string) *yaml.Node {
 // blockSafe tells whether a literal block gives s back: lines of printable ASCII or
 // common letters, none ending in a space, the first not indented.
 func blockSafe(s string) bool {
-	if !strings.HasSuffix(s, "\n") || strings.HasPrefix(s, " ") || strings.HasPrefix(s, "\n") || strings.HasSuffix(s, "\n\n") {
+	if !strings.HasSuffix(s, "\n") || strings.HasPrefix(s, " ") || strings.HasPrefix(s, "\t") || strings.HasPrefix(s, "\n") || strings.HasSuffix(s, "\n\n") {
 		return false
 	}
 	for line := range strings.Lines(s) {

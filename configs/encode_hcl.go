@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -267,10 +268,13 @@ func (w *hclWriter) wrap(open string, items []string, end string) string {
 	b.WriteString(open + "\n")
 	for _, it := range items {
 		b.WriteString(in + it)
-		if strings.Contains(it, "<<EOT\n") { // the end of a heredoc stands alone on its line
-			b.WriteString("\n" + in)
+		switch { // the end of a heredoc stands alone on its line
+		case !strings.HasSuffix(it, "\nEOT"):
+			b.WriteString(",")
+		case open == "[":
+			b.WriteString("\n" + in + ",")
 		}
-		b.WriteString(",\n")
+		b.WriteString("\n")
 	}
 	return b.String() + strings.Repeat("  ", w.indent) + end
 }
@@ -305,8 +309,16 @@ func objectKey(k string) string {
 	return quote(k)
 }
 
-// quote writes a plain string: a template that is all literal.
-func quote(s string) string { return quoteTemplate(spec.EscapeTemplate(s)) }
+var sequences = regexp.MustCompile(`(\$+|%+)\{`)
+
+// quote writes a plain string: one that holds no sequence.
+func quote(s string) string {
+	return `"` + sequences.ReplaceAllStringFunc(escape(s), func(m string) string {
+		c := m[:1]
+		more := strings.Repeat(fmt.Sprintf(`\u%04x`, c[0]), len(m)-2)
+		return more + c + c + "{"
+	}) + `"`
+}
 
 func escape(s string) string {
 	var b strings.Builder

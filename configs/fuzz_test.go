@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
+
+	"supd/supervisor/spec"
 )
 
 // seeds are the cases' files with one of the endings.
@@ -135,5 +137,29 @@ func TestKubeStringsKeepTheirMeaning(t *testing.T) {
 	}
 	if _, secret := expandVars("x$(S)", known); secret != "S" {
 		t.Errorf("a secret on a command line is not noticed")
+	}
+}
+
+// TestAwkwardTextSurvives: texts that fuzzing found to break an encoder once.
+func TestAwkwardTextSurvives(t *testing.T) {
+	t.Parallel()
+	for _, s := range []string{
+		"\t\ta\n)\t${x}\n\t  b\n", "} $$(U?\x16A\u009adQ\n\n\n", " a\nb\n", "\na\nb\n", "a \nb\n", "a\r\nb\n",
+		"EOT\nb\n", "a\n  EOT\n", "a\n\"\"\"\n\\\n", "%{~ if true ~}\n a\n%{~ endif ~}\n", "~", "null", "0x10", "1_000", "1e3",
+		"yes", "2020-01-01", "<<", "=", "- a", "a: b", "a #b", "'", "\"", "\u00e9 e\u0301 \u2028 \ufeff \U0001F600", "12:30:45", "$$$${x}",
+	} {
+		set := &spec.StatefulSet{
+			APIVersion: spec.APIVersion, Kind: spec.KindStatefulSet,
+			Metadata: spec.Meta{Name: "a", Annotations: map[string]string{"k": s}},
+			Spec: spec.StatefulSetSpec{Processes: []spec.Process{{
+				Name: "p",
+				Exec: spec.Exec{
+					Command: []string{"x", spec.EscapeTemplate(s), "y"},
+					Env:     spec.Env{{Name: "A", Value: spec.EscapeTemplate(s)}, {Name: "B", Value: "b"}},
+				},
+				Files: []spec.File{{Path: "/f", Content: spec.EscapeTemplate(s)}},
+			}}},
+		}
+		roundTrip(t, set)
 	}
 }

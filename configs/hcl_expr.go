@@ -94,6 +94,10 @@ func (h *hclFile) key(e hclsyntax.Expression) (string, bool) {
 
 // literal is a plain value.
 func (h *hclFile) literal(e hclsyntax.Expression, n *node) *node {
+	if s, ok := h.verbatim(e); ok {
+		n.kind, n.text = str, s
+		return n
+	}
 	v, diags := e.Value(nil)
 	if diags.HasErrors() {
 		h.errorf(n, "a plain value is wanted here: this field is no template (write $${ for a literal ${)")
@@ -119,6 +123,30 @@ func (h *hclFile) literal(e hclsyntax.Expression, n *node) *node {
 		n.broken = true
 	}
 	return n
+}
+
+// verbatim is the value of a quoted string without sequences, as it is written: evaluating
+// it would normalise its Unicode.
+func (h *hclFile) verbatim(e hclsyntax.Expression) (string, bool) {
+	if _, ok := e.(*hclsyntax.TemplateExpr); !ok {
+		return "", false
+	}
+	toks := h.between(e.Range())
+	if len(toks) < 2 || toks[0].Type != hclsyntax.TokenOQuote {
+		return "", false
+	}
+	var b strings.Builder
+	for _, t := range toks[1 : len(toks)-1] {
+		if t.Type != hclsyntax.TokenQuotedLit {
+			return "", false
+		}
+		s, diags := hclsyntax.ParseStringLiteralToken(t)
+		if diags.HasErrors() {
+			return "", false
+		}
+		b.WriteString(s)
+	}
+	return b.String(), true
 }
 
 // template is a string that is kept as the source text of HCL's template language.
