@@ -1,0 +1,295 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"supd/supervisor/keeper"
+)
+
+// fakeKeeper behaves like a keeper whose processes are only entries in a table.
+type fakeKeeper struct {
+	mu      sync.Mutex // guards what follows
+	rows    map[string]*keeper.Status
+	starts  map[string]keeper.Start
+	given   map[string]uint64
+	version uint64
+	changed chan struct{}
+	pid     int
+	calls   []string
+	// hang keeps processes in Stopping until drop is called.
+	hang bool
+	// onStart and onRun answer instead, when set.
+	onStart func(keeper.Start) error
+	onRun   func(context.Context, keeper.Run) (keeper.RunResult, error)
+	down    bool
+}
+
+func newFakeKeeper() *fakeKeeper {
+	return &fakeKeeper{rows: map[string]*keeper.Status{}, starts: map[string]keeper.Start{}, given: map[string]uint64{},
+		version: 1, changed: make(chan struct{}), pid: 100}
+}
+
+var _ Keeper = (*fakeKeeper)(nil)
+
+func row(member, process string) string { return member + " " + process }
+
+func (k *fakeKeeper) bumpLocked() {
+	k.version++
+	close(k.changed)
+	k.changed = make(chan struct{})
+}
+
+func (k *fakeKeeper) call(format string, args ...any) error {
+	k.calls = append(k.calls, fmt.Sprintf(format, args...))
+	if k.down {
+		return keeper.ErrDown
+	}
+	return nil
+}
+
+// did returns and forgets the calls so far, but for List and Hello.
+func (k *fakeKeeper) did() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	out := k.calls
+	k.calls = nil
+	return out
+}
+
+func (k *fakeKeeper) Hello(context.Context) (keeper.Info, error) { return keeper.Info{PID: 1}, nil }
+
+func (k *fakeKeeper) Start(_ context.Context, s keeper.Start) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.call("start %s %s %d", s.Member, s.Process, s.Epoch); err != nil {
+		return err
+	}
+	if k.onStart != nil {
+		if err := k.onStart(s); err != nil {
+			return err
+		}
+	}
+	id := row(s.Member, s.Process)
+	old := k.rows[id]
+	switch {
+	case s.Epoch <= k.given[s.Member]:
+		return keeper.ErrGivenUp
+	case old != nil && !old.Gone() && old.Epoch != s.Epoch:
+		return keeper.ErrBusy
+	case old != nil && !old.Gone():
+		return nil
+	}
+	k.pid++
+	k.starts[id] = s
+	k.rows[id] = &keeper.Status{Member: s.Member, Process: s.Process, Epoch: s.Epoch, PID: k.pid, State: keeper.Running, StartedAt: time.Now()}
+	k.bumpLocked()
+	return nil
+}
+
+func (k *fakeKeeper) Update(_ context.Context, member, process string, s keeper.Settings) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.call("update %s %s %s", member, process, s.StopTimeout); err != nil {
+		return err
+	}
+	if k.rows[row(member, process)] == nil {
+		return keeper.ErrNotFound
+	}
+	return nil
+}
+
+func (k *fakeKeeper) Stop(_ context.Context, member, process string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.call("stop %s %s", member, process); err != nil {
+		return err
+	}
+	r := k.rows[row(member, process)]
+	switch {
+	case r == nil:
+		return keeper.ErrNotFound
+	case r.Gone():
+		return nil
+	}
+	r.State = keeper.Stopping
+	if !k.hang {
+		k.endLocked(r)
+	}
+	k.bumpLocked()
+	return nil
+}
+
+func (k *fakeKeeper) endLocked(r *keeper.Status) {
+	r.State, r.PID, r.LastExit = keeper.Stopped, 0, keeper.Exit{Code: -1, Signal: "SIGTERM", At: time.Now()}
+}
+
+// drop ends all stops that hang.
+func (k *fakeKeeper) drop() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, r := range k.rows {
+		if r.State == keeper.Stopping {
+			k.endLocked(r)
+		}
+	}
+	k.bumpLocked()
+}
+
+func (k *fakeKeeper) Restart(_ context.Context, member, process string, _ time.Duration, reason string) error {
+	k.mu.Lock()
+	if err := k.call("restart %s %s", member, process); err != nil {
+		k.mu.Unlock()
+		return err
+	}
+	k.mu.Unlock()
+	return k.crash(member, process, 0)
+}
+
+// crash ends a process and starts it again in place after back-off.
+func (k *fakeKeeper) crash(member, process string, pause time.Duration) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	r := k.rows[row(member, process)]
+	if r == nil || r.State != keeper.Running {
+		return fmt.Errorf("%s %s does not run", member, process)
+	}
+	r.LastExit = keeper.Exit{Code: 1, At: time.Now()}
+	r.Backoff = pause
+	if pause > 0 {
+		r.State, r.PID = keeper.Backoff, 0
+		k.bumpLocked()
+		return nil
+	}
+	k.againLocked(r)
+	return nil
+}
+
+func (k *fakeKeeper) againLocked(r *keeper.Status) {
+	k.pid++
+	r.State, r.PID, r.StartedAt = keeper.Running, k.pid, time.Now()
+	r.Restarts++
+	k.bumpLocked()
+}
+
+// again ends a back-off.
+func (k *fakeKeeper) again(member, process string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.againLocked(k.rows[row(member, process)])
+}
+
+// set changes a row at will.
+func (k *fakeKeeper) set(s keeper.Status) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.rows[row(s.Member, s.Process)] = &s
+	k.bumpLocked()
+}
+
+// reboot is what a keeper shows after its host went down: all is stopped.
+func (k *fakeKeeper) reboot(forget bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for id, r := range k.rows {
+		r.State, r.PID = keeper.Stopped, 0
+		if forget {
+			delete(k.rows, id)
+		}
+	}
+	k.bumpLocked()
+}
+
+func (k *fakeKeeper) GiveUp(_ context.Context, member string, epoch uint64) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.call("giveup %s %d", member, epoch); err != nil {
+		return err
+	}
+	for _, r := range k.rows {
+		if r.Member == member && r.Epoch <= epoch && !r.Gone() {
+			return keeper.ErrBusy
+		}
+	}
+	k.given[member] = max(k.given[member], epoch)
+	return nil
+}
+
+func (k *fakeKeeper) Forget(_ context.Context, member, process string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.call("forget %s %s", member, process); err != nil {
+		return err
+	}
+	r := k.rows[row(member, process)]
+	if r == nil || !r.Gone() {
+		return keeper.ErrNotFound
+	}
+	delete(k.rows, row(member, process))
+	k.bumpLocked()
+	return nil
+}
+
+func (k *fakeKeeper) List(ctx context.Context, after uint64) (keeper.Table, error) {
+	for {
+		k.mu.Lock()
+		if k.down {
+			k.mu.Unlock()
+			return keeper.Table{}, keeper.ErrDown
+		}
+		changed := k.changed
+		if k.version != after {
+			t := keeper.Table{Version: k.version}
+			for _, r := range k.rows {
+				t.Processes = append(t.Processes, *r)
+			}
+			k.mu.Unlock()
+			slices.SortFunc(t.Processes, func(a, b keeper.Status) int {
+				return slices.Compare([]string{a.Member, a.Process}, []string{b.Member, b.Process})
+			})
+			return t, nil
+		}
+		k.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return keeper.Table{}, ctx.Err()
+		}
+	}
+}
+
+func (k *fakeKeeper) Run(ctx context.Context, r keeper.Run) (keeper.RunResult, error) {
+	k.mu.Lock()
+	if err := k.call("run %s %s", r.Member, r.Argv); err != nil {
+		k.mu.Unlock()
+		return keeper.RunResult{}, err
+	}
+	f := k.onRun
+	k.mu.Unlock()
+	if f != nil {
+		return f(ctx, r)
+	}
+	return keeper.RunResult{}, nil
+}
+
+func (k *fakeKeeper) startOf(member, process string) keeper.Start {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.starts[row(member, process)]
+}
+
+func (k *fakeKeeper) pidOf(member, process string) int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.rows[row(member, process)].PID
+}
+
+func (k *fakeKeeper) setDown(down bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.down = down
+	k.bumpLocked()
+}
