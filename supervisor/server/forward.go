@@ -19,7 +19,7 @@ import (
 // have applied what the leader did, so that its user reads what was written.
 const (
 	forwardTimeout = 20 * time.Second
-	catchUpTimeout = 2 * time.Second
+	catchUpTimeout = time.Second
 )
 
 // forward sends a request to the leader, once: one that was forwarded already is

@@ -26,7 +26,7 @@ func serve(t *testing.T, n *servertest.Node) (*client.Client, *httptest.Server) 
 	hs.Config.ConnContext = server.ConnContext
 	hs.Start()
 	tr := client.NewTransport()
-	c, err := client.New(hs.URL, client.Options{RequestTimeout: 2 * time.Second, Transport: tr})
+	c, err := client.New(hs.URL, client.Options{RequestTimeout: 4 * time.Second, Transport: tr})
 	if err != nil {
 		t.Fatal(err)
 	}
