@@ -177,6 +177,9 @@ func TestDiskErrorAnywhere(t *testing.T) {
 		syscall.EIO: volumes.ErrDisk, syscall.EACCES: volumes.ErrPermission,
 	} {
 		for name, op := range operations {
+			if errno != syscall.ENOSPC && name != "Take" && name != "Trash" {
+				continue // the way is the same for all, and syncs take time
+			}
 			t.Run(fmt.Sprintf("%s/%s", name, errno), func(t *testing.T) {
 				t.Parallel()
 				sweep(t, op, func(at int64) *faults { return &faults{err: errno, at: at} },

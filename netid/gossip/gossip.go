@@ -8,7 +8,8 @@
 //	packets   reads the UDP socket, drops what is malformed; ends with the sockets
 //	streams   accepts TCP connections; ends with the sockets
 //	library   memberlist's own, fed by the two above and by its timers. They are
-//	          told to stop when ctx ends, and do within one probe
+//	          told to stop when ctx ends, and do within one probe; what they still
+//	          say then is not heard
 package gossip
 
 import (
@@ -155,7 +156,10 @@ func (g *Gossip) Leave(ctx context.Context) error {
 // Run gossips until ctx ends.
 func (g *Gossip) Run(ctx context.Context) error {
 	g.transport.start()
-	list, err := memberlist.Create(g.config())
+	lib := &lines{log: g.log}
+	defer lib.end()
+	defer g.nodes.end()
+	list, err := memberlist.Create(g.config(lib))
 	if err != nil {
 		return errors.Join(fmt.Errorf("cannot gossip: %w", err), g.transport.Shutdown())
 	}
@@ -182,7 +186,7 @@ func (g *Gossip) Run(ctx context.Context) error {
 
 // config is tuned for tens of nodes in one place: a dead one is noticed within a
 // second or so (memberlist's own profiles take five).
-func (g *Gossip) config() *memberlist.Config {
+func (g *Gossip) config(log *lines) *memberlist.Config {
 	c := memberlist.DefaultLANConfig()
 	c.Name = g.o.Meta.ID
 	c.Transport = g.transport
@@ -201,7 +205,7 @@ func (g *Gossip) config() *memberlist.Config {
 	c.EnableCompression = false
 	c.DelegateProtocolVersion, c.DelegateProtocolMin, c.DelegateProtocolMax = 1, 1, 1
 	c.Delegate, c.Events, c.Alive = g.nodes, g.nodes, g.nodes
-	c.Logger = adapt(g.log)
+	c.Logger = adapt(log)
 	return c
 }
 

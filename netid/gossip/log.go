@@ -5,17 +5,35 @@ import (
 	"log"
 	"log/slog"
 	"strings"
+	"sync"
 )
 
 // adapt makes memberlist's logger out of ours. What it calls errors are packets
 // lost and nodes not reached: nothing an operator need hear of, beside what the
 // table tells.
-func adapt(to *slog.Logger) *log.Logger { return log.New(lines{to}, "", 0) }
+func adapt(to *lines) *log.Logger { return log.New(to, "", 0) }
 
-// lines takes a line per Write, such as "[WARN] memberlist: text".
-type lines struct{ log *slog.Logger }
+// lines takes a line per Write, such as "[WARN] memberlist: text", until it is
+// ended: memberlist's timers may fire after it was shut down.
+type lines struct {
+	log *slog.Logger
 
-func (l lines) Write(b []byte) (int, error) {
+	mu    sync.RWMutex // held for reading while something is logged
+	ended bool
+}
+
+func (l *lines) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ended = true
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if l.ended {
+		return len(b), nil
+	}
 	level, text := slog.LevelDebug, strings.TrimSpace(string(b))
 	word, rest, ok := strings.Cut(text, "] ")
 	if ok && strings.HasPrefix(word, "[") {

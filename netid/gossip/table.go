@@ -22,6 +22,7 @@ type table struct {
 	meta    []byte
 	known   map[string]Node
 	left    uint64 // counts nodes that went
+	ended   bool   // nothing is noted any more
 	changed chan struct{}
 	strange map[string]bool // ids of other clusters' nodes that were told of
 }
@@ -61,6 +62,13 @@ func (t *table) setSelf(n Node) error {
 	t.self, t.meta = n, meta
 	t.setLocked(n)
 	return nil
+}
+
+// end makes the table what it is for good.
+func (t *table) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ended = true
 }
 
 func (t *table) setLocked(n Node) {
@@ -116,6 +124,9 @@ func (t *table) NotifyAlive(n *memberlist.Node) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.ended {
+		return errors.New("this node has stopped")
+	}
 	if n.Name == t.self.ID {
 		return nil
 	}
@@ -152,8 +163,8 @@ func (t *table) note(n *memberlist.Node, alive bool) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if n.Name == t.self.ID {
-		return // we know better
+	if t.ended || n.Name == t.self.ID { // of ourselves we know better
+		return
 	}
 	node.Alive = alive
 	was, ok := t.known[node.ID]
