@@ -293,3 +293,31 @@ func (k *fakeKeeper) setDown(down bool) {
 	k.down = down
 	k.bumpLocked()
 }
+
+// runs sets what answers Run.
+func (k *fakeKeeper) runs(f func(context.Context, keeper.Run) (keeper.RunResult, error)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.onRun = f
+}
+
+// startsWith sets what every Start fails with; nil: none does.
+func (k *fakeKeeper) startsWith(err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.onStart = func(keeper.Start) error { return err }
+}
+
+// hangs makes stops wait for drop.
+func (k *fakeKeeper) hangs() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.hang = true
+}
+
+// gaveUp is the highest epoch given up of a member.
+func (k *fakeKeeper) gaveUp(member string) uint64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.given[member]
+}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -142,13 +143,14 @@ func TestRestartOfTheDaemonTouchesNobody(t *testing.T) {
 		}
 		w.keeper.did()
 		w.said()
-		failing := true
-		w.keeper.onRun = func(context.Context, keeper.Run) (keeper.RunResult, error) {
-			if failing {
+		var failing atomic.Bool
+		failing.Store(true)
+		w.keeper.runs(func(context.Context, keeper.Run) (keeper.RunResult, error) {
+			if failing.Load() {
 				return keeper.RunResult{Code: 1}, nil
 			}
 			return keeper.RunResult{}, nil
-		}
+		})
 		before := *w.member(0)
 
 		end = w.running(nil)
@@ -158,7 +160,7 @@ func TestRestartOfTheDaemonTouchesNobody(t *testing.T) {
 		}
 		settle(700 * time.Millisecond)
 		w.want(0, spec.MemberRunning, true)
-		failing = false
+		failing.Store(false)
 		settle(10 * time.Second)
 		for _, call := range w.keeper.did() {
 			if !strings.HasPrefix(call, "run ") {
@@ -172,7 +174,7 @@ func TestRestartOfTheDaemonTouchesNobody(t *testing.T) {
 			t.Errorf("the program's file was written again: %q, %v", b, err)
 		}
 		// Seeded readiness is no licence: it must fail often enough, then it counts.
-		failing = true
+		failing.Store(true)
 		settle(5 * time.Second)
 		w.want(0, spec.MemberRunning, false)
 		end()
@@ -252,7 +254,7 @@ func TestStraysAreStopped(t *testing.T) {
 		if e := w.start(0); e != 2 {
 			t.Fatalf("epoch %d, want 2", e)
 		}
-		w.keeper.hang = true
+		w.keeper.hangs()
 		w.keeper.set(keeper.Status{Member: "default/web-0", Process: "main", Epoch: 1, PID: 9, State: keeper.Running, StartedAt: time.Now()})
 		w.keeper.set(keeper.Status{Member: "default/gone-3", Process: "main", Epoch: 1, PID: 10, State: keeper.Running, StartedAt: time.Now()})
 		defer w.running(nil)()
@@ -265,8 +267,8 @@ func TestStraysAreStopped(t *testing.T) {
 		w.keeper.drop()
 		settle(3 * time.Second)
 		w.want(0, spec.MemberRunning, true)
-		if w.keeper.given["default/gone-3"] != 1 || w.keeper.given["default/web-0"] != 1 {
-			t.Errorf("given up: %v, want epoch 1 of both", w.keeper.given)
+		if w.keeper.gaveUp("default/gone-3") != 1 || w.keeper.gaveUp("default/web-0") != 1 {
+			t.Error("epoch 1 was not given up of both")
 		}
 		if len(w.keeper.rows) != 1 {
 			t.Errorf("records left: %v", w.keeper.rows)
@@ -282,13 +284,13 @@ func TestProcessesInOrder(t *testing.T) {
 		a.Startup = &spec.Probe{Exec: []string{"up"}, Period: &ms, FailureThreshold: 1000}
 		w.put(nil, a, sleeper("b"), sleeper("c"))
 		w.reserve(1)
-		up := false
-		w.keeper.onRun = func(context.Context, keeper.Run) (keeper.RunResult, error) {
-			if up {
+		var up atomic.Bool
+		w.keeper.runs(func(context.Context, keeper.Run) (keeper.RunResult, error) {
+			if up.Load() {
 				return keeper.RunResult{}, nil
 			}
 			return keeper.RunResult{Code: 1, Output: []byte("still loading\n")}, nil
-		}
+		})
 		defer w.running(nil)()
 		settle(time.Second)
 		w.start(0)
@@ -298,7 +300,7 @@ func TestProcessesInOrder(t *testing.T) {
 		if got := startsOf(w.keeper.did()); !slices.Equal(got, []string{"start default/web-0 a 1"}) {
 			t.Fatalf("started: %v, want a alone", got)
 		}
-		up = true
+		up.Store(true)
 		settle(time.Second)
 		if m := w.want(0, spec.MemberRunning, true); m.Seen.StartedOK.IsZero() || !m.Seen.Started {
 			t.Error("it does not say when its startup had passed")
@@ -306,7 +308,7 @@ func TestProcessesInOrder(t *testing.T) {
 		if got := startsOf(w.keeper.did()); !slices.Equal(got, []string{"start default/web-0 b 1", "start default/web-0 c 1"}) {
 			t.Fatalf("started: %v, want b, c", got)
 		}
-		w.keeper.hang = true
+		w.keeper.hangs()
 		w.stop(0)
 		for _, name := range []string{"c", "b", "a"} {
 			settle(time.Second)
@@ -349,7 +351,7 @@ func TestHostRebooted(t *testing.T) {
 			if got := startsOf(w.keeper.did()); len(got) != 0 {
 				t.Errorf("an epoch that ended was started again: %v", got)
 			}
-			if w.keeper.given["default/web-0"] != 1 {
+			if w.keeper.gaveUp("default/web-0") != 1 {
 				t.Error("the epoch was not given up")
 			}
 			w.start(0)
@@ -411,7 +413,7 @@ func TestDiskErrorsAreReasons(t *testing.T) {
 		inBubble(t, func(t *testing.T, w *world) {
 			w.put(withVolume, sleeper("main"))
 			w.reserve(1)
-			w.fault = func(string, string) error { return c.errno }
+			w.setFault(func(string, string) error { return c.errno })
 			defer w.running(nil)()
 			w.start(0)
 			settle(2 * time.Second)
@@ -425,7 +427,7 @@ func TestDiskErrorsAreReasons(t *testing.T) {
 			if n := len(w.said()); n > 2 {
 				t.Errorf("%d reports of one and the same failure", n)
 			}
-			w.fault = nil
+			w.setFault(nil)
 			settle(time.Minute)
 			w.want(0, spec.MemberRunning, true)
 			if vol := w.View().Volume("default", "data-web-0"); vol.Reason != "" || !vol.Made {

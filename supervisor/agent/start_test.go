@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -42,14 +43,17 @@ func TestInitSteps(t *testing.T) {
 			spec.InitStep{Name: "check", Exec: spec.Exec{Command: []string{"check"}}},
 		), sleeper("main"))
 		w.reserve(1)
+		var mu sync.Mutex // guards ran
 		var ran []string
-		w.keeper.onRun = func(_ context.Context, r keeper.Run) (keeper.RunResult, error) {
+		w.keeper.runs(func(_ context.Context, r keeper.Run) (keeper.RunResult, error) {
+			mu.Lock()
+			defer mu.Unlock()
 			ran = append(ran, r.Argv[0]+" "+env(r, "SUP_ATTEMPT"))
 			if r.Argv[0] == "create" && env(r, "SUP_ATTEMPT") != "3" {
 				return keeper.RunResult{Code: 4, Output: []byte("working\nno luck\n")}, nil
 			}
 			return keeper.RunResult{}, nil
-		}
+		})
 		end := w.running(nil)
 		w.start(0)
 		settle(500 * time.Millisecond)
@@ -67,7 +71,9 @@ func TestInitSteps(t *testing.T) {
 		if err != nil || string(log) != "working\nno luck\nworking\nno luck\n" {
 			t.Errorf("the step's log is %q, %v", log, err)
 		}
+		mu.Lock()
 		ran = nil
+		mu.Unlock()
 		w.stop(0)
 		settle(time.Second)
 		end()
@@ -87,10 +93,10 @@ func TestStopCutsInitOff(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.put(withInit(spec.InitStep{Name: "long", Exec: spec.Exec{Command: []string{"long"}}}), sleeper("main"))
 		w.reserve(1)
-		w.keeper.onRun = func(ctx context.Context, _ keeper.Run) (keeper.RunResult, error) {
+		w.keeper.runs(func(ctx context.Context, _ keeper.Run) (keeper.RunResult, error) {
 			<-ctx.Done()
 			return keeper.RunResult{}, ctx.Err()
-		}
+		})
 		defer w.running(nil)()
 		w.start(0)
 		settle(2 * time.Second)
@@ -137,7 +143,7 @@ func TestStartFailures(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
 				w.put(nil, c.procs...)
 				w.reserve(1)
-				w.keeper.onStart = func(keeper.Start) error { return c.onStart }
+				w.keeper.startsWith(c.onStart)
 				defer w.running(nil)()
 				w.start(0)
 				settle(2 * time.Second)
@@ -150,7 +156,7 @@ func TestStartFailures(t *testing.T) {
 					t.Errorf("%d tries in ten minutes: never given up, ever more rarely", tries)
 				}
 				if c.onStart != nil {
-					w.keeper.onStart = nil
+					w.keeper.startsWith(nil)
 					settle(time.Minute)
 					w.want(0, spec.MemberRunning, true)
 				}
@@ -198,12 +204,12 @@ func TestLivenessRestartsInPlace(t *testing.T) {
 		w.keeper.did()
 		pid := w.keeper.pidOf("default/web-0", "main")
 		dead := pid
-		w.keeper.onRun = func(context.Context, keeper.Run) (keeper.RunResult, error) {
+		w.keeper.runs(func(context.Context, keeper.Run) (keeper.RunResult, error) {
 			if w.keeper.pidOf("default/web-0", "main") == dead {
 				return keeper.RunResult{Code: 1}, nil
 			}
 			return keeper.RunResult{}, nil
-		}
+		})
 		settle(2 * time.Second)
 		restarts := 0
 		for _, c := range w.keeper.did() {

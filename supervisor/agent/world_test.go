@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -27,9 +26,9 @@ type world struct {
 	t      *testing.T
 	dir    string
 	keeper *fakeKeeper
-	fault  volumes.Fault
 
 	mu      sync.Mutex // guards what follows
+	fault   volumes.Fault
 	view    *state.View
 	changed chan struct{}
 	reports []state.Report
@@ -233,10 +232,19 @@ func (w *world) running(change func(*Options)) (end func()) {
 }
 
 func (w *world) faulty(op, path string) error {
-	if w.fault == nil {
+	w.mu.Lock()
+	f := w.fault
+	w.mu.Unlock()
+	if f == nil {
 		return nil
 	}
-	return w.fault(op, path)
+	return f(op, path)
+}
+
+func (w *world) setFault(f volumes.Fault) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.fault = f
 }
 
 type testWriter struct{ t *testing.T }
@@ -290,5 +298,3 @@ func (w *world) wantReason(i int, reason, message string) {
 		w.t.Fatalf("web-%d says %q, %q; want %q and %q", i, m.Seen.Reason, m.Seen.Message, reason, message)
 	}
 }
-
-var errTest = errors.New("test")

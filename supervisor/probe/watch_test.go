@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,6 +21,7 @@ func TestWatchRunsProbesOnTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
+		var mu sync.Mutex // guards what follows
 		var ran []time.Duration
 		ok := true
 		var states []State
@@ -27,10 +29,16 @@ func TestWatchRunsProbesOnTime(t *testing.T) {
 			Started: start,
 			Probes:  Probes{Readiness: &Timing{InitialDelay: 2 * time.Second, Period: 5 * time.Millisecond, Timeout: time.Second, Success: 1, Failure: 2}},
 			Checks: Checks{Readiness: checkFunc(func(context.Context) Result {
+				mu.Lock()
+				defer mu.Unlock()
 				ran = append(ran, time.Since(start))
 				return Result{OK: ok, Message: "no"}
 			})},
-			OnChange: func(s State) { states = append(states, s) },
+			OnChange: func(s State) {
+				mu.Lock()
+				defer mu.Unlock()
+				states = append(states, s)
+			},
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
@@ -43,7 +51,9 @@ func TestWatchRunsProbesOnTime(t *testing.T) {
 		if len(states) != 1 || !states[0].Ready {
 			t.Errorf("states %+v, want one: ready", states)
 		}
+		mu.Lock()
 		ok = false
+		mu.Unlock()
 		time.Sleep(20 * time.Millisecond)
 		synctest.Wait()
 		if s := w.State(); s.Ready || s.Message != "no" {
