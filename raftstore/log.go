@@ -32,6 +32,9 @@ func (h *hcLogger) Log(level hclog.Level, msg string, args ...any) {
 		to = slog.LevelError
 	case hclog.NoLevel, hclog.Trace, hclog.Debug, hclog.Info, hclog.Off:
 	}
+	if msg == "failed to get previous log" {
+		to = slog.LevelDebug // a nudge was faster than the entry itself: of no consequence
+	}
 	ctx := context.Background() // hclog has none to pass on
 	if !h.l.Enabled(ctx, to) {
 		return

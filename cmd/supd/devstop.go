@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"supd/supervisor/client"
 	"supd/supervisor/keeper"
 	"supd/supervisor/spec"
@@ -178,9 +180,7 @@ func (c *devCluster) awaitDaemon(n *devNode, deadline time.Time) error {
 			}
 			deadline = time.Now().Add(devDaemonStop)
 		}
-		select {
-		case <-time.After(20 * time.Millisecond):
-		}
+		<-time.After(20 * time.Millisecond)
 	}
 }
 
@@ -199,19 +199,33 @@ func (c *devCluster) stopKeeper(hurry context.Context, n *devNode) error {
 	if err := c.drainKeeper(hurry, n); err != nil {
 		return fmt.Errorf("keeper of %s left running: %w", n.name, err)
 	}
-	if err := terminate(info.PID); err != nil {
-		return err
+	fd, err := unix.PidfdOpen(info.PID, 0)
+	if err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("keeper of %s: %w", n.name, err)
 	}
-	for deadline := time.Now().Add(devDaemonStop); syscall.Kill(info.PID, 0) == nil && listenerOf(n.cfg.KeeperSocket()) == info.PID; {
-		if time.Now().After(deadline) {
+	if err == nil {
+		defer unix.Close(fd)
+		if err := terminate(info.PID); err != nil {
+			return err
+		}
+		if !endsWithin(fd, devDaemonStop) {
 			return fmt.Errorf("keeper of %s (pid %d) does not end", n.name, info.PID)
 		}
-		<-time.After(10 * time.Millisecond)
 	}
 	if err := os.Remove(n.cfg.DataDir + "/keeper.pid"); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	return nil
+}
+
+// endsWithin waits for the end of the process behind a pidfd.
+func endsWithin(fd int, d time.Duration) bool {
+	for deadline := time.Now().Add(d); ; {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(max(0, time.Until(deadline).Milliseconds())))
+		if !errors.Is(err, unix.EINTR) {
+			return err == nil && n == 1
+		}
+	}
 }
 
 // drainKeeper stops every process that a keeper has and waits for them.
