@@ -55,10 +55,15 @@ Exit status: 0 it holds; 3 not found; 5 no daemon; 6 --timeout ran out.`,
 		err = a.follow(ctx, c, follower{
 			kind: k, ns: a.namespace, name: name, what: what, timeout: timeout, judge: judge, progress: a.progress(),
 		})
-		if err == nil {
+		switch {
+		case err != nil:
+			return err
+		case strings.Contains(what, "="):
+			a.printf("%s/%s: %s\n", k.word, name, what)
+		default:
 			a.printf("%s/%s is %s\n", k.word, name, what)
 		}
-		return err
+		return nil
 	})
 	return cmd
 }
