@@ -8,8 +8,8 @@
 //	packets   reads the UDP socket, drops what is malformed; ends with the sockets
 //	streams   accepts TCP connections; ends with the sockets
 //	library   memberlist's own, fed by the two above and by its timers. They are
-//	          told to stop when ctx ends, and do within one probe; what they still
-//	          say then is not heard
+//	          told to stop when ctx ends, and Run waits for a probe's time; what they
+//	          still say then is not heard
 package gossip
 
 import (
@@ -173,16 +173,29 @@ func (g *Gossip) Run(ctx context.Context) error {
 	grp.Go(func() error { return g.update(gctx, list) })
 	grp.Go(func() error {
 		<-gctx.Done()
-		g.running.Lock()
-		defer g.running.Unlock()
-		g.list = nil
-		if err := list.Shutdown(); err != nil { // closes the sockets, which ends a Join
-			return fmt.Errorf("cannot end gossip: %w", err)
-		}
-		return nil
+		return g.shutdown(list)
 	})
 	return grp.Wait()
 }
+
+// shutdown ends memberlist. Closing the sockets ends a Join that is under way, but
+// not a probe: that one waits for its time to be over, and nobody can wait for it.
+func (g *Gossip) shutdown(list *memberlist.Memberlist) error {
+	g.running.Lock()
+	defer g.running.Unlock()
+	g.list = nil
+	probe := probeInterval * time.Duration(1+list.GetHealthScore())
+	if err := list.Shutdown(); err != nil {
+		return fmt.Errorf("cannot end gossip: %w", err)
+	}
+	if len(g.nodes.all()) > 1 {
+		<-time.After(probe)
+	}
+	return nil
+}
+
+// probeInterval is how often one of the others is asked whether it lives.
+const probeInterval = 200 * time.Millisecond
 
 // config is tuned for tens of nodes in one place: a dead one is noticed within a
 // second or so (memberlist's own profiles take five).
@@ -193,7 +206,7 @@ func (g *Gossip) config(log *lines) *memberlist.Config {
 	c.BindAddr, c.BindPort = g.transport.addr.Addr().String(), int(g.transport.addr.Port())
 	c.AdvertiseAddr, c.AdvertisePort = g.advertise.Addr().String(), int(g.advertise.Port())
 	c.TCPTimeout = streamTimeout
-	c.ProbeInterval, c.ProbeTimeout = 200*time.Millisecond, 100*time.Millisecond
+	c.ProbeInterval, c.ProbeTimeout = probeInterval, probeInterval/2
 	c.SuspicionMult, c.SuspicionMaxTimeoutMult = 3, 3
 	c.AwarenessMaxMultiplier = 4
 	c.GossipInterval = 100 * time.Millisecond

@@ -57,6 +57,17 @@ func (n *node) stop(t *testing.T) {
 	}
 }
 
+// together stops nodes side by side at the end of the test.
+func together(t *testing.T, nodes ...*node) {
+	t.Cleanup(func() {
+		for _, n := range nodes {
+			if n.cancel != nil {
+				n.cancel()
+			}
+		}
+	})
+}
+
 // until waits for what a node knows to be so.
 func until(t *testing.T, n *node, what string, ok func(map[string]gossip.Node) bool) time.Duration {
 	t.Helper()
@@ -101,6 +112,7 @@ func three(t *testing.T) (a, b, c *node) {
 	a = start(t, gossip.Options{Meta: meta("a.1")})
 	b = start(t, gossip.Options{Meta: meta("b.2"), Join: []string{a.Addr()}})
 	c = start(t, gossip.Options{Meta: meta("c.3"), Join: []string{a.Addr()}})
+	together(t, a, b, c)
 	for _, n := range []*node{a, b, c} {
 		until(t, n, "three nodes", alive("a.1", "b.2", "c.3"))
 	}
@@ -279,6 +291,7 @@ func TestManyStartTogether(t *testing.T) {
 		g := start(t, gossip.Options{Meta: meta(fmt.Sprintf("n%d.x", i)), Join: addrs})
 		nodes, ids, addrs = append(nodes, g), append(ids, fmt.Sprintf("n%d.x", i)), append(addrs, g.Addr())
 	}
+	together(t, nodes...)
 	for _, g := range nodes {
 		until(t, g, "all", alive(ids...))
 	}
