@@ -256,7 +256,8 @@ func (f renderedFile) holds(file *os.File, want fs.FileInfo) (bool, error) {
 	return bytes.Equal(old, f.Content), err
 }
 
-// replace puts a new file there, whole or not at all.
+// replace puts a new file there, whole or not at all. It is not synced: after a
+// crash of the host every start renders anew.
 func (f renderedFile) replace(root *os.Root) error {
 	tmp := filepath.Join(filepath.Dir(f.Rel), ".supd-"+newRun())
 	out, err := root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -266,9 +267,6 @@ func (f renderedFile) replace(root *os.Root) error {
 	_, err = out.Write(f.Content)
 	if err == nil {
 		err = f.dress(out)
-	}
-	if err == nil {
-		err = out.Sync()
 	}
 	err = errors.Join(err, out.Close())
 	if err == nil {

@@ -200,11 +200,11 @@ func (l *lease) tell(err error) {
 	var refused *spec.Error
 	switch {
 	case err == nil:
-		l.log.Info("the leader answers", "node", l.o.Node)
+		l.log.Info("the leader answers")
 	case errors.As(err, &refused) && refused.Code == spec.CodeRefused:
-		l.log.Error("the cluster refuses this node", "node", l.o.Node, "err", err)
+		l.log.Error("the cluster refuses this node", "err", err)
 	default:
-		l.log.Info("no leader answers; members run on as they are", "node", l.o.Node, "err", err)
+		l.log.Info("no leader answers; members run on as they are", "err", err)
 	}
 }
 

@@ -111,7 +111,7 @@ func (r *reporter) run(ctx context.Context) error {
 		if rep != nil {
 			if err := r.send(ctx, rep); err != nil {
 				failures++
-				r.log.Debug("a report was not accepted", "node", r.o.Node, "err", err)
+				r.log.Debug("a report was not accepted", "err", err)
 				if !pause(ctx, backoff(failures, 100*time.Millisecond, 2*time.Second)) {
 					return nil
 				}
