@@ -29,7 +29,7 @@ fuzz: ## every fuzz target for FUZZ (10s) each
 	@set -eu; for pkg in $$(go list $(PKGS)); do \
 		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
 			echo "fuzz $$pkg $$target"; \
-			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZ) $$pkg; \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZ) -fuzzminimizetime 5x $$pkg; \
 		done; \
 	done
 
