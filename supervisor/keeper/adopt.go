@@ -101,32 +101,22 @@ func (p *process) findMain() (*mainProc, error) {
 	if err != nil {
 		return nil, err
 	}
+	var first *procStat
 	for _, s := range holders {
-		if s.session != s.pid {
-			continue
-		}
-		if m := p.openMain(s); m != nil && p.firstOf(s, holders) {
-			return m, nil
-		} else if m != nil {
-			unix.Close(m.pidfd)
+		if first == nil || s.ticks < first.ticks || (s.ticks == first.ticks && s.pid < first.pid) {
+			first = &s
 		}
 	}
-	return nil, nil
-}
-
-// firstOf tells whether s is the oldest of the session leaders: others have daemonized from it.
-func (p *process) firstOf(s procStat, holders []procStat) bool {
-	for _, h := range holders {
-		if h.ticks < s.ticks || (h.ticks == s.ticks && h.pid < s.pid) {
-			return false
-		}
+	if first == nil {
+		return nil, nil
 	}
-	return true
+	return p.openMain(*first), nil // others that lead a session have daemonized from it
 }
 
-// openMain opens a live process if it is in the right cgroup too.
+// openMain opens a live process if it leads its session, as each does that a keeper has started, and is in the right
+// cgroup too.
 func (p *process) openMain(s procStat) *mainProc {
-	if s.dead() || (p.k.cg != nil && !p.k.cg.contains(p.cgroup(), s.pid)) {
+	if s.dead() || s.session != s.pid || (p.k.cg != nil && !p.k.cg.contains(p.cgroup(), s.pid)) {
 		return nil
 	}
 	fd, err := openProcess(s)

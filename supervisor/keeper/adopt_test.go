@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -169,6 +170,7 @@ func edit(t *testing.T, path string, change func(map[string]any)) {
 func stranger(t *testing.T) *exec.Cmd {
 	t.Helper()
 	c := exec.Command("sleep", "1000")
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // as like a member as can be
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -194,6 +196,7 @@ func TestHostRebooted(t *testing.T) {
 		reboot := func(m map[string]any) {
 			m["boot"] = "00000000-0000-0000-0000-000000000000"
 			if _, ok := m["pid"]; ok {
+				m["ticks"] = 1
 				m["pid"] = other.Process.Pid
 			}
 		}
@@ -218,7 +221,9 @@ func TestPIDUsedAgain(t *testing.T) {
 		}
 		within(t, "it is dead", func() bool { return !alive(st.PID) })
 		other := stranger(t)
-		edit(t, filepath.Join(r.dir, "records", "a@main.life"), func(m map[string]any) { m["pid"] = other.Process.Pid })
+		edit(t, filepath.Join(r.dir, "records", "a@main.life"), func(m map[string]any) {
+			m["pid"], m["ticks"] = other.Process.Pid, 1
+		})
 		r.up()
 		got := r.see("a", "a restart", func(s keeper.Status) bool { return s.State == keeper.Running })
 		if got.PID == other.Process.Pid || got.Adopted {

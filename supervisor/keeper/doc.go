@@ -17,10 +17,12 @@
 // All are started below Keeper.Run, which returns when all have ended.
 //
 //	name        fed by                          owns                            ends
-//	forker x2   starts, one at a time           a thread: umask, no_new_privs   with the loops' context, last
-//	reaper      SIGCHLD                         wait, for every child           same
+//	reaper      SIGCHLD                         wait, for every child           with the loops' context, last
 //	watcher     epoll: pidfds of adopted        the epoll descriptor            same
 //	            processes, cgroup.events
+//	thread      one start that needs mounts,    a thread of its own, thrown     with the fork; with a mount that
+//	            a host name, umask, nice or     away afterwards                 hangs, which nobody can end
+//	            no_new_privs
 //	accept      the socket                      the connections' wait group     when the socket is closed
 //	connection  one client's calls              its connection                  client gone, or Run's context
 //	present     one client hanging up during    nothing                         with the call

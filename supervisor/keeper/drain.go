@@ -98,6 +98,7 @@ func (p *process) leftGroup() (leftBehind, error) {
 // kill kills all that is left and certainly the process's own.
 func (p *process) kill(l leftBehind) error {
 	if l.cgroup {
+		p.killed = true
 		return killCgroup(p.cgroup())
 	}
 	var err error
@@ -265,9 +266,6 @@ func (p *process) witnesses() (int, error) {
 		}
 		return takeLock(p.lockPath())
 	}
-	if err := makeCgroup(dir); err != nil {
-		return -1, &ErrExec{"cgroup", err}
-	}
 	full, err := populated(dir)
 	if err == nil && full {
 		err = p.emptyAux(dir)
@@ -275,7 +273,25 @@ func (p *process) witnesses() (int, error) {
 	if err != nil {
 		return -1, err
 	}
+	if err := p.freshCgroup(dir); err != nil {
+		return -1, &ErrExec{"cgroup", err}
+	}
 	return takeLock(p.lockPath())
+}
+
+// freshCgroup makes the empty cgroup ready for a start. One that was ever killed is made anew: Linux (seen with 6.18) kills
+// everything that is forked right into it for ever after, taking the fork for one that raced with the kill.
+func (p *process) freshCgroup(dir string) error {
+	if p.killed {
+		if err := removeCgroup(dir); err != nil {
+			return err
+		}
+	}
+	if err := makeCgroup(dir); err != nil {
+		return err
+	}
+	p.killed = false
+	return nil
 }
 
 // emptyAux kills what runs beside the process. It fails with ErrBusy if the process itself runs.

@@ -1,89 +1,109 @@
 package keeper
 
 import (
-	"context"
 	"errors"
+	"fmt"
 	"os"
 	"runtime"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// forker forks from a thread of its own, because some of what a program is given is a property of the thread that forks
-// it: no_new_privs, which can't be taken back, and the umask.
-type forker struct {
-	noNewPrivs bool
-	umask      int // the keeper's own
-	requests   chan forkRequest
-	done       chan struct{} // closed when loop has ended
+// setupTimeout bounds what comes before a fork, should a mount hang.
+const setupTimeout = 30 * time.Second
+
+// needsThread tells whether something is asked that belongs to the thread that forks.
+func needsThread(e *Exec) bool {
+	return len(e.Mounts) > 0 || e.Hostname != "" || e.NoNewPrivs || e.Umask >= 0 || e.Nice != nil
 }
 
-type forkRequest struct {
-	path  string
-	argv  []string
-	attr  *syscall.ProcAttr
-	umask int
-	done  chan forkResult
+// threadSteps set up, in this order, what a program inherits from the thread that forks it. A thread has namespaces, a
+// umask, a priority and no_new_privs of its own.
+var threadSteps = []struct {
+	name string
+	do   func(*Exec) error
+}{
+	{"namespace", unshare},
+	{"mount", stageMounts},
+	{"hostname", stageHostname},
+	{"nice", stageNice},
+	{"umask", stageUmask},
+	{"no_new_privs", stageNoNewPrivs},
 }
 
-type forkResult struct {
-	pid int
-	err error
-}
-
-func newForker(noNewPrivs bool, umask int) *forker {
-	return &forker{noNewPrivs: noNewPrivs, umask: umask, requests: make(chan forkRequest), done: make(chan struct{})}
-}
-
-// loop forks on request until ctx ends. Its thread ends with it.
-func (f *forker) loop(ctx context.Context) error {
-	defer close(f.done)
-	runtime.LockOSThread() // never unlocked
-	if err := unix.Unshare(unix.CLONE_FS); err != nil {
-		return os.NewSyscallError("unshare", err)
-	}
-	if f.noNewPrivs {
-		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-			return os.NewSyscallError("prctl", err)
-		}
-	}
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case r := <-f.requests:
-			if r.umask >= 0 {
-				unix.Umask(r.umask)
+// onThread runs the steps above and then fork, on a thread that is thrown away afterwards. If the steps hang it fails in
+// time, and fork is never called.
+func onThread(e *Exec, fork func() *ErrExec) *ErrExec {
+	const hanging, forking = 1, 2
+	var state atomic.Int32
+	done := make(chan *ErrExec, 1)
+	go func() { // ends with the steps, which is waited for unless they hang
+		runtime.LockOSThread() // never unlocked: the thread ends with this function
+		for _, s := range threadSteps {
+			if err := s.do(e); err != nil {
+				done <- &ErrExec{s.name, err}
+				return
 			}
-			pid, err := syscall.ForkExec(r.path, r.argv, r.attr)
-			if r.umask >= 0 {
-				unix.Umask(f.umask)
-			}
-			r.done <- forkResult{pid, err}
 		}
-	}
-}
-
-// errGoingDown is what a fork says after the keeper was told to end.
-var errGoingDown = errors.New("the keeper is going down")
-
-func (f *forker) fork(r forkRequest) (int, error) {
-	r.done = make(chan forkResult, 1)
+		if state.CompareAndSwap(0, forking) {
+			done <- fork()
+		}
+	}()
+	t := time.NewTimer(setupTimeout)
+	defer t.Stop()
 	select {
-	case <-f.done:
-		return 0, errGoingDown
-	case f.requests <- r:
+	case ex := <-done:
+		return ex
+	case <-t.C:
 	}
-	res := <-r.done
-	return res.pid, res.err
+	if state.CompareAndSwap(0, hanging) {
+		return &ErrExec{"mount", fmt.Errorf("not done after %s", setupTimeout)}
+	}
+	return <-done
 }
 
-// ownUmask reads the umask; there is no call that doesn't set it.
-func ownUmask() int {
-	m := unix.Umask(0o077)
-	unix.Umask(m)
-	return m
+func unshare(e *Exec) error {
+	flags := unix.CLONE_FS
+	if len(e.Mounts) > 0 {
+		flags |= unix.CLONE_NEWNS
+	}
+	if e.Hostname != "" {
+		flags |= unix.CLONE_NEWUTS
+	}
+	err := unix.Unshare(flags)
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("mounts and a host name need root: %w", err)
+	}
+	return err
+}
+
+// fork forks and execs, and registers the child.
+func (l *launcher) fork(n launch, path string, argv []string, attr *syscall.ProcAttr, c *child) error {
+	c.pidfd = -1
+	attr.Sys.Setsid, attr.Sys.PidFD = true, &c.pidfd
+	if n.cgroup != "" && !l.noCloneInto.Load() {
+		dir, err := unix.Open(n.cgroup, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return &ErrExec{"cgroup", &os.PathError{Op: "open", Path: n.cgroup, Err: err}}
+		}
+		defer unix.Close(dir)
+		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, dir
+	}
+	l.reaper.begin()
+	pid, err := syscall.ForkExec(path, argv, attr)
+	if err == nil && c.pidfd < 0 {
+		c.pidfd, err = unix.PidfdOpen(pid, 0)
+	}
+	if err != nil {
+		l.reaper.end(nil)
+		return err
+	}
+	c.pid = pid
+	l.reaper.end(c)
+	return nil
 }
 
 // keepNothing marks every descriptor from 3 on close-on-exec, whoever left it open.

@@ -2,12 +2,14 @@ package keeper
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -70,10 +72,10 @@ func (k *Keeper) Run(ctx context.Context) error {
 
 	// The loops below end after everything that needs them.
 	base, stopLoops := context.WithCancel(context.WithoutCancel(ctx))
-	failed := make(chan error, 4)
+	failed := make(chan error, 2)
 	var loops sync.WaitGroup
 	for _, loop := range []func(context.Context) error{
-		k.launch.plain.loop, k.launch.restricted.loop, k.launch.reaper.loop, k.watch.loop,
+		k.launch.reaper.loop, k.watch.loop,
 	} {
 		loops.Go(func() {
 			if err := loop(base); err != nil {
@@ -132,13 +134,40 @@ func (k *Keeper) prepare(null int) (err error) {
 	if k.watch, err = newWatcher(k.task); err != nil {
 		return err
 	}
-	umask := ownUmask()
-	k.launch = &launcher{
-		null: null, plain: newForker(false, umask), restricted: newForker(true, umask),
-		reaper: newReaper(k.task, k.orphan), resetOOM: lowOOMScore(),
-	}
+	k.launch = &launcher{null: null, reaper: newReaper(k.task, k.orphan), resetOOM: lowOOMScore()}
 	k.table = newTable(time.Now())
+	if k.cg != nil {
+		return k.tryCloneInto()
+	}
 	return nil
+}
+
+// tryCloneInto finds out whether a process can be forked right into a cgroup. It can't on old kernels, in some sandboxes,
+// and where the keeper's own cgroup has a kill behind it (see freshCgroup). Called before the reaper runs.
+func (k *Keeper) tryCloneInto() error {
+	dir := filepath.Join(k.cg.root, ".try")
+	if err := errors.Join(removeCgroup(dir), os.Mkdir(dir, 0o755)); err != nil {
+		return err
+	}
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: dir, Err: err}
+	}
+	defer unix.Close(fd)
+	null := uintptr(k.launch.null)
+	// A stage with nothing to do ends at once.
+	pid, err := syscall.ForkExec(selfExe, []string{"supd-keeper", "stage"}, &syscall.ProcAttr{
+		Files: []uintptr{null, null, null}, Sys: &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: fd},
+	})
+	var ws syscall.WaitStatus
+	if err == nil {
+		_, err = syscall.Wait4(pid, &ws, 0, nil)
+	}
+	if err != nil || ws.Signaled() {
+		k.launch.noCloneInto.Store(true)
+		k.log.Warn("members can't be forked right into their cgroups and move there themselves", "err", err)
+	}
+	return errors.Join(waitEmpty(dir, auxTimeout), removeCgroup(dir))
 }
 
 // lowOOMScore tells whether the keeper is kept from the OOM killer, which its members must not inherit.
@@ -174,7 +203,7 @@ func (k *Keeper) member(name string) *member {
 }
 
 func (k *Keeper) newProcess(m *member, name string) *process {
-	p := &process{k: k, m: m, key: key{m.name, name}, want: wantStop}
+	p := &process{k: k, m: m, key: key{m.name, name}, want: wantStop, killed: true}
 	p.status = Status{Member: m.name, Process: name, State: Stopped}
 	m.procs[name] = p
 	return p

@@ -52,7 +52,7 @@ func testChild(mode string) int {
 
 // rig is a keeper in a process of its own.
 type rig struct {
-	t      *testing.T
+	t      testing.TB
 	dir    string // the keeper's
 	logs   string
 	cgroup string // name, "" = none
@@ -92,7 +92,7 @@ func newCgroupRig(t *testing.T) *rig {
 	return r
 }
 
-func newRig(t *testing.T, cgroup string) *rig {
+func newRig(t testing.TB, cgroup string) *rig {
 	t.Helper()
 	dir := t.TempDir()
 	r := &rig{t: t, dir: filepath.Join(dir, "keeper"), logs: filepath.Join(dir, "logs"), cgroup: cgroup, out: new(bytes.Buffer)}
@@ -193,7 +193,7 @@ func allGone(tab keeper.Table) bool {
 }
 
 // within waits for something that can only be looked for.
-func within(t *testing.T, what string, ok func() bool) {
+func within(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(3 * time.Millisecond)
 	defer tick.Stop()

@@ -22,14 +22,9 @@ const (
 	stageErrorFD  = 4
 )
 
-// stageTimeout bounds what the stage does, should a mount hang.
-const stageTimeout = 30 * time.Second
-
 // launcher turns an Exec into a child process.
 type launcher struct {
 	null        int // /dev/null
-	plain       *forker
-	restricted  *forker // the same with no_new_privs
 	reaper      *reaper
 	resetOOM    bool        // the keeper's own oom score must not be inherited
 	noCloneInto atomic.Bool // the kernel can't fork into a cgroup: the stage moves itself
@@ -43,11 +38,9 @@ type launch struct {
 	cgroup string // directory, "" = none
 }
 
-// needsStage tells whether fork and exec alone can't give what is asked.
+// needsStage tells whether something is asked that belongs to a process, so that only the child itself can set it up.
 func (l *launcher) needsStage(n launch) bool {
-	e := n.exec
-	return len(e.Mounts) > 0 || e.Hostname != "" || len(e.Rlimits) > 0 || e.Nice != nil || e.OOMScore != nil ||
-		l.resetOOM || (l.noCloneInto.Load() && n.cgroup != "")
+	return len(n.exec.Rlimits) > 0 || n.exec.OOMScore != nil || l.resetOOM || (l.noCloneInto.Load() && n.cgroup != "")
 }
 
 // start forks c, which has its callbacks set. They may run before start returns.
@@ -56,15 +49,25 @@ func (l *launcher) start(n launch, c *child) *ErrExec {
 	if err != nil {
 		return &ErrExec{"secret", err}
 	}
-	if l.needsStage(n) {
+	switch {
+	case l.needsStage(n):
 		return l.staged(n, env, c)
+	case needsThread(n.exec):
+		return onThread(n.exec, func() *ErrExec { return l.direct(n, env, c) })
 	}
+	return l.direct(n, env, c)
+}
+
+// direct forks and execs the program, in the view and with the properties of this thread.
+func (l *launcher) direct(n launch, env []string, c *child) *ErrExec {
 	path, err := lookPath(n.exec, env)
 	if err != nil {
 		return &ErrExec{"exec", err}
 	}
-	attr := &syscall.ProcAttr{Dir: workDir(n.exec), Env: env, Files: l.files(n, -1, -1)}
-	err = l.fork(n, forkRequest{path: path, argv: n.exec.Argv, attr: attr, umask: n.exec.Umask}, credential(n.exec), 0, c)
+	attr := &syscall.ProcAttr{
+		Dir: workDir(n.exec), Env: env, Files: l.files(n, -1, -1), Sys: &syscall.SysProcAttr{Credential: credential(n.exec)},
+	}
+	err = l.fork(n, path, n.exec.Argv, attr, c)
 	if errors.Is(err, unix.ENOSYS) && n.cgroup != "" {
 		l.noCloneInto.Store(true) // before Linux 5.7, or forbidden by a sandbox
 		return l.staged(n, env, c)
@@ -87,36 +90,6 @@ func (l *launcher) files(n launch, config, errs int) []uintptr {
 	return append(files, uintptr(n.lock))
 }
 
-// fork forks and registers the child.
-func (l *launcher) fork(n launch, r forkRequest, cred *syscall.Credential, clone uintptr, c *child) error {
-	c.pidfd = -1
-	r.attr.Sys = &syscall.SysProcAttr{Setsid: true, PidFD: &c.pidfd, Credential: cred, Cloneflags: clone}
-	if n.cgroup != "" && !l.noCloneInto.Load() {
-		dir, err := unix.Open(n.cgroup, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return &ErrExec{"cgroup", &os.PathError{Op: "open", Path: n.cgroup, Err: err}}
-		}
-		defer unix.Close(dir)
-		r.attr.Sys.UseCgroupFD, r.attr.Sys.CgroupFD = true, dir
-	}
-	f := l.plain
-	if n.exec.NoNewPrivs {
-		f = l.restricted
-	}
-	l.reaper.begin()
-	pid, err := f.fork(r)
-	if err == nil && c.pidfd < 0 {
-		c.pidfd, err = unix.PidfdOpen(pid, 0)
-	}
-	if err != nil {
-		l.reaper.end(nil)
-		return err
-	}
-	c.pid = pid
-	l.reaper.end(c)
-	return nil
-}
-
 // staged starts the keeper's own binary, which sets up what is asked and then becomes the program.
 func (l *launcher) staged(n launch, env []string, c *child) *ErrExec {
 	cfg := stageConfig{Exec: *n.exec, Lock: n.lock >= 0, ResetOOM: l.resetOOM}
@@ -135,7 +108,6 @@ func (l *launcher) staged(n launch, env []string, c *child) *ErrExec {
 	}
 	r := os.NewFile(uintptr(p[0]), "stage")
 	defer r.Close()
-	attr := &syscall.ProcAttr{Dir: "/", Files: l.files(n, config, p[1])}
 	var clone uintptr
 	if len(n.exec.Mounts) > 0 {
 		clone |= unix.CLONE_NEWNS
@@ -143,8 +115,8 @@ func (l *launcher) staged(n launch, env []string, c *child) *ErrExec {
 	if n.exec.Hostname != "" {
 		clone |= unix.CLONE_NEWUTS
 	}
-	req := forkRequest{path: selfExe, argv: []string{"supd-keeper", "stage"}, attr: attr, umask: -1}
-	err = l.fork(n, req, nil, clone, c)
+	attr := &syscall.ProcAttr{Dir: "/", Files: l.files(n, config, p[1]), Sys: &syscall.SysProcAttr{Cloneflags: clone}}
+	err = l.fork(n, selfExe, []string{"supd-keeper", "stage"}, attr, c)
 	unix.Close(p[1])
 	if err != nil {
 		var ex *ErrExec
@@ -161,7 +133,7 @@ func (l *launcher) staged(n launch, env []string, c *child) *ErrExec {
 
 // stageVerdict waits until the stage has become the program or says why not.
 func stageVerdict(r *os.File, c *child) *ErrExec {
-	if err := r.SetReadDeadline(time.Now().Add(stageTimeout)); err != nil {
+	if err := r.SetReadDeadline(time.Now().Add(setupTimeout)); err != nil {
 		return &ErrExec{"stage", errors.Join(err, signalFD(c.pidfd, unix.SIGKILL))}
 	}
 	line, err := bufio.NewReader(r).ReadBytes('\n')
@@ -169,7 +141,7 @@ func stageVerdict(r *os.File, c *child) *ErrExec {
 		return nil // end of file: closed by exec
 	}
 	if err != nil {
-		return &ErrExec{"stage", errors.Join(fmt.Errorf("not done after %s", stageTimeout), signalFD(c.pidfd, unix.SIGKILL))}
+		return &ErrExec{"stage", errors.Join(fmt.Errorf("not done after %s", setupTimeout), signalFD(c.pidfd, unix.SIGKILL))}
 	}
 	var w wireError
 	if err := json.Unmarshal(line, &w); err != nil {
@@ -272,8 +244,6 @@ func diagnose(e *Exec, path string, err error) *ErrExec {
 		return nil
 	case errors.As(err, &ex):
 		return ex
-	case errors.Is(err, errGoingDown):
-		return &ErrExec{"fork", err}
 	case e.SetUser && errors.Is(err, unix.EPERM) && os.Geteuid() != 0:
 		return &ErrExec{"user", fmt.Errorf("another user (%d:%d) needs root: %w", e.UID, e.GID, err)}
 	}

@@ -39,6 +39,7 @@ type process struct {
 
 	main    *mainProc // the live main process, nil if there is none
 	streak  backoff
+	killed  bool      // the cgroup was killed as a whole, or may have been
 	again   bool      // Stopping ends in a start in place
 	killAt  time.Time // in Stopping: from then on everything is killed
 	last    procStat  // main process of the latest life; its pid is the process group's

@@ -192,6 +192,7 @@ func (p *process) stopUnknown() error {
 	if dir == "" {
 		return fmt.Errorf("%w: the record of %s can't be read (%v): stop its processes by hand", ErrInternal, p.key, p.bad)
 	}
+	p.killed = true
 	if err := killCgroup(dir); err != nil {
 		return err
 	}
@@ -273,6 +274,7 @@ func (p *process) killAll() {
 // killMain kills the live main process with all that belongs to it.
 func (p *process) killMain() error {
 	if dir := p.cgroup(); dir != "" {
+		p.killed = true
 		return errors.Join(killCgroup(dir), signalFD(p.main.pidfd, unix.SIGKILL))
 	}
 	if p.main.own != nil {

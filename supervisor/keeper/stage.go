@@ -33,16 +33,20 @@ var stageSteps = []struct {
 	do   func(*stageConfig) error
 }{
 	{"cgroup", stageCgroup},
-	{"mount", stageMounts},
-	{"hostname", stageHostname},
+	{"mount", onExec(stageMounts)},
+	{"hostname", onExec(stageHostname)},
 	{"oom score", stageOOM},
-	{"nice", stageNice},
+	{"nice", onExec(stageNice)},
 	{"rlimit", stageRlimits},
-	{"user", stageUser},
-	{"umask", stageUmask},
+	{"user", onExec(stageUser)},
+	{"umask", onExec(stageUmask)},
 	{"chdir", stageDir},
-	{"no_new_privs", stageNoNewPrivs},
+	{"no_new_privs", onExec(stageNoNewPrivs)},
 	{"descriptors", stageDescriptors},
+}
+
+func onExec(f func(*Exec) error) func(*stageConfig) error {
+	return func(c *stageConfig) error { return f(&c.Exec) }
 }
 
 // stage is the process between the keeper's fork and the program: in namespaces of its own already, it sets up the rest
@@ -97,20 +101,25 @@ func stageCgroup(c *stageConfig) error {
 }
 
 // stageMounts makes the private view. Mounts of the host still come through, none of ours go out.
-func stageMounts(c *stageConfig) error {
+func stageMounts(c *Exec) error {
 	if len(c.Mounts) == 0 {
 		return nil
 	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
 		return &os.PathError{Op: "make private", Path: "/", Err: err}
 	}
-	fds := make([]int, len(c.Mounts))
-	for i, m := range c.Mounts { // all first: a mount may hide the source of the next
+	var fds []int
+	defer func() {
+		for _, fd := range fds {
+			unix.Close(fd)
+		}
+	}()
+	for _, m := range c.Mounts { // all first: a mount may hide the source of the next
 		fd, err := unix.Open(m.Source, unix.O_PATH|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return &os.PathError{Op: "open source", Path: m.Source, Err: err}
 		}
-		fds[i] = fd
+		fds = append(fds, fd)
 	}
 	for i, m := range c.Mounts {
 		if err := bind(fds[i], m); err != nil {
@@ -184,7 +193,7 @@ func makeTarget(target string, dir bool, depth int) error {
 	return f.Close()
 }
 
-func stageHostname(c *stageConfig) error {
+func stageHostname(c *Exec) error {
 	if c.Hostname == "" {
 		return nil
 	}
@@ -207,7 +216,7 @@ func stageOOM(c *stageConfig) error {
 	return errors.Join(err, f.Close())
 }
 
-func stageNice(c *stageConfig) error {
+func stageNice(c *Exec) error {
 	if c.Nice == nil {
 		return nil
 	}
@@ -240,8 +249,8 @@ func stageRlimits(c *stageConfig) error {
 }
 
 // stageUser changes this thread's user only: it is the one that becomes the program.
-func stageUser(c *stageConfig) error {
-	cred := credential(&c.Exec)
+func stageUser(c *Exec) error {
+	cred := credential(c)
 	if cred == nil {
 		return nil
 	}
@@ -262,7 +271,7 @@ func stageUser(c *stageConfig) error {
 	return nil
 }
 
-func stageUmask(c *stageConfig) error {
+func stageUmask(c *Exec) error {
 	if c.Umask >= 0 {
 		unix.Umask(c.Umask)
 	}
@@ -271,7 +280,7 @@ func stageUmask(c *stageConfig) error {
 
 func stageDir(c *stageConfig) error { return os.Chdir(workDir(&c.Exec)) }
 
-func stageNoNewPrivs(c *stageConfig) error {
+func stageNoNewPrivs(c *Exec) error {
 	if !c.NoNewPrivs {
 		return nil
 	}
