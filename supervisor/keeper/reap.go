@@ -27,11 +27,10 @@ type reaper struct {
 	run    func(func())
 	orphan func() // an inherited child has ended
 
-	mu     sync.Mutex // guards what follows, and is held from the peek at a dead child to its reap
-	kids   map[int]*child
-	forks  int                     // under way: their children may be reaped before they are known
-	early  map[int]unix.WaitStatus // reaped meanwhile
-	closed bool
+	mu    sync.Mutex // guards what follows, and is held from the peek at a dead child to its reap
+	kids  map[int]*child
+	forks int                     // under way: their children may be reaped before they are known
+	early map[int]unix.WaitStatus // reaped meanwhile
 }
 
 func newReaper(run func(func()), orphan func()) *reaper {
