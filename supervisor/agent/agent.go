@@ -57,7 +57,6 @@ type Leader interface {
 
 // Keeper is the parent of the members' processes; *keeper.Client is one.
 type Keeper interface {
-	Hello(ctx context.Context) (keeper.Info, error)
 	Start(ctx context.Context, s keeper.Start) error
 	Update(ctx context.Context, member, process string, s keeper.Settings) error
 	Stop(ctx context.Context, member, process string) error
@@ -155,6 +154,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		if err := os.MkdirAll(filepath.Join(a.o.DataDir, d), 0o711); err != nil {
 			return fmt.Errorf("cannot use the data directory: %w", err)
 		}
+	}
+	if !a.o.Root {
+		a.log.Info("without root members see the host's own /etc/hosts and resolv.conf: use member.ip, or ask this node's DNS server")
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.loop(ctx) })

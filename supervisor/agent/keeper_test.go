@@ -51,7 +51,7 @@ func (k *fakeKeeper) call(format string, args ...any) error {
 	return nil
 }
 
-// did returns and forgets the calls so far, but for List and Hello.
+// did returns and forgets the calls so far, but for List.
 func (k *fakeKeeper) did() []string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -59,8 +59,6 @@ func (k *fakeKeeper) did() []string {
 	k.calls = nil
 	return out
 }
-
-func (k *fakeKeeper) Hello(context.Context) (keeper.Info, error) { return keeper.Info{PID: 1}, nil }
 
 func (k *fakeKeeper) Start(_ context.Context, s keeper.Start) error {
 	k.mu.Lock()

@@ -148,7 +148,7 @@ func (a *Agent) takeView(v *state.View, dirty map[Key]bool) {
 		here[k] = true
 		sk := setKey{k.Namespace, k.Set}
 		if _, ok := sets[sk]; !ok {
-			sets[sk] = setViewOf(v, sk)
+			sets[sk] = setViewOf(v, sk, a.sets[sk])
 		}
 		r := a.runtime(k)
 		if r.part.Member != m || r.print != sets[sk].print || r.part.Set != sets[sk].set ||
@@ -170,7 +170,7 @@ func (a *Agent) visit(ctx context.Context, r *runtime, v *state.View, now time.T
 	sk := setKey{r.key.Namespace, r.key.Set}
 	set, ok := a.sets[sk]
 	if !ok {
-		set = setViewOf(v, sk)
+		set = setViewOf(v, sk, setView{})
 	}
 	r.assign(partOf(v, a.o.Node, r.key, set), set.print)
 	a.follow(ctx, r, now)

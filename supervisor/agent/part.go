@@ -1,8 +1,8 @@
 package agent
 
 import (
-	"encoding/json"
 	"hash/fnv"
+	"slices"
 	"strconv"
 
 	"supd/raftstore/state"
@@ -60,8 +60,12 @@ type setView struct {
 	print uint64
 }
 
-func setViewOf(v *state.View, k setKey) setView {
+// setViewOf looks at a set; old is what was seen last time, or nothing.
+func setViewOf(v *state.View, k setKey, old setView) setView {
 	s := setView{set: v.Set(k.namespace, k.set), members: v.SetMembers(k.namespace, k.set)}
+	if s.set == old.set && slices.Equal(s.members, old.members) {
+		return old
+	}
 	h := fnv.New64a()
 	put := func(parts ...string) {
 		for _, p := range parts {
@@ -74,11 +78,9 @@ func setViewOf(v *state.View, k setKey) setView {
 	}
 	for _, m := range s.members {
 		put(m.Name(), m.IP, m.Node)
-		b, err := json.Marshal(m.Ports)
-		if err != nil {
-			panic("agent: a map of numbers is always marshalled: " + err.Error())
+		for _, name := range sortedKeys(m.Ports) {
+			put(name, strconv.Itoa(m.Ports[name]))
 		}
-		put(string(b))
 	}
 	s.print = h.Sum64()
 	return s

@@ -113,7 +113,7 @@ func (j job) prepare(ctx context.Context) (*prepared, error) {
 
 // adopt learns how a member that runs was prepared, and writes again only what was
 // rendered from something that has changed since.
-func (j job) adopt(context.Context) (*prepared, map[string]keeper.Settings, error) {
+func (j job) adopt(ctx context.Context) (*prepared, map[string]keeper.Settings, error) {
 	dirs := map[string]volumes.Dir{}
 	for _, vol := range j.part.Volumes {
 		d, err := j.a.o.Pool.Where(claimOf(j.part, vol))
@@ -121,6 +121,9 @@ func (j job) adopt(context.Context) (*prepared, map[string]keeper.Settings, erro
 			return nil, nil, err
 		}
 		dirs[vol.Template] = d
+		if err := j.sayMade(ctx, vol); err != nil {
+			return nil, nil, err
+		}
 	}
 	r, err := j.render(dirs)
 	if err != nil {
@@ -134,6 +137,24 @@ func (j job) adopt(context.Context) (*prepared, map[string]keeper.Settings, erro
 		return nil, nil, err
 	}
 	return r.prepared(j), mem.Settings, nil
+}
+
+// sayMade tells of a directory that was made by an agent that ended before it
+// could. Nothing is made here: the member runs in it.
+func (j job) sayMade(ctx context.Context, vol *state.Volume) error {
+	if vol.Made && vol.Reason == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, diskTimeout)
+	defer cancel()
+	c := claimOf(j.part, vol)
+	c.Made = true
+	d, err := j.a.o.Pool.Ensure(ctx, c)
+	if err != nil {
+		return err
+	}
+	j.a.said.volume(volumeReport(vol, state.VolumeMade, d.Data, nil))
+	return nil
 }
 
 func (j job) accounts() accounts { return accounts{root: j.a.o.Root} }

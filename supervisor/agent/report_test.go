@@ -57,6 +57,34 @@ func TestRefusedReportRegistersAnew(t *testing.T) {
 	})
 }
 
+// The daemon ends after a start and before it could tell: the next one tells.
+func TestWhatWasNotSaidIsSaidByTheNextRun(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, w *world) {
+		w.put(withVolume, sleeper("main"))
+		w.reserve(1)
+		w.setDeaf(true)
+		end := w.running(nil)
+		w.start(0)
+		settle(2 * time.Second)
+		end()
+		if w.member(0).Seen.Phase != "" || w.View().Volume("default", "data-web-0").Made {
+			t.Fatal("something was reported")
+		}
+		w.setDeaf(false)
+		w.keeper.did()
+		defer w.running(nil)()
+		settle(2 * time.Second)
+		w.want(0, spec.MemberRunning, true)
+		if vol := w.View().Volume("default", "data-web-0"); !vol.Made || vol.Phase != spec.VolumeBound {
+			t.Errorf("the volume is %s, made %v", vol.Phase, vol.Made)
+		}
+		if got := w.keeper.did(); len(got) != 0 {
+			t.Errorf("the agent did %v", got)
+		}
+	})
+}
+
 func TestReleasedVolumes(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, w *world) {

@@ -33,6 +33,7 @@ type world struct {
 	changed chan struct{}
 	reports []state.Report
 	cut     bool   // the leader does not answer
+	deaf    bool   // it takes no reports
 	ahead   uint64 // the leader's index is so much higher than this node's
 	beats   []client.Heartbeat
 }
@@ -105,7 +106,10 @@ func (w *world) Register(_ context.Context, n state.Node) error {
 }
 
 func (w *world) Report(_ context.Context, r state.Report) error {
-	if w.isCut() {
+	w.mu.Lock()
+	deaf := w.cut || w.deaf
+	w.mu.Unlock()
+	if deaf {
 		return errCut
 	}
 	res := w.propose(&r)
@@ -128,6 +132,12 @@ func (w *world) setCut(cut bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.cut = cut
+}
+
+func (w *world) setDeaf(deaf bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.deaf = deaf
 }
 
 func (w *world) setAhead(n uint64) {

@@ -1,8 +1,10 @@
 package template
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"supd/supervisor/spec"
 )
@@ -263,6 +265,8 @@ func FuzzRender(f *testing.F) {
 		if len(src) > 2000 || strings.Count(src, "for") > 2 || strings.Contains(src, "range") {
 			t.Skip("bounded for speed")
 		}
+		watchdog := time.AfterFunc(5*time.Second, func() { panic(fmt.Sprintf("%q takes more than 5 s", src)) })
+		defer watchdog.Stop()
 		got, err := Render(src, fs)
 		if err != nil {
 			if strings.Contains(err.Error(), "\n") || err.Error() == "" {
