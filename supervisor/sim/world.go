@@ -96,15 +96,6 @@ func (w *World) uid(prefix string) string {
 	return fmt.Sprintf("%s%06d", prefix, w.uids)
 }
 
-func (w *World) host(name string) *host {
-	for _, h := range w.hosts {
-		if h.name == name {
-			return h
-		}
-	}
-	return nil
-}
-
 func (w *World) say(format string, args ...any) { w.trace.add(w, format, args...) }
 
 // Walk runs steps of chaos, then calm until all is as wished, then checks that

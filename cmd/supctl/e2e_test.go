@@ -1,0 +1,573 @@
+package main_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"supd/supervisor/client"
+	"supd/supervisor/spec"
+)
+
+// How long the real world may take on a busy machine.
+const (
+	startTimeout = 90 * time.Second
+	stopTimeout  = 60 * time.Second
+	eventually   = 90 * time.Second
+	poll         = 50 * time.Millisecond
+)
+
+// TestEndToEnd runs the real binaries: testdata/script as a user would, and clients
+// that write while leaders are killed.
+func TestEndToEnd(t *testing.T) {
+	if testing.Short() {
+		t.Skip("end-to-end tests take minutes: skipped by -short")
+	}
+	bin := build(t)
+	examples, err := filepath.Abs("../../configs/examples")
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := workRoot(t)
+	t.Run("script", func(t *testing.T) {
+		testscript.Run(t, testscript.Params{
+			Dir:         "testdata/script",
+			WorkdirRoot: root,
+			Setup: func(env *testscript.Env) error {
+				env.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+				env.Setenv("EXAMPLES", examples)
+				env.Setenv("BIN", bin)
+				env.Values[worldKey{}] = &world{bin: bin, dir: filepath.Join(env.WorkDir, "c")}
+				env.Setenv("DIR", filepath.Join(env.WorkDir, "c"))
+				return os.Chmod(env.WorkDir, 0o755)
+			},
+			Condition: func(cond string) (bool, error) {
+				if cond == "root" {
+					return os.Getuid() == 0, nil
+				}
+				return false, fmt.Errorf("unknown condition %q", cond)
+			},
+			Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+				"cluster":    cmdCluster,
+				"stop":       cmdStop,
+				"killnode":   cmdKillNode,
+				"startnode":  cmdStartNode,
+				"eventually": cmdEventually,
+				"exits":      cmdExits,
+				"capture":    cmdCapture,
+				"leader":     cmdLeader,
+				"pids":       cmdPids,
+				"samepids":   cmdSamePids,
+				"kill9":      cmdKill9,
+				"alive":      cmdAlive,
+				"stdouts":    cmdStdouts,
+				"ready":      cmdReady,
+				"fill":       cmdFill,
+				"dirof":      cmdDirOf,
+				"healthy":    cmdHealthy,
+			},
+		})
+	})
+	t.Run("linearizable", func(t *testing.T) {
+		t.Parallel()
+		linearizable(t, bin, root)
+	})
+}
+
+// build makes the three binaries once.
+func build(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", dir+"/", "supd/cmd/supd", "supd/cmd/supctl", "supd/cmd/supd-keeper")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("cannot build the binaries: %v\n%s", err, out)
+	}
+	// Members with a user of their own pass through here.
+	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// workRoot is where clusters live: short, for socket paths end at 107 bytes, and
+// open, for members with users of their own.
+func workRoot(t *testing.T) string {
+	t.Helper()
+	root, err := os.MkdirTemp("", "supd-e2e")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(root); err != nil {
+			t.Errorf("cannot remove %s: %v", root, err)
+		}
+	})
+	if err := os.Chmod(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+type worldKey struct{}
+
+// world is one script's cluster.
+type world struct {
+	bin, dir string
+	dev      *exec.Cmd
+	devDone  chan error
+	nodes    []*exec.Cmd
+	deferred bool
+}
+
+func worldOf(ts *testscript.TestScript) *world {
+	w, ok := ts.Value(worldKey{}).(*world)
+	if !ok {
+		ts.Fatalf("no world")
+	}
+	return w
+}
+
+// start runs supd dev and waits for its ready line; it returns the address.
+func (w *world) start(ctx context.Context, args ...string) (string, error) {
+	if err := os.MkdirAll(w.dir, 0o711); err != nil {
+		return "", err
+	}
+	log, err := os.OpenFile(w.dir+".log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return "", err
+	}
+	defer log.Close()
+	w.dev = exec.Command(filepath.Join(w.bin, "supd"), append([]string{"dev", "--dir", w.dir}, args...)...)
+	w.dev.Env = append(os.Environ(), "PATH="+w.bin+":"+os.Getenv("PATH"))
+	w.dev.Stderr = log
+	w.dev.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	out, err := w.dev.StdoutPipe()
+	if err != nil {
+		return "", err
+	}
+	if err := w.dev.Start(); err != nil {
+		return "", err
+	}
+	addr := make(chan string, 1)
+	w.devDone = make(chan error, 1)
+	go func() {
+		for sc := bufio.NewScanner(out); sc.Scan(); {
+			if _, a, ok := strings.Cut(sc.Text(), "ready: export SUPCTL_ADDR="); ok {
+				addr <- a
+			}
+		}
+		w.devDone <- w.dev.Wait()
+	}()
+	select {
+	case a := <-addr:
+		return a, nil
+	case err := <-w.devDone:
+		w.dev = nil
+		return "", fmt.Errorf("supd dev ended before it was ready: %v\n%s", err, w.log())
+	case <-time.After(startTimeout):
+		return "", fmt.Errorf("supd dev was not ready after %s\n%s", startTimeout, w.log())
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}
+
+func (w *world) log() string {
+	b, err := os.ReadFile(w.dir + ".log")
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
+}
+
+// stop ends the cluster as Ctrl-C does, and tells whether anything is left running.
+func (w *world) stop() error {
+	var errs []error
+	if w.dev != nil {
+		if err := w.dev.Process.Signal(syscall.SIGINT); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			errs = append(errs, err)
+		}
+		select {
+		case err := <-w.devDone:
+			if err != nil {
+				errs = append(errs, fmt.Errorf("supd dev: %w\n%s", err, w.log()))
+			}
+		case <-time.After(stopTimeout):
+			errs = append(errs, fmt.Errorf("supd dev had not ended %s after SIGINT\n%s", stopTimeout, w.log()), w.dev.Process.Kill())
+			<-w.devDone
+		}
+		w.dev = nil
+	}
+	for _, n := range w.nodes {
+		if err := n.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			errs = append(errs, err)
+		}
+		_ = n.Wait() // how a daemon ended that may have been killed is not told
+	}
+	w.nodes = nil
+	if left := w.leftovers(); len(left) > 0 {
+		errs = append(errs, fmt.Errorf("still running after the end:\n%s", strings.Join(left, "\n")))
+	}
+	return errors.Join(errs...)
+}
+
+// leftovers kills, by its pid, every process that still belongs to this cluster, and
+// names it. Members have a variable or argument that names the directory.
+func (w *world) leftovers() (left []string) {
+	procs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return []string{err.Error()}
+	}
+	for _, p := range procs {
+		pid, _ := strconv.Atoi(filepath.Base(p))
+		cmdline, err := os.ReadFile(p + "/cmdline")
+		if err != nil || pid == os.Getpid() {
+			continue // gone meanwhile
+		}
+		environ, _ := os.ReadFile(p + "/environ") // not readable: not ours
+		mark := w.dir + "/"
+		if !strings.Contains(string(cmdline), mark) && !envHas(environ, mark) {
+			continue
+		}
+		left = append(left, fmt.Sprintf("%d %s", pid, strings.ReplaceAll(string(cmdline), "\x00", " ")))
+		_ = syscall.Kill(pid, syscall.SIGKILL) // it may be gone
+	}
+	return left
+}
+
+// envHas looks in what supd itself sets for members.
+func envHas(environ []byte, mark string) bool {
+	for kv := range strings.SplitSeq(string(environ), "\x00") {
+		if strings.HasPrefix(kv, "SUP_VOLUME_") && strings.Contains(kv, mark) {
+			return true
+		}
+	}
+	return false
+}
+
+// cluster [ARGS...] starts or resumes the script's cluster.
+func cmdCluster(ts *testscript.TestScript, neg bool, args []string) {
+	w := worldOf(ts)
+	if neg || w.dev != nil {
+		ts.Fatalf("usage: cluster [--nodes N ...], once at a time")
+	}
+	if !w.deferred {
+		w.deferred = true
+		ts.Defer(func() {
+			if err := w.stop(); err != nil {
+				ts.Logf("at the end: %v", err)
+				panic(failure(err.Error()))
+			}
+		})
+	}
+	addr, err := w.start(context.Background(), args...)
+	ts.Check(err)
+	ts.Setenv("SUPCTL_ADDR", addr)
+}
+
+// failure ends a script from a deferred function.
+type failure string
+
+func cmdStop(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: stop")
+	}
+	ts.Check(worldOf(ts).stop())
+}
+
+// killnode K...: kill -9 of daemons; their keepers and members stay.
+func cmdKillNode(ts *testscript.TestScript, neg bool, args []string) {
+	w := worldOf(ts)
+	for _, k := range args {
+		pid, err := readPID(filepath.Join(w.dir, "node-"+k, "supd.pid"))
+		ts.Check(err)
+		ts.Check(syscall.Kill(pid, syscall.SIGKILL))
+		ts.Check(until(eventually, func() error {
+			if live(pid) {
+				return fmt.Errorf("supd of node-%s (pid %d) is still there", k, pid)
+			}
+			return nil
+		}))
+		for i, n := range w.nodes {
+			if n.Process.Pid == pid {
+				_ = n.Wait() // killed
+				w.nodes = slices.Delete(w.nodes, i, i+1)
+				break
+			}
+		}
+	}
+}
+
+// startnode K brings a daemon back by hand.
+func cmdStartNode(ts *testscript.TestScript, neg bool, args []string) {
+	w := worldOf(ts)
+	for _, k := range args {
+		log, err := os.OpenFile(filepath.Join(w.dir+"-node-"+k+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+		ts.Check(err)
+		c := exec.Command(filepath.Join(w.bin, "supd"), "run", "--config", filepath.Join(w.dir, "node-"+k, "supd.yaml"))
+		c.Stdout, c.Stderr = log, log
+		c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		ts.Check(c.Start())
+		ts.Check(log.Close())
+		w.nodes = append(w.nodes, c)
+	}
+}
+
+// eventually [!] CMD...: until it succeeds (or, with !, fails).
+func cmdEventually(ts *testscript.TestScript, neg bool, args []string) {
+	want := true
+	if len(args) > 0 && args[0] == "!" {
+		want, args = false, args[1:]
+	}
+	try := map[string]func(*testscript.TestScript, []string) error{"exec": tryExec, "stdouts": tryStdouts, "ready": tryReady}[args[0]]
+	if try == nil {
+		ts.Fatalf("eventually knows exec, stdouts and ready, not %s", args[0])
+	}
+	ts.Check(until(eventually, func() error {
+		err := try(ts, args[1:])
+		if (err == nil) != want {
+			return fmt.Errorf("%s: %v", strings.Join(args, " "), err)
+		}
+		return nil
+	}))
+}
+
+func tryExec(ts *testscript.TestScript, args []string) error { return ts.Exec(args[0], args[1:]...) }
+
+// tryStdouts REGEXP CMD...: it succeeds and prints what matches.
+func tryStdouts(ts *testscript.TestScript, args []string) error {
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		return err
+	}
+	re, err := regexp.Compile("(?m)" + args[0])
+	if err != nil {
+		return err
+	}
+	if out := ts.ReadFile("stdout"); !re.MatchString(out) {
+		return fmt.Errorf("no match for %s in %q", args[0], out)
+	}
+	return nil
+}
+
+// tryReady MEMBER [false]: what its node has reported.
+func tryReady(ts *testscript.TestScript, args []string) error {
+	want := "true"
+	if len(args) > 1 {
+		want = args[1]
+	}
+	return tryStdouts(ts, []string{"^" + want + "$", "supctl", "get", "m", args[0], "-o", "jsonpath={.status.ready}"})
+}
+
+// healthy N: so many members there are, and each is fully well: ready, and steady too.
+func cmdHealthy(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	ts.Check(until(eventually, func() error {
+		list, err := listMembers(ts)
+		if err != nil {
+			return err
+		}
+		if len(list) != want {
+			return fmt.Errorf("%d members, want %d", len(list), want)
+		}
+		for _, m := range list {
+			if !m.Status.Healthy {
+				return fmt.Errorf("%s is not healthy: %s, %s", m.Metadata.Name, m.Status.Reason, m.Status.Message)
+			}
+		}
+		return nil
+	}))
+}
+
+// listMembers asks the API of SUPCTL_ADDR.
+func listMembers(ts *testscript.TestScript) ([]spec.Member, error) {
+	c, err := client.New(ts.Getenv("SUPCTL_ADDR"), client.Options{})
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	list, _, err := client.List[spec.Member](context.Background(), c, client.Members, client.ReadOptions{})
+	return list, err
+}
+
+// dirof VAR VOLUME: where its directory is, once its node has made it.
+func cmdDirOf(ts *testscript.TestScript, neg bool, args []string) {
+	show := []string{"supctl", "get", "vol", args[1], "-o", "jsonpath={.status.path}"}
+	ts.Check(until(eventually, func() error { return tryStdouts(ts, append([]string{"^/."}, show...)) }))
+	cmdCapture(ts, false, append(args[:1:1], show...))
+}
+
+func cmdStdouts(ts *testscript.TestScript, neg bool, args []string) { ts.Check(tryStdouts(ts, args)) }
+
+func cmdReady(ts *testscript.TestScript, neg bool, args []string) { ts.Check(tryReady(ts, args)) }
+
+// fill FILE...: puts the script's directory in place of @WORK@.
+func cmdFill(ts *testscript.TestScript, neg bool, args []string) {
+	for _, f := range args {
+		s := strings.ReplaceAll(ts.ReadFile(f), "@WORK@", ts.Getenv("WORK"))
+		ts.Check(os.WriteFile(ts.MkAbs(f), []byte(s), 0o644))
+	}
+}
+
+// exits STATUS CMD...: the exact exit status; stdout and stderr may be looked at after.
+func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	var exit *exec.ExitError
+	if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if got != want {
+		ts.Fatalf("%s: exit status %d, want %d", strings.Join(args[1:], " "), got, want)
+	}
+}
+
+// capture VAR CMD...: what it prints, without the last newline, into a variable.
+func cmdCapture(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Check(ts.Exec(args[1], args[2:]...))
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+}
+
+// leader VAR: the number of the node that leads, as the node of SUPCTL_ADDR knows it.
+func cmdLeader(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Check(until(eventually, func() error {
+		c, err := client.New(ts.Getenv("SUPCTL_ADDR"), client.Options{})
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		st, err := c.Cluster(context.Background())
+		if err != nil {
+			return err
+		}
+		if st.Leader == "" {
+			return errors.New("nobody leads")
+		}
+		ts.Setenv(args[0], strings.TrimPrefix(st.Leader, "node-"))
+		return nil
+	}))
+}
+
+// members lists "NAME PROCESS PID STARTTIME" of all members, by what the host says.
+func members(ts *testscript.TestScript) (string, error) {
+	list, err := listMembers(ts)
+	if err != nil {
+		return "", err
+	}
+	var out []string
+	for _, m := range list {
+		for _, p := range m.Status.Processes {
+			out = append(out, fmt.Sprintf("%s/%s %s %d %s", m.Metadata.Namespace, m.Metadata.Name, p.Name, p.PID, born(p.PID)))
+		}
+	}
+	slices.Sort(out)
+	return strings.Join(out, "\n") + "\n", nil
+}
+
+// born is a process's start time as the kernel counts it, so that a pid used again
+// is seen; "dead" when there is none.
+func born(pid int) string {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return "dead"
+	}
+	fields := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	if fields[0] == "Z" {
+		return "dead"
+	}
+	return fields[19]
+}
+
+func live(pid int) bool { return born(pid) != "dead" }
+
+// pids FILE notes who runs.
+func cmdPids(ts *testscript.TestScript, neg bool, args []string) {
+	s, err := members(ts)
+	ts.Check(err)
+	if strings.Contains(s, "dead") || len(s) < 2 {
+		ts.Fatalf("not all members run:\n%s", s)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(s), 0o644))
+}
+
+// samepids FILE: the very same processes run, now, as the host itself says.
+func cmdSamePids(ts *testscript.TestScript, neg bool, args []string) {
+	for l := range strings.Lines(ts.ReadFile(args[0])) {
+		f := strings.Fields(l)
+		pid, err := strconv.Atoi(f[2])
+		ts.Check(err)
+		if got := born(pid); got != f[3] {
+			ts.Fatalf("%s (pid %d) was touched: start time %s, was %s", f[0], pid, got, f[3])
+		}
+	}
+	if len(args) > 1 { // and supd says the same
+		ts.Check(until(eventually, func() error {
+			s, err := members(ts)
+			if err == nil && s != ts.ReadFile(args[0]) {
+				err = fmt.Errorf("got:\n%swant:\n%s", s, ts.ReadFile(args[0]))
+			}
+			return err
+		}))
+	}
+}
+
+func cmdKill9(ts *testscript.TestScript, neg bool, args []string) {
+	pid, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	ts.Check(syscall.Kill(pid, syscall.SIGKILL))
+}
+
+// alive PID...
+func cmdAlive(ts *testscript.TestScript, neg bool, args []string) {
+	for _, a := range args {
+		pid, err := strconv.Atoi(a)
+		ts.Check(err)
+		if live(pid) == neg {
+			ts.Fatalf("process %d lives: %v", pid, !neg)
+		}
+	}
+}
+
+func readPID(file string) (int, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(b)))
+}
+
+// until asks again and again until there is no error, or the time is over.
+func until(d time.Duration, ask func() error) error {
+	deadline := time.NewTimer(d)
+	defer deadline.Stop()
+	tick := time.NewTicker(poll)
+	defer tick.Stop()
+	for {
+		err := ask()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			return fmt.Errorf("after %s: %w", d, err)
+		}
+	}
+}
