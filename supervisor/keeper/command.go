@@ -125,6 +125,7 @@ func cleanProcess() error {
 	if err := keepNothing(); err != nil {
 		return err
 	}
+	unix.Close(LockFD) // where a member started the keeper, it is that one's lock; else there is none
 	// A signal that is handled, if by nobody, is back to its default after exec; an ignored one stays ignored. SIGPIPE is
 	// among them so that a reader of the log who goes away doesn't end the keeper, SIGHUP for it has no meaning yet.
 	discard := make(chan os.Signal, 1)

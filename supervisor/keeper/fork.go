@@ -93,7 +93,7 @@ func (l *launcher) fork(n launch, path string, argv []string, attr *syscall.Proc
 		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, dir
 	}
 	l.reaper.begin()
-	pid, err := syscall.ForkExec(path, argv, attr)
+	pid, err := l.forkLocked(n.lock, path, argv, attr)
 	if err == nil && c.pidfd < 0 {
 		c.pidfd, err = unix.PidfdOpen(pid, 0)
 	}
@@ -104,6 +104,30 @@ func (l *launcher) fork(n launch, path string, argv []string, attr *syscall.Proc
 	c.pid = pid
 	l.reaper.end(c)
 	return nil
+}
+
+// forkLocked forks with the lock, if there is one, as LockFD. That number is taken from the start, by /dev/null, and names
+// the lock only while no other fork can be under way. (Listing 731 descriptors in ProcAttr.Files does it too, and costs as
+// many system calls in the child.)
+func (l *launcher) forkLocked(lock int, path string, argv []string, attr *syscall.ProcAttr) (pid int, err error) {
+	l.forking.Lock()
+	defer l.forking.Unlock()
+	if lock < 0 {
+		return syscall.ForkExec(path, argv, attr)
+	}
+	if err := unix.Dup3(lock, LockFD, 0); err != nil {
+		return 0, os.NewSyscallError("dup3", err)
+	}
+	pid, err = syscall.ForkExec(path, argv, attr)
+	if rerr := l.reserveLockFD(); rerr != nil { // or the next child would inherit a stranger's lock
+		panic("the lock's descriptor can't be taken back: " + rerr.Error())
+	}
+	return pid, err
+}
+
+// reserveLockFD takes the number for /dev/null, closed in children.
+func (l *launcher) reserveLockFD() error {
+	return os.NewSyscallError("dup3", unix.Dup3(l.null, LockFD, unix.O_CLOEXEC))
 }
 
 // keepNothing marks every descriptor from 3 on close-on-exec, whoever left it open.

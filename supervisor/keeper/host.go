@@ -119,7 +119,7 @@ func lockHolders(path string) ([]procStat, error) {
 	}
 	var found []procStat
 	for _, pid := range pids {
-		if !holds(pid, lock) {
+		if pid == os.Getpid() || !holds(pid, lock) {
 			continue
 		}
 		if s, err := readStat(pid); err == nil && !s.dead() {

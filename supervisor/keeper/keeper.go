@@ -110,7 +110,13 @@ func (k *Keeper) open() (closeAll func(), err error) {
 		unix.Close(dirLock)
 		return nil, &os.PathError{Op: "open", Path: "/dev/null", Err: err}
 	}
-	closeAll = func() { unix.Close(null); unix.Close(dirLock) }
+	closeAll = func() {
+		unix.Close(null)
+		unix.Close(dirLock)
+		if k.launch != nil && k.launch.reserved {
+			unix.Close(LockFD)
+		}
+	}
 	if err := k.prepare(null); err != nil {
 		closeAll()
 		return nil, err
@@ -135,6 +141,13 @@ func (k *Keeper) prepare(null int) (err error) {
 		return err
 	}
 	k.launch = &launcher{null: null, reaper: newReaper(k.task, k.orphan), resetOOM: lowOOMScore()}
+	if _, err := unix.FcntlInt(LockFD, unix.F_GETFD, 0); err == nil {
+		return fmt.Errorf("descriptor %d is in use, which must be the members' locks'", LockFD)
+	}
+	if err := k.launch.reserveLockFD(); err != nil {
+		return fmt.Errorf("cannot have descriptor %d: are so many allowed?: %w", LockFD, err)
+	}
+	k.launch.reserved = true
 	k.table = newTable(time.Now())
 	if k.cg != nil {
 		return k.tryCloneInto()

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -24,9 +25,11 @@ const (
 
 // launcher turns an Exec into a child process.
 type launcher struct {
-	null        int // /dev/null
+	null        int  // /dev/null
+	reserved    bool // LockFD is
 	reaper      *reaper
 	resetOOM    bool        // the keeper's own oom score must not be inherited
+	forking     sync.Mutex  // held over a fork: LockFD is this child's
 	noCloneInto atomic.Bool // the kernel can't fork into a cgroup: the stage moves itself
 }
 
@@ -65,7 +68,7 @@ func (l *launcher) direct(n launch, env []string, c *child) *ErrExec {
 		return &ErrExec{"exec", err}
 	}
 	attr := &syscall.ProcAttr{
-		Dir: workDir(n.exec), Env: env, Files: l.files(n, -1, -1), Sys: &syscall.SysProcAttr{Credential: credential(n.exec)},
+		Dir: workDir(n.exec), Env: env, Files: l.files(n), Sys: &syscall.SysProcAttr{Credential: credential(n.exec)},
 	}
 	err = l.fork(n, path, n.exec.Argv, attr, c)
 	if errors.Is(err, unix.ENOSYS) && n.cgroup != "" {
@@ -75,19 +78,13 @@ func (l *launcher) direct(n launch, env []string, c *child) *ErrExec {
 	return diagnose(n.exec, path, err)
 }
 
-// files lays out the child's descriptors; those that aren't named are closed in it.
-func (l *launcher) files(n launch, config, errs int) []uintptr {
+// files lays out the child's descriptors, beside the lock's.
+func (l *launcher) files(n launch, more ...int) []uintptr {
 	files := []uintptr{uintptr(l.null), uintptr(n.out), uintptr(n.out)}
-	if config >= 0 {
-		files = append(files, uintptr(config), uintptr(errs))
+	for _, fd := range more {
+		files = append(files, uintptr(fd))
 	}
-	if n.lock < 0 {
-		return files
-	}
-	for len(files) < LockFD {
-		files = append(files, ^uintptr(0))
-	}
-	return append(files, uintptr(n.lock))
+	return files
 }
 
 // staged starts the keeper's own binary, which sets up what is asked and then becomes the program.
