@@ -52,7 +52,7 @@ type devProcess struct {
 	stderr *bytes.Buffer
 }
 
-func startDev(t *testing.T, dir string, args ...string) *devProcess {
+func startDev(t testing.TB, dir string, args ...string) *devProcess {
 	t.Helper()
 	bin, err := binaries()
 	if err != nil {
@@ -81,7 +81,7 @@ func startDev(t *testing.T, dir string, args ...string) *devProcess {
 }
 
 // end presses Ctrl-C and waits.
-func (p *devProcess) end(t *testing.T) {
+func (p *devProcess) end(t testing.TB) {
 	t.Helper()
 	if p.cmd.ProcessState != nil {
 		return
@@ -95,7 +95,7 @@ func (p *devProcess) end(t *testing.T) {
 }
 
 // pid reads a pid file of node k; 0 when there is none.
-func (p *devProcess) pid(t *testing.T, k int, name string) int {
+func (p *devProcess) pid(t testing.TB, k int, name string) int {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(p.dir, nodeName(k), name))
 	if errors.Is(err, os.ErrNotExist) {
@@ -119,7 +119,7 @@ func alive(pid int) bool {
 }
 
 // until tries f until it gives nil.
-func until(t *testing.T, what string, f func() error) {
+func until(t testing.TB, what string, f func() error) {
 	t.Helper()
 	deadline := time.Now().Add(30 * time.Second)
 	for {
@@ -169,7 +169,7 @@ func memberPids(t *testing.T, api *client.Client, n int) []int {
 	return pids
 }
 
-func dial(t *testing.T, addr string) *client.Client {
+func dial(t testing.TB, addr string) *client.Client {
 	t.Helper()
 	api, err := client.New(addr, client.Options{RequestTimeout: 10 * time.Second})
 	if err != nil {

@@ -103,7 +103,7 @@ func (c *Client) do(ctx context.Context, k call, out any) (answer, error) {
 	defer cancel()
 	var a answer
 	var err error
-	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
+	for wait := 25 * time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
 		a, err = c.once(ctx, k)
 		if err == nil || !c.again(k, err) {
 			break
