@@ -21,7 +21,8 @@ type backoff struct {
 }
 
 // next judges a death after lived and gives the pause before the restart. A life longer than a second and than the pause
-// before it ends the streak and is answered at once; else pauses double from first to max. It never gives up. spread, in
+// before it ends the streak and is answered at once, and so is the first death that came too soon; after that pauses double
+// from first to max. It never gives up. spread, in
 // [0,1), moves the pause by up to a fifth either way, so that members that died together don't come back together.
 func (b backoff) next(lived, first, max time.Duration, spread float64) backoff {
 	if first <= 0 {
@@ -33,8 +34,11 @@ func (b backoff) next(lived, first, max time.Duration, spread float64) backoff {
 	if lived > goodLife && lived > b.pause {
 		return backoff{}
 	}
+	if b.streak == 0 {
+		return backoff{streak: 1}
+	}
 	pause := first
-	for i := 0; i < b.streak && pause < max; i++ {
+	for i := 1; i < b.streak && pause < max; i++ {
 		pause *= 2
 	}
 	pause = min(pause, max)

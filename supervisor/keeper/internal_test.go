@@ -19,9 +19,10 @@ func TestBackoff(t *testing.T) {
 	}{
 		{"a good life", backoff{}, time.Hour, backoff{}},
 		{"just good enough", backoff{}, time.Second + 1, backoff{}},
-		{"dies at once", backoff{}, time.Millisecond, backoff{1, first}},
-		{"again", backoff{1, first}, time.Millisecond, backoff{2, 2 * first}},
-		{"and again", backoff{2, 2 * first}, time.Millisecond, backoff{3, most}},
+		{"dies at once", backoff{}, time.Millisecond, backoff{1, 0}},
+		{"again", backoff{1, 0}, time.Millisecond, backoff{2, first}},
+		{"and again", backoff{2, first}, time.Millisecond, backoff{3, 2 * first}},
+		{"and again", backoff{3, 2 * first}, time.Millisecond, backoff{4, most}},
 		{"for ever", backoff{1000, most}, time.Millisecond, backoff{1001, most}},
 		{"recovers", backoff{1000, most}, 2 * time.Second, backoff{}},
 		{"lives, but shorter than its pause", backoff{3, time.Minute}, 2 * time.Second, backoff{4, most}},
@@ -30,11 +31,11 @@ func TestBackoff(t *testing.T) {
 			t.Errorf("%s: got %+v, want %+v", c.name, got, c.want)
 		}
 	}
-	low, high := backoff{}.next(0, first, most, 0).pause, backoff{}.next(0, first, most, 0.999).pause
+	low, high := backoff{streak: 1}.next(0, first, most, 0).pause, backoff{streak: 1}.next(0, first, most, 0.999).pause
 	if low != 80*time.Millisecond || high < 119*time.Millisecond || high > 120*time.Millisecond {
 		t.Errorf("the spread is %s to %s", low, high)
 	}
-	if got := (backoff{}).next(0, 0, 0, 0.5).pause; got != DefaultBackoffFirst {
+	if got := (backoff{streak: 1}).next(0, 0, 0, 0.5).pause; got != DefaultBackoffFirst {
 		t.Errorf("the default is %s", got)
 	}
 }
