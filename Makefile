@@ -45,7 +45,7 @@ tidy:
 	go mod tidy -diff
 
 e2e: build ## the end-to-end tests alone: real binaries on loopback
-	go test -count=1 -v -timeout $(TIMEOUT) ./cmd/supctl -run 'TestScript|TestLinearizable'
+	go test -count=1 -v -timeout $(TIMEOUT) ./cmd/supctl -run 'TestEndToEnd'
 
 bench: ## benchmarks
 	go test -run '^$$' -bench . -benchmem $(PKGS)

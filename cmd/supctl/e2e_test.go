@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -78,6 +79,7 @@ func TestEndToEnd(t *testing.T) {
 				"fill":       cmdFill,
 				"dirof":      cmdDirOf,
 				"healthy":    cmdHealthy,
+				"resolves":   cmdResolves,
 			},
 		})
 	})
@@ -132,6 +134,7 @@ type world struct {
 	devDone  chan error
 	nodes    []*exec.Cmd
 	deferred bool
+	uid      uint32 // who runs supd; 0: who runs the tests
 }
 
 func worldOf(ts *testscript.TestScript) *world {
@@ -156,6 +159,12 @@ func (w *world) start(ctx context.Context, args ...string) (string, error) {
 	w.dev.Env = append(os.Environ(), "PATH="+w.bin+":"+os.Getenv("PATH"))
 	w.dev.Stderr = log
 	w.dev.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if w.uid != 0 {
+		if err := os.Chown(w.dir, int(w.uid), int(w.uid)); err != nil {
+			return "", err
+		}
+		w.dev.SysProcAttr.Credential = &syscall.Credential{Uid: w.uid, Gid: w.uid}
+	}
 	out, err := w.dev.StdoutPipe()
 	if err != nil {
 		return "", err
@@ -259,11 +268,16 @@ func envHas(environ []byte, mark string) bool {
 	return false
 }
 
-// cluster [ARGS...] starts or resumes the script's cluster.
+// cluster [UID] [ARGS...] starts or resumes the script's cluster.
 func cmdCluster(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
 	if neg || w.dev != nil {
-		ts.Fatalf("usage: cluster [--nodes N ...], once at a time")
+		ts.Fatalf("usage: cluster [UID] [--nodes N ...], once at a time")
+	}
+	if len(args) > 0 {
+		if uid, err := strconv.ParseUint(args[0], 10, 32); err == nil {
+			w.uid, args = uint32(uid), args[1:]
+		}
 	}
 	if !w.deferred {
 		w.deferred = true
@@ -526,6 +540,29 @@ func cmdSamePids(ts *testscript.TestScript, neg bool, args []string) {
 			return err
 		}))
 	}
+}
+
+// resolves DNS NAME [IP...]: what the server at host:port DNS answers, in any order;
+// no IP: there is no such name.
+func cmdResolves(ts *testscript.TestScript, neg bool, args []string) {
+	r := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, network, args[0])
+	}}
+	want := slices.Sorted(slices.Values(args[2:]))
+	ts.Check(until(eventually, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		got, err := r.LookupHost(ctx, args[1]+".")
+		var dns *net.DNSError
+		if err != nil && (!errors.As(err, &dns) || !dns.IsNotFound) {
+			return err
+		}
+		if slices.Sort(got); !slices.Equal(got, want) {
+			return fmt.Errorf("%s resolves to %v, want %v", args[1], got, want)
+		}
+		return nil
+	}))
 }
 
 func cmdKill9(ts *testscript.TestScript, neg bool, args []string) {
