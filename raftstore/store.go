@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -155,15 +156,16 @@ func (s *Store) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot start raft: %w", err)
 	}
+	conns := &tracked{StreamLayer: s.o.Stream, open: map[net.Conn]bool{}}
 	s.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: s.o.Stream, MaxPool: 3, Timeout: rpcTimeout, Logger: adaptLogger(s.log),
+		Stream: conns, MaxPool: 3, Timeout: rpcTimeout, Logger: adaptLogger(s.log),
 	})
 	g, runCtx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.patience(runCtx) })
 	r, err := raft.NewRaft(s.config(), &fsm{s}, cache, s.stable, s.snaps, s.trans)
 	if err != nil {
 		s.stable.giveUp()
-		return errors.Join(fmt.Errorf("cannot start raft: %w", err), s.trans.Close())
+		return errors.Join(fmt.Errorf("cannot start raft: %w", err), s.closeTransport(conns))
 	}
 	s.raft = r
 	seen := make(chan raft.Observation, 64)
@@ -175,7 +177,7 @@ func (s *Store) Run(ctx context.Context) error {
 	g.Go(func() error { return s.remember(runCtx) })
 	<-runCtx.Done()
 	r.DeregisterObserver(obs)
-	return errors.Join(s.stop(r), g.Wait())
+	return errors.Join(s.stop(r), s.closeTransport(conns), g.Wait())
 }
 
 // patience ends the patient retries of the stable store with ctx.
@@ -199,7 +201,16 @@ func (s *Store) stop(r *raft.Raft) error {
 	}
 	close(s.stopped)
 	err := r.Shutdown().Error()
-	return errors.Join(err, s.trans.Close(), s.writeApplied())
+	return errors.Join(err, s.writeApplied())
+}
+
+// closeTransport closes the listener and every connection, and waits until raft
+// has let go of them: it would leave those of others open until they close them.
+func (s *Store) closeTransport(conns *tracked) error {
+	s.trans.CloseStreams()
+	err := s.trans.Close()
+	conns.end(time.Second)
+	return err
 }
 
 // Close closes the files of a Store that never ran, and its Stream.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 	"syscall"
 	"time"
 
@@ -86,4 +87,69 @@ func tuned(c net.Conn) (net.Conn, error) {
 		return nil, errors.Join(fmt.Errorf("cannot set TCP_USER_TIMEOUT: %w", err), c.Close())
 	}
 	return c, nil
+}
+
+// tracked knows a stream's open connections, so that they can be ended.
+type tracked struct {
+	raft.StreamLayer
+
+	mu   sync.Mutex // guards what follows
+	open map[net.Conn]bool
+	gone chan struct{} // closed when, after end, the last one is closed
+}
+
+// Accept returns the next connection.
+func (t *tracked) Accept() (net.Conn, error) { return t.track(t.StreamLayer.Accept()) }
+
+// Dial connects to another node.
+func (t *tracked) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	return t.track(t.StreamLayer.Dial(addr, timeout))
+}
+
+func (t *tracked) track(c net.Conn, err error) (net.Conn, error) {
+	if err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.gone != nil {
+		return nil, errors.Join(net.ErrClosed, c.Close())
+	}
+	t.open[c] = true
+	return &trackedConn{c, t}, nil
+}
+
+// end closes all connections and waits until their users have closed them too.
+func (t *tracked) end(patience time.Duration) {
+	t.mu.Lock()
+	t.gone = make(chan struct{})
+	for c := range t.open {
+		_ = c.Close() // its user closes it again, and gets to see what there is
+	}
+	if len(t.open) == 0 {
+		close(t.gone)
+	}
+	t.mu.Unlock()
+	select {
+	case <-t.gone:
+	case <-time.After(patience):
+	}
+}
+
+// trackedConn leaves the account when its user closes it.
+type trackedConn struct {
+	net.Conn
+	t *tracked
+}
+
+func (c *trackedConn) Close() error {
+	c.t.mu.Lock()
+	if c.t.open[c.Conn] {
+		delete(c.t.open, c.Conn)
+		if len(c.t.open) == 0 && c.t.gone != nil {
+			close(c.t.gone)
+		}
+	}
+	c.t.mu.Unlock()
+	return c.Conn.Close()
 }

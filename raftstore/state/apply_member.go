@@ -201,6 +201,7 @@ func (m *Member) MayStart() bool {
 		return m.Down()
 	case WishRun:
 		return m.Seen.Epoch == m.Epoch && m.Seen.Phase == spec.MemberStopped
+	case WishGone:
 	}
 	return false
 }

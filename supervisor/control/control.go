@@ -215,7 +215,7 @@ func (c *Control) lead(ctx context.Context, number uint64) error {
 		g.Go(func() error { return t.rounds.run(ctx, c.o.Store.Verify) })
 		g.Go(func() error { return c.plan(ctx) })
 		g.Go(func() error { return c.judge(ctx, t) })
-		g.Go(func() error { return c.members(ctx, t) })
+		g.Go(func() error { return c.members(ctx) })
 		return nil
 	})
 	err := g.Wait()

@@ -68,7 +68,7 @@ func (c *Control) pronounce(ctx context.Context, t *term, d verdict) error {
 	case d.State == spec.NodeReady:
 		c.log.Info("node is ready", "node", d.Node, "reason", d.Reason)
 	default:
-		c.log.Warn("node is "+d.State, "node", d.Node, "reason", d.Reason)
+		c.log.Warn("node is not ready", "node", d.Node, "state", d.State, "reason", d.Reason)
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ type change struct {
 }
 
 // members keeps Raft's membership in step until ctx ends.
-func (c *Control) members(ctx context.Context, t *term) error {
+func (c *Control) members(ctx context.Context) error {
 	tick := time.NewTicker(membersEvery)
 	defer tick.Stop()
 	warned := map[string]bool{}
