@@ -285,13 +285,6 @@ func (k *fakeKeeper) pidOf(member, process string) int {
 	return k.rows[row(member, process)].PID
 }
 
-func (k *fakeKeeper) setDown(down bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.down = down
-	k.bumpLocked()
-}
-
 // runs sets what answers Run.
 func (k *fakeKeeper) runs(f func(context.Context, keeper.Run) (keeper.RunResult, error)) {
 	k.mu.Lock()

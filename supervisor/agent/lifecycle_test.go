@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -460,5 +461,77 @@ func TestMissingVolumeIsNeverMadeAnew(t *testing.T) {
 		}
 		settle(time.Minute)
 		w.want(0, spec.MemberRunning, true)
+	})
+}
+
+// lagging is a Views that shows an old View until it may catch up.
+type lagging struct {
+	*world
+	mu      sync.Mutex // guards old
+	old     *state.View
+	changed chan struct{}
+}
+
+func (l *lagging) View() *state.View {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.old != nil {
+		return l.old
+	}
+	return l.world.View()
+}
+
+func (l *lagging) Changed() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.old != nil {
+		return l.changed
+	}
+	return l.world.Changed()
+}
+
+func (l *lagging) catchUp() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.old = nil
+	close(l.changed)
+}
+
+// A daemon killed right after a member turned ready comes back with a View from
+// before that: its probes must not begin from there.
+func TestRestartWithAnOldViewFlapsNobody(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, w *world) {
+		p := sleeper("main")
+		second := spec.Duration(time.Second)
+		p.Readiness = &spec.Probe{Exec: []string{"check"}, Period: &second, FailureThreshold: 3}
+		var ready atomic.Bool
+		w.keeper.runs(func(context.Context, keeper.Run) (keeper.RunResult, error) {
+			if ready.Load() {
+				return keeper.RunResult{}, nil
+			}
+			return keeper.RunResult{Code: 1}, nil
+		})
+		w.put(withVolume, p)
+		w.reserve(1)
+		w.start(0)
+		end := w.running(nil)
+		settle(2 * time.Second)
+		old := w.View()
+		ready.Store(true)
+		settle(3 * time.Second)
+		w.want(0, spec.MemberRunning, true)
+		end()
+		before := *w.member(0)
+
+		l := &lagging{world: w, old: old, changed: make(chan struct{})}
+		end = w.running(func(o *Options) { o.Views = l })
+		settle(500 * time.Millisecond)
+		l.catchUp()
+		settle(5 * time.Second)
+		if got := w.member(0); got.Index != before.Index {
+			t.Errorf("the member was changed in the log: %+v", got.Seen)
+		}
+		end()
 	})
 }

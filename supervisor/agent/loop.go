@@ -173,7 +173,11 @@ func (a *Agent) visit(ctx context.Context, r *runtime, v *state.View, now time.T
 		set = setViewOf(v, sk, setView{})
 	}
 	r.assign(partOf(v, a.o.Node, r.key, set), set.print)
-	a.follow(ctx, r, now)
+	if fresh.Caught {
+		// Not before: probes of what was found running begin from what was last
+		// reported of it, and an old View may not have that report yet.
+		a.follow(ctx, r, now)
+	}
 	if r.busy == nil {
 		facts := r.facts(now, fresh)
 		if steps := Diff(r.part, facts); len(steps) > 0 {
