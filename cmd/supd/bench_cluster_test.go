@@ -1,0 +1,160 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"supd/supervisor/client"
+	"supd/supervisor/spec"
+)
+
+// Benchmarks of this package are of a fixed size, whatever -benchtime says, and start the real binaries. Each logs one
+// line for people. They prove nothing: no figure is asserted.
+
+// cluster is a supd dev and a client for each of its nodes.
+type cluster struct {
+	*devProcess
+	apis []*client.Client
+}
+
+func startCluster(b *testing.B, nodes int) *cluster {
+	b.Helper()
+	c := &cluster{devProcess: startDev(b, b.TempDir(), "--nodes", fmt.Sprint(nodes))}
+	for k := 1; k <= nodes; k++ {
+		c.apis = append(c.apis, dial(b, c.addr(k)))
+	}
+	return c
+}
+
+func (c *cluster) addr(k int) string {
+	return "unix://" + filepath.Join(c.dir, nodeName(k), "supd.sock")
+}
+
+// leader is the index of the leading node.
+func (c *cluster) leader(b *testing.B) (lead int) {
+	b.Helper()
+	until(b, "a leader", func() error {
+		st, err := c.apis[0].Cluster(b.Context())
+		if err != nil {
+			return err
+		}
+		for lead = range c.apis {
+			if nodeName(lead+1) == st.Leader {
+				return nil
+			}
+		}
+		return fmt.Errorf("%q leads", st.Leader)
+	})
+	return lead
+}
+
+func (c *cluster) wellAgain(b *testing.B) {
+	b.Helper()
+	until(b, "all well again", func() error {
+		for _, api := range c.apis {
+			if err := api.Ready(b.Context()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// apply puts a set of members that are ready as soon as they run, and waits until all are.
+func (c *cluster) apply(b *testing.B, replicas int, policy string) time.Duration {
+	b.Helper()
+	s := set(replicas)
+	s.Spec.PodManagementPolicy, s.Spec.Volumes = policy, nil
+	w, err := c.apis[0].Watch(b.Context(), client.StatefulSets, "", 0, client.ReadOptions{Namespace: spec.DefaultNS})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer w.Close()
+	began := time.Now()
+	if _, _, err := c.apis[0].PutStatefulSet(b.Context(), s, client.WriteOptions{}); err != nil {
+		b.Fatal(err)
+	}
+	for {
+		ev, err := w.Next()
+		if err != nil {
+			b.Fatal(err)
+		}
+		var now spec.StatefulSet
+		if err := json.Unmarshal(ev.Object, &now); err == nil && now.Status.ReadyReplicas == replicas {
+			return time.Since(began)
+		}
+	}
+}
+
+// program is a small object: a write.
+func program(name, text string) *spec.Program {
+	return &spec.Program{
+		APIVersion: spec.APIVersion, Kind: spec.KindProgram,
+		Metadata: spec.Meta{Namespace: spec.DefaultNS, Name: name},
+		Spec:     spec.ProgramSpec{Command: []string{"/bin/echo", text}},
+	}
+}
+
+// BenchmarkOrderedStart applies a set of 50 ordered members, each ready at once, and waits until all are ready.
+func BenchmarkOrderedStart(b *testing.B) {
+	const members = 50
+	for _, nodes := range []int{1, 3} {
+		b.Run(fmt.Sprintf("nodes=%d", nodes), func(b *testing.B) {
+			c := startCluster(b, nodes)
+			took := c.apply(b, members, spec.OrderedReady)
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(took.Seconds(), "s")
+			b.ReportMetric(took.Seconds()/members*1000, "ms/member")
+			b.Logf("%d ordered members on %d nodes, from apply to all ready: %.2f s, %.1f ms each",
+				members, nodes, took.Seconds(), took.Seconds()/members*1000)
+		})
+	}
+}
+
+// BenchmarkMemory reports what supd and its keeper hold with 100 members on one node.
+func BenchmarkMemory(b *testing.B) {
+	const members = 100
+	c := startCluster(b, 1)
+	supd, keeper := c.pid(b, 1, "supd.pid"), c.pid(b, 1, "keeper.pid")
+	before := memoryOf(b, keeper)
+	took := c.apply(b, members, spec.Parallel)
+	s, k := memoryOf(b, supd), memoryOf(b, keeper)
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(s.pss, "supd-PSS-MiB")
+	b.ReportMetric(s.private, "supd-private-MiB")
+	b.ReportMetric(k.pss, "keeper-PSS-MiB")
+	b.ReportMetric(k.private, "keeper-private-MiB")
+	b.ReportMetric((k.private-before.private)*1024/members, "keeper-KiB/member")
+	b.Logf("%d members on one node (all ready %.2f s after apply): supd PSS %.1f MiB (private %.1f), keeper PSS %.1f MiB (private %.1f; %.1f before)",
+		members, took.Seconds(), s.pss, s.private, k.pss, k.private, before.private)
+}
+
+// memory is in MiB.
+type memory struct{ pss, private float64 }
+
+func memoryOf(b *testing.B, pid int) (m memory) {
+	b.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		var word string
+		var kib float64
+		if n, _ := fmt.Sscan(line, &word, &kib); n != 2 {
+			continue // the head
+		}
+		switch word {
+		case "Pss:":
+			m.pss = kib / 1024
+		case "Private_Clean:", "Private_Dirty:":
+			m.private += kib / 1024
+		}
+	}
+	return m
+}
