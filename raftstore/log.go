@@ -2,21 +2,28 @@ package raftstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
 	"log/slog"
+	"net"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 )
 
 // adaptLogger gives raft's messages to slog. What raft calls info is debug to an
 // operator.
-func adaptLogger(l *slog.Logger) hclog.Logger { return &hcLogger{l: l.With("part", "raft")} }
+func adaptLogger(l *slog.Logger) hclog.Logger {
+	return &hcLogger{l: l.With("part", "raft"), said: &repeats{at: map[string]time.Time{}}}
+}
 
 type hcLogger struct {
 	l    *slog.Logger
+	said *repeats
 	name string
 	args []any
 }
@@ -47,9 +54,34 @@ func (h *hcLogger) Log(level hclog.Level, msg string, args ...any) {
 		if a == "error" {
 			a = "err"
 		}
+		if err, ok := a.(error); ok && errors.Is(err, net.ErrClosed) {
+			to = slog.LevelDebug // the end of this node, or of a connection's other end
+		}
 		out = append(out, a)
 	}
+	if to >= slog.LevelWarn && h.said.again(msg) {
+		to = slog.LevelDebug
+	}
 	h.l.Log(ctx, to, msg, out...)
+}
+
+// repeats keeps raft from saying the same several times a second, for hours, when a
+// disk is full or a node is away.
+type repeats struct {
+	mu sync.Mutex // guards at
+	at map[string]time.Time
+}
+
+// again tells whether a message was said a moment ago.
+func (r *repeats) again(msg string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	if now.Sub(r.at[msg]) < 10*time.Second {
+		return true
+	}
+	r.at[msg] = now
+	return false
 }
 
 func (h *hcLogger) Trace(msg string, args ...any) { h.Log(hclog.Trace, msg, args...) }
@@ -70,7 +102,7 @@ func (h *hcLogger) ImpliedArgs() []any { return h.args }
 func (h *hcLogger) Name() string       { return h.name }
 
 func (h *hcLogger) With(args ...any) hclog.Logger {
-	return &hcLogger{l: h.l.With(args...), name: h.name, args: append(h.args[:len(h.args):len(h.args)], args...)}
+	return &hcLogger{l: h.l.With(args...), said: h.said, name: h.name, args: append(h.args[:len(h.args):len(h.args)], args...)}
 }
 
 func (h *hcLogger) Named(name string) hclog.Logger {
@@ -78,7 +110,7 @@ func (h *hcLogger) Named(name string) hclog.Logger {
 }
 
 func (h *hcLogger) ResetNamed(name string) hclog.Logger {
-	return &hcLogger{l: h.l, name: name, args: h.args}
+	return &hcLogger{l: h.l, said: h.said, name: name, args: h.args}
 }
 
 // SetLevel does nothing: slog's handler decides.

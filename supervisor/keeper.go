@@ -88,9 +88,12 @@ func (k *keeperWatch) hello(ctx context.Context, within time.Duration) (keeper.I
 
 // start starts a keeper that outlives this process, and waits for its first answer.
 func (k *keeperWatch) start(ctx context.Context) (keeper.Info, error) {
-	binary, err := keeperBinary(k.binary)
+	binary, own, err := keeperBinary(k.binary)
 	if err != nil {
 		return keeper.Info{}, err
+	}
+	if own {
+		k.log.Warn("supd-keeper is neither beside this program nor in PATH; this program stands in for it")
 	}
 	if err := os.MkdirAll(k.dir, 0o711); err != nil {
 		return keeper.Info{}, fmt.Errorf("cannot start the keeper: %w", err)
@@ -100,6 +103,7 @@ func (k *keeperWatch) start(ctx context.Context) (keeper.Info, error) {
 		args = append(args, "--cgroup", k.cgroup) // where there are none, it does without
 	}
 	cmd := exec.Command(binary, args...) // ctx must not kill it
+	cmd.Args[0] = KeeperName
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	var said capture
@@ -114,7 +118,7 @@ func (k *keeperWatch) start(ctx context.Context) (keeper.Info, error) {
 		info, err := k.hello(ctx, keeperHello)
 		if err == nil {
 			if info.PID != cmd.Process.Pid { // another one was faster; ours ends by itself
-				k.reap(cmd.Process.Pid)
+				_ = k.reap(cmd.Process.Pid) // how it ended is no matter: the other one serves
 			}
 			return info, nil
 		}
@@ -228,22 +232,29 @@ func (c *capture) text() string {
 	return strings.TrimSpace(string(b[:n]))
 }
 
-// keeperBinary finds the keeper's program.
-func keeperBinary(configured string) (string, error) {
+// KeeperName is the name that a keeper runs under. A supd that is started under it
+// is a keeper: so `go run ./cmd/supd dev` works, where only supd was built.
+const KeeperName = "supd-keeper"
+
+// keeperBinary finds the keeper's program; own when that is this one.
+func keeperBinary(configured string) (path string, own bool, err error) {
 	if configured != "" {
-		return configured, nil
+		return configured, false, nil
 	}
-	if self, err := os.Executable(); err == nil {
-		beside := filepath.Join(filepath.Dir(self), "supd-keeper")
+	self, err := os.Executable()
+	if err == nil {
+		beside := filepath.Join(filepath.Dir(self), KeeperName)
 		if info, err := os.Stat(beside); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
-			return beside, nil
+			return beside, false, nil
 		}
 	}
-	p, err := exec.LookPath("supd-keeper")
-	if err != nil {
-		return "", fmt.Errorf("cannot find supd-keeper beside this program or in PATH; set keeper_binary: %w", err)
+	if p, lerr := exec.LookPath(KeeperName); lerr == nil {
+		return p, false, nil
 	}
-	return p, nil
+	if err != nil {
+		return "", false, fmt.Errorf("cannot find supd-keeper beside this program or in PATH; set keeper_binary: %w", err)
+	}
+	return self, true, nil
 }
 
 // managedBySystemd reads the configuration's word.

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"supd/supervisor/client"
+)
+
+// BenchmarkWrites puts small objects (256 bytes of content) through the API of three nodes, with 1, 16 and 64 clients, each
+// with a connection of its own and writing one after the other; and the same through three etcd on this machine, by
+// turns. One client talks to the leader, more are spread over the nodes.
+func BenchmarkWrites(b *testing.B) {
+	const rounds, round = 2, 2 * time.Second
+	stores := []store{startSupdStore(b)}
+	if s := startEtcdStore(b); s.connect != nil {
+		stores = append(stores, s)
+	}
+	for _, clients := range []int{1, 16, 64} {
+		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
+			took := make([][]time.Duration, len(stores))
+			for range rounds {
+				for i, s := range stores {
+					took[i] = append(took[i], writeFor(b, s, clients, round)...)
+				}
+			}
+			b.ReportMetric(0, "ns/op")
+			line := fmt.Sprintf("writes with %d clients on 3 nodes", clients)
+			var rates []float64
+			for i, s := range stores {
+				slices.Sort(took[i])
+				rate := float64(len(took[i])) / (rounds * round).Seconds()
+				p99 := took[i][len(took[i])*99/100]
+				rates = append(rates, rate)
+				b.ReportMetric(rate, s.name+"-writes/s")
+				b.ReportMetric(float64(p99.Microseconds())/1000, s.name+"-p99-ms")
+				line += fmt.Sprintf("; %s %.0f/s, p99 %.1f ms", s.name, rate, float64(p99.Microseconds())/1000)
+			}
+			if len(rates) == 2 {
+				b.ReportMetric(rates[0]/rates[1], "supd/etcd")
+				line += fmt.Sprintf("; %.2fx", rates[0]/rates[1])
+			}
+			b.Log(line)
+		})
+	}
+}
+
+// store is what is written to. connect makes the write of one client, number n, over a connection of its own to a node:
+// the leader's for n 0, then the others'.
+type store struct {
+	name    string
+	connect func(n int) (write func(ctx context.Context, text string) error, done func())
+}
+
+// writeFor writes with so many clients for d and tells how long each write took.
+func writeFor(b *testing.B, s store, clients int, d time.Duration) []time.Duration {
+	b.Helper()
+	var mu sync.Mutex // guards all
+	var all []time.Duration
+	var wg sync.WaitGroup
+	begin, ctx := make(chan struct{}), b.Context()
+	var until time.Time
+	for n := range clients {
+		write, done := s.connect(n)
+		defer done()
+		filler := strings.Repeat("x", 240)
+		if err := write(ctx, filler); err != nil { // connects
+			b.Fatal(err)
+		}
+		wg.Go(func() {
+			<-begin
+			var took []time.Duration
+			for i := 0; ; i++ {
+				began := time.Now()
+				if began.After(until) {
+					break
+				}
+				if err := write(ctx, fmt.Sprintf("%s%016d", filler, began.UnixNano())); err != nil && !errors.Is(err, context.Canceled) {
+					b.Errorf("%s: %v", s.name, err)
+					return
+				}
+				took = append(took, time.Since(began))
+			}
+			mu.Lock()
+			all = append(all, took...)
+			mu.Unlock()
+		})
+	}
+	until = time.Now().Add(d)
+	close(begin)
+	wg.Wait()
+	return all
+}
+
+func startSupdStore(b *testing.B) store {
+	b.Helper()
+	c := startCluster(b, 3)
+	lead := c.leader(b)
+	return store{name: "supd", connect: func(n int) (func(context.Context, string) error, func()) {
+		api, err := client.New(c.addr((lead+n)%3+1), client.Options{RequestTimeout: 10 * time.Second})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return func(ctx context.Context, text string) error {
+			_, w, err := api.PutProgram(ctx, program(fmt.Sprintf("p%d", n), text), client.WriteOptions{})
+			if err == nil && w.Result == client.Unchanged {
+				return errors.New("a write changed nothing")
+			}
+			return err
+		}, api.Close
+	}}
+}
