@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -30,8 +31,9 @@ type node struct {
 	end func() // as SIGTERM does
 }
 
-// freeAddrs finds n loopback addresses that are free for TCP and UDP. They are
-// released together, so they differ.
+// freeAddrs finds n loopback addresses that are free for TCP and UDP, below the
+// kernel's own range: no outgoing connection takes one before its daemon does. They
+// are released together, so they differ.
 func freeAddrs(t *testing.T, n int) []string {
 	t.Helper()
 	var out []string
@@ -41,20 +43,25 @@ func freeAddrs(t *testing.T, n int) []string {
 			c.Close()
 		}
 	}()
-	for len(out) < n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for range 1000 {
+		if len(out) == n {
+			return out
+		}
+		addr := fmt.Sprintf("127.0.0.1:%d", 12000+rand.IntN(20000))
+		l, err := net.Listen("tcp", addr)
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
 		held = append(held, l)
-		u, err := net.ListenPacket("udp", l.Addr().String())
+		u, err := net.ListenPacket("udp", addr)
 		if err != nil {
 			continue
 		}
 		held = append(held, u)
-		out = append(out, l.Addr().String())
+		out = append(out, addr)
 	}
-	return out
+	t.Fatal("no free ports")
+	return nil
 }
 
 // conf makes the configuration of a node with its own addresses.
@@ -85,7 +92,7 @@ func start(t *testing.T, c configs.Daemon) *node {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- d.Run(ctx) }()
-	api, err := client.New("unix://"+c.Socket, client.Options{})
+	api, err := client.New("unix://"+c.Socket, client.Options{RetryUnknown: true})
 	if err != nil {
 		t.Fatal(err)
 	}
