@@ -54,7 +54,6 @@ func findField(t reflect.Type, name string) (field, bool) {
 var (
 	typeEnv         = reflect.TypeFor[spec.Env]()
 	typeQuantity    = reflect.TypeFor[spec.Quantity]()
-	typeIntOrString = reflect.TypeFor[spec.IntOrString]()
 	typeUnmarshaler = reflect.TypeFor[json.Unmarshaler]()
 )
 

@@ -8,11 +8,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
-
-	"supd/supervisor/spec"
 )
-
-var typeEnvVar = reflect.TypeFor[spec.EnvVar]()
 
 // expr turns an expression into a node fit for a field of type t. Strings of a
 // template field keep their source text; all else must be a plain value.

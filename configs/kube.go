@@ -1,7 +1,6 @@
 package configs
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -358,6 +357,3 @@ func (k *kube) servicePort(n *node) *node {
 	f.end()
 	return out
 }
-
-// item is the path of an item of a list.
-func item(n *node, name string, i int) string { return fmt.Sprintf("%s.%s[%d]", n.path, name, i) }

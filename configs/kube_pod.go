@@ -145,8 +145,10 @@ func (w *workload) podVolumes(f *kubeFields) {
 			continue
 		}
 		known := false
-		for _, kind := range []string{"emptyDir", "hostPath", "configMap", "secret", "projected", "downwardAPI",
-			"persistentVolumeClaim", "ephemeral", "nfs", "csi", "iscsi", "fc", "image", "cephfs", "rbd", "glusterfs", "local"} {
+		for _, kind := range []string{
+			"emptyDir", "hostPath", "configMap", "secret", "projected", "downwardAPI",
+			"persistentVolumeClaim", "ephemeral", "nfs", "csi", "iscsi", "fc", "image", "cephfs", "rbd", "glusterfs", "local",
+		} {
 			src := v.take(kind)
 			if src == nil && !(v.n.get(kind) != nil && kind == "emptyDir") {
 				continue

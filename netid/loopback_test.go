@@ -252,8 +252,10 @@ func TestMachine(t *testing.T) {
 		plan, node, machine string
 		ok                  bool
 	}{
-		{"loopback", "n3", "m1", true}, {"loopback", "n3", "m2", false},
-		{"none", "n3", "m2", true}, {"loopback", "n1", "m1", true},
+		{"loopback", "n3", "m1", true},
+		{"loopback", "n3", "m2", false},
+		{"none", "n3", "m2", true},
+		{"loopback", "n1", "m1", true},
 	} {
 		if err := netid.CheckMachine(c.plan, known, c.node, c.machine); (err == nil) != c.ok {
 			t.Errorf("%+v: %v", c, err)

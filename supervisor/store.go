@@ -20,11 +20,15 @@ func coded(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, raftstore.ErrFateUnknown):
-		return &spec.Error{Code: spec.CodeNoLeader, Reason: client.ReasonUnknown,
-			Message: "the leader was lost before the outcome was known; look with get, then try again (" + err.Error() + ")"}
+		return &spec.Error{
+			Code: spec.CodeNoLeader, Reason: client.ReasonUnknown,
+			Message: "the leader was lost before the outcome was known; look with get, then try again (" + err.Error() + ")",
+		}
 	case errors.Is(err, raftstore.ErrNotLeader):
-		return &spec.Error{Code: spec.CodeNoLeader, Reason: client.ReasonNoLeader,
-			Message: "no leader: " + err.Error() + "; nothing was changed"}
+		return &spec.Error{
+			Code: spec.CodeNoLeader, Reason: client.ReasonNoLeader,
+			Message: "no leader: " + err.Error() + "; nothing was changed",
+		}
 	}
 	return err
 }

@@ -99,10 +99,13 @@ func reasonFor(err error) Reason {
 		errno  unix.Errno
 		reason Reason
 	}{
-		{unix.ENOSPC, ErrFull}, {unix.EDQUOT, ErrFull},
+		{unix.ENOSPC, ErrFull},
+		{unix.EDQUOT, ErrFull},
 		{unix.EROFS, ErrReadOnly},
-		{unix.EACCES, ErrPermission}, {unix.EPERM, ErrPermission},
-		{unix.ELOOP, ErrSymlink}, {unix.ENOTDIR, ErrInTheWay},
+		{unix.EACCES, ErrPermission},
+		{unix.EPERM, ErrPermission},
+		{unix.ELOOP, ErrSymlink},
+		{unix.ENOTDIR, ErrInTheWay},
 		{unix.EBUSY, ErrInUse},
 	} {
 		if errors.Is(err, c.errno) {

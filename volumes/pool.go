@@ -31,8 +31,10 @@ type turn struct {
 // the daemon from starting: the methods say what is wrong.
 func Open(o Options) (*Pool, error) {
 	if !filepath.IsAbs(o.Dir) || filepath.Clean(o.Dir) == "/" {
-		return nil, &Error{Op: "open the volumes", Path: o.Dir, reason: ErrInvalid,
-			Detail: "their directory must be an absolute path, not " + quote(o.Dir)}
+		return nil, &Error{
+			Op: "open the volumes", Path: o.Dir, reason: ErrInvalid,
+			Detail: "their directory must be an absolute path, not " + quote(o.Dir),
+		}
 	}
 	o.Dir = filepath.Clean(o.Dir)
 	log := o.Logger

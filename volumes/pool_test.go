@@ -117,8 +117,10 @@ func TestContainer(t *testing.T) {
 	}
 	var m volumes.Marker
 	must(t, json.Unmarshal([]byte(read(t, d.Container+"/marker")), &m))
-	want := volumes.Marker{Version: 1, ClusterID: cluster, UID: c.UID, Namespace: "default",
-		Name: "data-web-3", Set: "web", Template: "data", Ordinal: 3}
+	want := volumes.Marker{
+		Version: 1, ClusterID: cluster, UID: c.UID, Namespace: "default",
+		Name: "data-web-3", Set: "web", Template: "data", Ordinal: 3,
+	}
 	if m != want {
 		t.Errorf("marker %+v, want %+v", m, want)
 	}

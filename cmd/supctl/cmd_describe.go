@@ -48,6 +48,7 @@ func (a *app) describe(ctx context.Context, k kindOf, name string) error {
 		return d.volume(ctx, name)
 	case client.Nodes:
 		return d.node(ctx, name)
+	case client.Services, client.Programs, client.Revisions, client.Events:
 	}
 	raw, _, err := c.GetRaw(ctx, k.resource, a.namespace, name, client.ReadOptions{})
 	if err != nil {

@@ -214,8 +214,9 @@ func parseBracket(in string) (pathStep, error) {
 	if len(in) >= 2 && (in[0] == '\'' || in[0] == '"') && in[len(in)-1] == in[0] {
 		return pathStep{kind: 'f', field: in[1 : len(in)-1]}, nil
 	}
-	cond, ok := strings.CutPrefix(in, "?(")
-	if cond, ok = strings.CutSuffix(cond, ")"); !ok || !strings.HasPrefix(in, "?(") {
+	cond, opens := strings.CutPrefix(in, "?(")
+	cond, closes := strings.CutSuffix(cond, ")")
+	if !opens || !closes {
 		return pathStep{}, fmt.Errorf("cannot read [%s]", in)
 	}
 	f := &pathFilter{}

@@ -170,8 +170,13 @@ func TestSizes(t *testing.T) {
 		truncated bool
 		limit     int
 	}{
-		{"udp", 0, true, 512}, {"udp", 100, true, 512}, {"udp", 512, true, 512}, {"udp", 1000, true, 1000},
-		{"udp", 65535, true, 1232}, {"tcp", 0, false, 65535}, {"tcp", 512, false, 65535},
+		{"udp", 0, true, 512},
+		{"udp", 100, true, 512},
+		{"udp", 512, true, 512},
+		{"udp", 1000, true, 1000},
+		{"udp", 65535, true, 1232},
+		{"tcp", 0, false, 65535},
+		{"tcp", 512, false, 65535},
 	} {
 		m := question("web.default.svc.cluster.local.", miekg.TypeA)
 		if c.edns > 0 {

@@ -75,8 +75,10 @@ func (w *world) set(name, service string, replicas int, ports []spec.Port, ip fu
 func (w *world) ready(set string, ordinal int, ready bool) {
 	w.t.Helper()
 	m := w.view.Member("default", set, ordinal)
-	w.apply(&state.StartMember{Namespace: "default", Set: set, Ordinal: ordinal,
-		Revision: w.view.Set("default", set).Revision, IfEpoch: m.Epoch, IfGeneration: m.Generation})
+	w.apply(&state.StartMember{
+		Namespace: "default", Set: set, Ordinal: ordinal,
+		Revision: w.view.Set("default", set).Revision, IfEpoch: m.Epoch, IfGeneration: m.Generation,
+	})
 	m = w.view.Member("default", set, ordinal)
 	w.seq[m.Node]++
 	w.apply(&state.Report{Node: m.Node, Run: "r1", Seq: w.seq[m.Node], Members: []state.MemberReport{{
@@ -103,7 +105,8 @@ func story(t testing.TB) *world {
 	w.ready("web", 2, false)
 	// all: publishes what is not ready.
 	w.apply(&state.PutService{Namespace: "default", Name: "all", UID: "s1", Spec: spec.ServiceSpec{
-		PublishNotReadyAddresses: true, Ports: []spec.Port{{Name: "db", Port: 3306}}}})
+		PublishNotReadyAddresses: true, Ports: []spec.Port{{Name: "db", Port: 3306}},
+	}})
 	w.set("all", "all", 2, []spec.Port{{Name: "mysql", Port: 3306}}, planIP(10), "n1", "n2")
 	// sus: ready, 0 on a suspect node, 1 not.
 	w.set("sus", "sus", 2, nil, planIP(20), "n3", "n1")

@@ -24,8 +24,10 @@ type node struct {
 }
 
 func meta(id string) gossip.Node {
-	return gossip.Node{ID: id, Name: strings.Split(id, ".")[0], API: "127.0.0.1:7950", Raft: "127.0.0.1:7951",
-		DNS: "127.0.0.1:7953", Machine: "m", Expect: 3}
+	return gossip.Node{
+		ID: id, Name: strings.Split(id, ".")[0], API: "127.0.0.1:7950", Raft: "127.0.0.1:7951",
+		DNS: "127.0.0.1:7953", Machine: "m", Expect: 3,
+	}
 }
 
 func start(t *testing.T, o gossip.Options) *node {

@@ -84,8 +84,8 @@ func story() []state.Command {
 		&state.StartMember{Namespace: "default", Set: "web", Ordinal: 0, Revision: tpl("a").Hash(), Bootstrap: true, IfGeneration: 9},
 		&state.Report{Node: "n1", Run: "r1", Seq: 1, Members: []state.MemberReport{seen(0, 1, spec.MemberRunning)}, Volumes: []state.VolumeReport{made(0, state.VolumeMade), made(2, state.VolumeMade)}},
 		&state.StartMember{Namespace: "default", Set: "web", Ordinal: 1, Revision: tpl("a").Hash(), IfGeneration: 9},
-		&state.ScaleSet{Namespace: "default", Name: "web", Replicas: 2},                                        // refused: web-1 starts
-		&state.ReleaseVolume{Namespace: "default", Name: "data-web-0"},                                         // refused: in use
+		&state.ScaleSet{Namespace: "default", Name: "web", Replicas: 2},                                         // refused: web-1 starts
+		&state.ReleaseVolume{Namespace: "default", Name: "data-web-0"},                                          // refused: in use
 		&state.StartMember{Namespace: "default", Set: "web", Ordinal: 2, Revision: tpl("a").Hash(), IfEpoch: 9}, // refused: stale
 		&state.StartMember{Namespace: "default", Set: "web", Ordinal: 2, Revision: tpl("a").Hash(), IfGeneration: 9},
 		&state.Report{Node: "n1", Run: "r1", Seq: 2, Members: []state.MemberReport{seen(1, 2, spec.MemberRunning), seen(2, 3, spec.MemberRunning)}},

@@ -59,11 +59,17 @@ func failureOf(err error) *Failure {
 		err    error
 		reason string
 	}{
-		{keeper.ErrLocked, StillLocked}, {keeper.ErrBusy, StillRunning}, {keeper.ErrDown, KeeperDown},
-		{keeper.ErrInvalid, KeeperRefused}, {keeper.ErrProtocol, KeeperRefused},
-		{syscall.ENOSPC, string(volumes.ErrFull)}, {syscall.EDQUOT, string(volumes.ErrFull)},
-		{syscall.EROFS, string(volumes.ErrReadOnly)}, {syscall.EACCES, string(volumes.ErrPermission)},
-		{syscall.EPERM, string(volumes.ErrPermission)}, {syscall.ELOOP, string(volumes.ErrSymlink)},
+		{keeper.ErrLocked, StillLocked},
+		{keeper.ErrBusy, StillRunning},
+		{keeper.ErrDown, KeeperDown},
+		{keeper.ErrInvalid, KeeperRefused},
+		{keeper.ErrProtocol, KeeperRefused},
+		{syscall.ENOSPC, string(volumes.ErrFull)},
+		{syscall.EDQUOT, string(volumes.ErrFull)},
+		{syscall.EROFS, string(volumes.ErrReadOnly)},
+		{syscall.EACCES, string(volumes.ErrPermission)},
+		{syscall.EPERM, string(volumes.ErrPermission)},
+		{syscall.ELOOP, string(volumes.ErrSymlink)},
 	} {
 		if errors.Is(err, c.err) {
 			return failf(c.reason, "%v", err)

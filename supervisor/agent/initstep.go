@@ -110,8 +110,10 @@ func (j job) attempt(ctx context.Context, s initStep, attempt int) error {
 	}
 	rctx, cancel := context.WithTimeout(ctx, timeout+keeperTimeout)
 	defer cancel()
-	res, err := j.a.o.Keeper.Run(rctx, keeper.Run{Member: j.key.String(), Process: j.part.Template.Processes[0].Name, Exec: x,
-		Timeout: timeout, MaxOutput: maxInitOutput})
+	res, err := j.a.o.Keeper.Run(rctx, keeper.Run{
+		Member: j.key.String(), Process: j.part.Template.Processes[0].Name, Exec: x,
+		Timeout: timeout, MaxOutput: maxInitOutput,
+	})
 	if err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()

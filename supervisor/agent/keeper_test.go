@@ -29,8 +29,10 @@ type fakeKeeper struct {
 }
 
 func newFakeKeeper() *fakeKeeper {
-	return &fakeKeeper{rows: map[string]*keeper.Status{}, starts: map[string]keeper.Start{}, given: map[string]uint64{},
-		version: 1, changed: make(chan struct{}), pid: 100}
+	return &fakeKeeper{
+		rows: map[string]*keeper.Status{}, starts: map[string]keeper.Start{}, given: map[string]uint64{},
+		version: 1, changed: make(chan struct{}), pid: 100,
+	}
 }
 
 var _ Keeper = (*fakeKeeper)(nil)

@@ -250,8 +250,10 @@ func TestStraysAreStopped(t *testing.T) {
 		w.reserve(1)
 		w.start(0)
 		w.stop(0)
-		w.propose(&state.Report{Node: "n1", Run: "earlier", Seq: 1, Members: []state.MemberReport{{Namespace: "default", Set: "web",
-			Seen: state.Observation{Epoch: 1, Phase: spec.MemberStopped}}}})
+		w.propose(&state.Report{Node: "n1", Run: "earlier", Seq: 1, Members: []state.MemberReport{{
+			Namespace: "default", Set: "web",
+			Seen: state.Observation{Epoch: 1, Phase: spec.MemberStopped},
+		}}})
 		if e := w.start(0); e != 2 {
 			t.Fatalf("epoch %d, want 2", e)
 		}

@@ -274,8 +274,10 @@ func (r *runtime) effect(o outcome, current bool, now time.Time) {
 		}
 	case DoForget:
 		delete(r.asked, o.step.Process)
-		r.overlay[o.step.Process] = overlay{gone: true, until: now.Add(overlayFor),
-			status: keeper.Status{Process: o.step.Process, Epoch: o.step.Epoch}}
+		r.overlay[o.step.Process] = overlay{
+			gone: true, until: now.Add(overlayFor),
+			status: keeper.Status{Process: o.step.Process, Epoch: o.step.Epoch},
+		}
 	case DoPrepare, DoAdopt, DoRefresh:
 		r.traces, r.progress = true, ""
 		if current || r.assigned.epoch == o.assigned.epoch {
@@ -286,7 +288,8 @@ func (r *runtime) effect(o outcome, current bool, now time.Time) {
 		}
 	case DoStart:
 		r.overlay[o.step.Process] = overlay{until: now.Add(overlayFor), status: keeper.Status{
-			Member: r.key.String(), Process: o.step.Process, Epoch: o.step.Epoch, State: keeper.Starting}}
+			Member: r.key.String(), Process: o.step.Process, Epoch: o.step.Epoch, State: keeper.Starting,
+		}}
 		for name, s := range o.told {
 			r.told[name] = s
 		}

@@ -35,8 +35,10 @@ func (p *prepared) check(k Keeper, key Key, process string, pr *spec.Probe) (pro
 		Text: func(s string) (string, error) { return template.Render(s, f) },
 		Port: func(v spec.IntOrString) (int, error) { return template.Port(v, f) },
 		Host: f.Member.IP,
-		Runner: runner{keeper: k, run: keeper.Run{Member: key.String(), Process: process,
-			Exec: p.starts[process].Exec, MaxOutput: probe.MaxBody}},
+		Runner: runner{keeper: k, run: keeper.Run{
+			Member: key.String(), Process: process,
+			Exec: p.starts[process].Exec, MaxOutput: probe.MaxBody,
+		}},
 	})
 }
 
@@ -218,8 +220,10 @@ func (j job) claimOne(ctx context.Context, vol *state.Volume, main account) (vol
 }
 
 func claimOf(p Part, vol *state.Volume) volumes.Claim {
-	return volumes.Claim{ClusterID: p.Cluster.ID, Namespace: vol.Namespace, Set: vol.Set, Template: vol.Template,
-		Ordinal: vol.Ordinal, Name: vol.Name(), UID: vol.UID, Made: vol.Made}
+	return volumes.Claim{
+		ClusterID: p.Cluster.ID, Namespace: vol.Namespace, Set: vol.Set, Template: vol.Template,
+		Ordinal: vol.Ordinal, Name: vol.Name(), UID: vol.UID, Made: vol.Made,
+	}
 }
 
 func volumeReport(vol *state.Volume, event, path string, f *Failure) state.VolumeReport {

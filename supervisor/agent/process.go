@@ -47,8 +47,10 @@ func (p *procRuntime) dead() string {
 }
 
 func (p *procRuntime) sight() ProcessSight {
-	s := ProcessSight{Started: p.started, Ready: p.ready, Message: p.message, ReadySince: p.readySince,
-		Crashes: p.crashes, Steady: p.steady}
+	s := ProcessSight{
+		Started: p.started, Ready: p.ready, Message: p.message, ReadySince: p.readySince,
+		Crashes: p.crashes, Steady: p.steady,
+	}
 	switch {
 	case p.invalid != "":
 		s.Reason, s.Message = ProbeInvalid, p.invalid

@@ -39,8 +39,10 @@ func (j job) factsOf(dirs map[string]volumes.Dir) *template.Facts {
 	m := p.Member
 	service := p.Set.Spec.ServiceName
 	f := &template.Facts{
-		Set: template.Set{Name: m.Set, Replicas: p.Set.Replicas(), Service: service,
-			FQDN: spec.ServiceFQDN(service, m.Namespace, p.Cluster.Zone), Formed: p.Set.Formed},
+		Set: template.Set{
+			Name: m.Set, Replicas: p.Set.Replicas(), Service: service,
+			FQDN: spec.ServiceFQDN(service, m.Namespace, p.Cluster.Zone), Formed: p.Set.Formed,
+		},
 		Volumes: map[string]string{},
 		Node:    template.Node{Name: j.a.o.Node},
 	}
@@ -102,8 +104,10 @@ func (j job) render(dirs map[string]volumes.Dir) (*rendering, error) {
 			lock = dirs[j.part.Volumes[0].Template].Lock(proc.Name)
 		}
 		r.facts[proc.Name] = f
-		r.starts[proc.Name] = keeper.Start{Member: j.key.String(), Process: proc.Name, Epoch: j.step.Epoch, Exec: x,
-			Lock: lock, LogDir: j.logDir(), Settings: settingsOf(proc)}
+		r.starts[proc.Name] = keeper.Start{
+			Member: j.key.String(), Process: proc.Name, Epoch: j.step.Epoch, Exec: x,
+			Lock: lock, LogDir: j.logDir(), Settings: settingsOf(proc),
+		}
 	}
 	for _, s := range t.Init {
 		x, _, _, err := j.exec("init step "+s.Name, s.Exec, r, dirs, shared, []template.Var{{Name: "SUP_ATTEMPT", Value: "1"}})

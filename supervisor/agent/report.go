@@ -50,8 +50,10 @@ type volumeSaying struct {
 }
 
 func newReporter(o Options, l *lease) *reporter {
-	return &reporter{o: o, log: o.Logger, lease: l, wake: make(chan struct{}, 1),
-		members: map[Key]*saying{}, volumes: map[string]*volumeSaying{}}
+	return &reporter{
+		o: o, log: o.Logger, lease: l, wake: make(chan struct{}, 1),
+		members: map[Key]*saying{}, volumes: map[string]*volumeSaying{},
+	}
 }
 
 // member sets what is to be said of a member from now on.
@@ -182,7 +184,8 @@ func (r *reporter) due(v *state.View, now time.Time) (*state.Report, time.Durati
 			s.since = time.Time{}
 		} else {
 			rep.Members = append(rep.Members, state.MemberReport{
-				Namespace: k.Namespace, Set: k.Set, Ordinal: k.Ordinal, Seen: s.obs})
+				Namespace: k.Namespace, Set: k.Set, Ordinal: k.Ordinal, Seen: s.obs,
+			})
 			note(s.since, s.hold(v, k))
 		}
 	}

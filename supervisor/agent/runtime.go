@@ -65,8 +65,10 @@ type overlay struct {
 const overlayFor = 5 * time.Second
 
 func newRuntime(k Key) *runtime {
-	return &runtime{key: k, overlay: map[string]overlay{}, told: map[string]keeper.Settings{},
-		asked: map[string]time.Time{}, procs: map[string]*procRuntime{}}
+	return &runtime{
+		key: k, overlay: map[string]overlay{}, told: map[string]keeper.Settings{},
+		asked: map[string]time.Time{}, procs: map[string]*procRuntime{},
+	}
 }
 
 // records are the keeper's, with what it has answered since.
@@ -124,8 +126,10 @@ func (r *runtime) assign(p Part, print uint64) {
 
 // facts are what Diff is told.
 func (r *runtime) facts(now time.Time, fresh Fresh) Facts {
-	f := Facts{Fresh: fresh.Caught, Lease: fresh.Start, Now: now, Records: r.records(now), GivenUp: r.givenUp,
-		Retry: r.retry, Asked: r.asked, Traces: r.traces, Passed: map[string]bool{}, Dead: map[string]string{}}
+	f := Facts{
+		Fresh: fresh.Caught, Lease: fresh.Start, Now: now, Records: r.records(now), GivenUp: r.givenUp,
+		Retry: r.retry, Asked: r.asked, Traces: r.traces, Passed: map[string]bool{}, Dead: map[string]string{},
+	}
 	for name, p := range r.procs {
 		if p.started {
 			f.Passed[name] = true
@@ -148,9 +152,11 @@ func (r *runtime) facts(now time.Time, fresh Fresh) Facts {
 
 // sight is what Observe is told.
 func (r *runtime) sight(now time.Time) Sight {
-	s := Sight{Now: now, Records: r.records(now), GivenUp: r.givenUp, GivenUpWhy: r.givenUpWhy, Failure: r.failure, Aside: r.aside,
+	s := Sight{
+		Now: now, Records: r.records(now), GivenUp: r.givenUp, GivenUpWhy: r.givenUpWhy, Failure: r.failure, Aside: r.aside,
 		Progress: r.progress, StartedAt: r.startedAt, StartedOK: r.startedOK,
-		Processes: make(map[string]ProcessSight, len(r.procs))}
+		Processes: make(map[string]ProcessSight, len(r.procs)),
+	}
 	for name, p := range r.procs {
 		s.Processes[name] = p.sight()
 	}
@@ -159,8 +165,10 @@ func (r *runtime) sight(now time.Time) Sight {
 
 // settingsOf are what the keeper is told of stopping and restarting a process.
 func settingsOf(p spec.Process) keeper.Settings {
-	s := keeper.Settings{StopSignal: p.Stop.Signal, StopTimeout: spec.DefaultStopTimeout.D(), NeverOn: p.Restart.NeverOn,
-		BackoffFirst: spec.DefaultBackoffFirst.D(), BackoffMax: spec.DefaultBackoffMax.D()}
+	s := keeper.Settings{
+		StopSignal: p.Stop.Signal, StopTimeout: spec.DefaultStopTimeout.D(), NeverOn: p.Restart.NeverOn,
+		BackoffFirst: spec.DefaultBackoffFirst.D(), BackoffMax: spec.DefaultBackoffMax.D(),
+	}
 	if p.Stop.Timeout != nil {
 		s.StopTimeout = p.Stop.Timeout.D()
 	}

@@ -263,8 +263,10 @@ func TestExitForGood(t *testing.T) {
 		defer w.running(nil)()
 		w.start(0)
 		settle(2 * time.Second)
-		w.keeper.set(keeper.Status{Member: "default/web-0", Process: "main", Epoch: 1, State: keeper.Failed,
-			LastExit: keeper.Exit{Code: 78, At: time.Now()}})
+		w.keeper.set(keeper.Status{
+			Member: "default/web-0", Process: "main", Epoch: 1, State: keeper.Failed,
+			LastExit: keeper.Exit{Code: 78, At: time.Now()},
+		})
 		w.keeper.did()
 		settle(time.Minute)
 		w.want(0, spec.MemberFailed, false)
@@ -340,8 +342,10 @@ func TestWhatAProcessIsGiven(t *testing.T) {
 		if s.Rlimits["nofile"] != 4096 {
 			t.Errorf("rlimits %v", s.Rlimits)
 		}
-		for _, want := range []string{"SUP_MEMBER=web-0", "SUP_EPOCH=1", "SUP_VOLUME_DATA=" + data, "SUP_PORT_CLIENT=39017",
-			"SUP_VOLUME_TMP=" + run + "/scratch/tmp", "HOSTNAME=web-0", "WHERE=" + data + "/sub", "USER=daemon"} {
+		for _, want := range []string{
+			"SUP_MEMBER=web-0", "SUP_EPOCH=1", "SUP_VOLUME_DATA=" + data, "SUP_PORT_CLIENT=39017",
+			"SUP_VOLUME_TMP=" + run + "/scratch/tmp", "HOSTNAME=web-0", "WHERE=" + data + "/sub", "USER=daemon",
+		} {
 			if !slices.Contains(s.Env, want) {
 				t.Errorf("the environment lacks %s: %v", want, s.Env)
 			}
@@ -350,9 +354,12 @@ func TestWhatAProcessIsGiven(t *testing.T) {
 			t.Errorf("secrets %v", s.Secrets)
 		}
 		for _, want := range []keeper.Mount{
-			{Source: data, Target: "/srv/data"}, {Source: run + "/scratch/tmp", Target: "/scratch"},
-			{Source: data + "/deep/er", Target: "/sub", ReadOnly: true}, {Source: run + "/files/main.1", Target: "/etc/app/main.conf"},
-			{Source: run + "/hosts", Target: "/etc/hosts"}, {Source: run + "/resolv.conf", Target: "/etc/resolv.conf"},
+			{Source: data, Target: "/srv/data"},
+			{Source: run + "/scratch/tmp", Target: "/scratch"},
+			{Source: data + "/deep/er", Target: "/sub", ReadOnly: true},
+			{Source: run + "/files/main.1", Target: "/etc/app/main.conf"},
+			{Source: run + "/hosts", Target: "/etc/hosts"},
+			{Source: run + "/resolv.conf", Target: "/etc/resolv.conf"},
 		} {
 			if !slices.Contains(s.Mounts, want) {
 				t.Errorf("mount %v is missing in %v", want, s.Mounts)
@@ -382,7 +389,8 @@ func TestWhatAProcessIsGiven(t *testing.T) {
 		w.keeper.did()
 		set := w.View().Set("default", "web")
 		w.apply(&state.Reserve{Namespace: "default", Set: "web", IfGeneration: set.Meta.Generation, Slots: []state.Slot{
-			{Ordinal: 2, UID: "m2", Node: "n1", IP: "127.0.0.3", Ports: map[string]int{"client": 39017}, VolumeUIDs: map[string]string{"data": "bbbbbbbb-2"}}}})
+			{Ordinal: 2, UID: "m2", Node: "n1", IP: "127.0.0.3", Ports: map[string]int{"client": 39017}, VolumeUIDs: map[string]string{"data": "bbbbbbbb-2"}},
+		}})
 		settle(time.Second)
 		hosts, err = os.ReadFile(run + "/hosts")
 		after, statErr := os.Stat(run + "/hosts")

@@ -159,8 +159,10 @@ func (w *world) said() []state.Report {
 func (w *world) put(f func(*spec.StatefulSetSpec, *spec.Template), procs ...spec.Process) {
 	w.t.Helper()
 	n := 3
-	s := &spec.StatefulSet{Metadata: spec.Meta{Namespace: "default", Name: "web"},
-		Spec: spec.StatefulSetSpec{Replicas: &n, Processes: procs}}
+	s := &spec.StatefulSet{
+		Metadata: spec.Meta{Namespace: "default", Name: "web"},
+		Spec:     spec.StatefulSetSpec{Replicas: &n, Processes: procs},
+	}
 	spec.Default(s)
 	tpl := spec.Template{Processes: s.Spec.Processes, Resolve: spec.ResolveHost}
 	if f != nil {
@@ -185,8 +187,10 @@ func (w *world) reserve(n int) {
 				ports[port.Name] = port.Port
 			}
 		}
-		c.Slots = append(c.Slots, state.Slot{Ordinal: i, UID: "m" + string(rune('0'+i)), Node: "n1",
-			IP: "127.0.0." + string(rune('1'+i)), Ports: ports, VolumeUIDs: uids})
+		c.Slots = append(c.Slots, state.Slot{
+			Ordinal: i, UID: "m" + string(rune('0'+i)), Node: "n1",
+			IP: "127.0.0." + string(rune('1'+i)), Ports: ports, VolumeUIDs: uids,
+		})
 	}
 	w.apply(c)
 }
@@ -211,8 +215,10 @@ func (w *world) stop(i int) {
 // running runs an agent; the function returned ends it and waits.
 func (w *world) running(change func(*Options)) (end func()) {
 	w.t.Helper()
-	pool, err := volumes.Open(volumes.Options{Dir: filepath.Join(w.dir, "volumes"),
-		ClusterID: func() string { return "c1" }, Fault: w.faulty})
+	pool, err := volumes.Open(volumes.Options{
+		Dir:       filepath.Join(w.dir, "volumes"),
+		ClusterID: func() string { return "c1" }, Fault: w.faulty,
+	})
 	if err != nil {
 		w.t.Fatal(err)
 	}

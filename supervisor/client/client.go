@@ -196,8 +196,10 @@ func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
 func (c *Client) transportError(k call, err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "dial" {
-		return &spec.Error{Code: spec.CodeNoLeader, Reason: ReasonNoDaemon,
-			Message: fmt.Sprintf("cannot reach supd at %s: %v; is the daemon running there?", c.addr, op.Err)}
+		return &spec.Error{
+			Code: spec.CodeNoLeader, Reason: ReasonNoDaemon,
+			Message: fmt.Sprintf("cannot reach supd at %s: %v; is the daemon running there?", c.addr, op.Err),
+		}
 	}
 	if errors.Is(err, context.Canceled) {
 		return err
@@ -206,8 +208,10 @@ func (c *Client) transportError(k call, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		what = "no answer came in time"
 	}
-	e := &spec.Error{Code: spec.CodeNoLeader, Reason: ReasonUnknown,
-		Message: fmt.Sprintf("cannot tell whether %s %s was done: %s from %s (%v); look with get, then try again", k.method, k.path, what, c.addr, unwrapURL(err))}
+	e := &spec.Error{
+		Code: spec.CodeNoLeader, Reason: ReasonUnknown,
+		Message: fmt.Sprintf("cannot tell whether %s %s was done: %s from %s (%v); look with get, then try again", k.method, k.path, what, c.addr, unwrapURL(err)),
+	}
 	if k.method == http.MethodGet {
 		e.Reason = ReasonNoDaemon
 		e.Message = fmt.Sprintf("cannot read %s: %s from %s (%v)", k.path, what, c.addr, unwrapURL(err))
@@ -229,8 +233,10 @@ func decodeError(addr string, status int, b []byte) error {
 		text := strings.TrimSpace(string(b))
 		return spec.Errorf(codeOfStatus(status), "%s answered %d: %s", addr, status, text)
 	}
-	return &spec.Error{Code: body.Error.Code, Message: body.Error.Message,
-		Details: body.Error.Details, Reason: body.Error.Reason}
+	return &spec.Error{
+		Code: body.Error.Code, Message: body.Error.Message,
+		Details: body.Error.Details, Reason: body.Error.Reason,
+	}
 }
 
 func codeOfStatus(status int) spec.Code {

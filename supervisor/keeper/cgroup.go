@@ -193,7 +193,7 @@ func makeCgroup(dir string) error {
 const auxTimeout = 5 * time.Second
 
 // waitEmpty waits until a cgroup has no processes, or fails with ErrBusy.
-func waitEmpty(dir string, timeout time.Duration) error {
+func waitEmpty(dir string) error {
 	f, err := os.Open(filepath.Join(dir, "cgroup.events"))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -206,7 +206,7 @@ func waitEmpty(dir string, timeout time.Duration) error {
 	if err != nil {
 		return err
 	}
-	until := time.Now().Add(timeout)
+	until := time.Now().Add(auxTimeout)
 	for {
 		var b [256]byte
 		n, err := f.ReadAt(b[:], 0)

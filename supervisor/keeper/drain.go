@@ -306,5 +306,5 @@ func (p *process) emptyAux(dir string) error {
 	if err := killCgroup(filepath.Join(dir, "aux")); err != nil {
 		return err
 	}
-	return waitEmpty(dir, auxTimeout)
+	return waitEmpty(dir)
 }

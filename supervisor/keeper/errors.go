@@ -43,8 +43,13 @@ var codes = []struct {
 	code string
 	err  error
 }{
-	{"locked", ErrLocked}, {"busy", ErrBusy}, {"given-up", ErrGivenUp}, {"not-found", ErrNotFound},
-	{"invalid", ErrInvalid}, {"protocol", ErrProtocol}, {"internal", ErrInternal},
+	{"locked", ErrLocked},
+	{"busy", ErrBusy},
+	{"given-up", ErrGivenUp},
+	{"not-found", ErrNotFound},
+	{"invalid", ErrInvalid},
+	{"protocol", ErrProtocol},
+	{"internal", ErrInternal},
 }
 
 type wireError struct {

@@ -180,7 +180,7 @@ func (k *Keeper) tryCloneInto() error {
 		k.launch.noCloneInto.Store(true)
 		k.log.Warn("members can't be forked right into their cgroups and move there themselves", "err", err)
 	}
-	return errors.Join(waitEmpty(dir, auxTimeout), removeCgroup(dir))
+	return errors.Join(waitEmpty(dir), removeCgroup(dir))
 }
 
 // lowOOMScore tells whether the keeper is kept from the OOM killer, which its members must not inherit.

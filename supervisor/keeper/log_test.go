@@ -66,7 +66,10 @@ func TestFollowGoesOnOverARestart(t *testing.T) {
 		st = r.see("a", "a restart", func(s keeper.Status) bool { return s.State == keeper.Running && s.Restarts == i+1 })
 	}
 	ended := make(chan bool)
-	go func() { ended <- lines.Scan() && lines.Scan() }()
+	go func() {
+		more := lines.Scan()
+		ended <- more && lines.Scan()
+	}()
 	if err := l.Close(); err != nil {
 		t.Error(err)
 	}

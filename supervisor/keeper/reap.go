@@ -68,14 +68,15 @@ func reaped(pidfd int) bool {
 	return err == unix.ECHILD
 }
 
-// signalGroup signals the process group of a child that can't be reaped meanwhile. False if it already was.
-func (r *reaper) signalGroup(c *child, sig unix.Signal) (bool, error) {
+// signalGroup signals the process group of a child that can't be reaped meanwhile; if it was, there is
+// nothing to do.
+func (r *reaper) signalGroup(c *child, sig unix.Signal) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.kids[c.pid] != c {
-		return false, nil
+		return nil
 	}
-	return true, unix.Kill(-c.pid, sig)
+	return unix.Kill(-c.pid, sig)
 }
 
 // loop reaps until ctx ends.

@@ -196,7 +196,7 @@ func (p *process) stopUnknown() error {
 	if err := killCgroup(dir); err != nil {
 		return err
 	}
-	return waitEmpty(dir, auxTimeout)
+	return waitEmpty(dir)
 }
 
 // restartProcess is Client.Restart.
@@ -278,8 +278,7 @@ func (p *process) killMain() error {
 		return errors.Join(killCgroup(dir), signalFD(p.main.pidfd, unix.SIGKILL))
 	}
 	if p.main.own != nil {
-		_, err := p.k.launch.reaper.signalGroup(p.main.own, unix.SIGKILL)
-		return err
+		return p.k.launch.reaper.signalGroup(p.main.own, unix.SIGKILL)
 	}
 	// Of an adopted one the group is looked up first. If the leader lives after that, its number was not used again.
 	group, err := groupOf(p.main.stat.pid)

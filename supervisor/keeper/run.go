@@ -144,7 +144,7 @@ func (b *beside) wait(ctx context.Context) (RunResult, error) {
 	}
 	if b.dir != "" { // what it has left behind
 		if full, err := populated(b.dir); err != nil || full {
-			if err := errors.Join(err, killCgroup(b.dir), waitEmpty(b.dir, auxTimeout)); err != nil {
+			if err := errors.Join(err, killCgroup(b.dir), waitEmpty(b.dir)); err != nil {
 				return res, err
 			}
 		}
@@ -167,8 +167,7 @@ func (b *beside) kill() error {
 	if b.dir != "" {
 		return killCgroup(b.dir)
 	}
-	_, err := b.k.launch.reaper.signalGroup(b.child, unix.SIGKILL)
-	return err
+	return b.k.launch.reaper.signalGroup(b.child, unix.SIGKILL)
 }
 
 // close returns when nothing of the Run is left in the keeper.

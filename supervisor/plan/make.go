@@ -308,7 +308,7 @@ func (p *planner) holds(w *world, ordinal int) *state.Member {
 			break
 		}
 		if w.s.Spec.PodManagementPolicy == spec.OrderedStarted {
-			if !p.started(w, m) {
+			if !p.started(m) {
 				return m
 			}
 		} else if !p.available(w, m) {
@@ -319,11 +319,11 @@ func (p *planner) holds(w *world, ordinal int) *state.Member {
 }
 
 // started: the startup probe has passed or, without one, it has run one second.
-func (p *planner) started(w *world, m *state.Member) bool {
+func (p *planner) started(m *state.Member) bool {
 	if m.Wish != state.WishRun || m.Seen.Epoch != m.Epoch || !m.Seen.Started || !p.nodeReady(m) {
 		return false
 	}
-	if p.hasStartup(w, m) || m.Seen.Ready {
+	if p.hasStartup(m) || m.Seen.Ready {
 		return true
 	}
 	at := m.Seen.StartedOK
@@ -338,7 +338,7 @@ func (p *planner) started(w *world, m *state.Member) bool {
 	return m.Seen.Phase == spec.MemberRunning
 }
 
-func (p *planner) hasStartup(w *world, m *state.Member) bool {
+func (p *planner) hasStartup(m *state.Member) bool {
 	r := p.v.Revision(m.Namespace, m.Set, m.Revision)
 	if r == nil {
 		return false

@@ -110,6 +110,12 @@ func (b *bench) set(replicas int, program string, change func(*spec.StatefulSetS
 // say reports a member's phase as its node would.
 func (b *bench) say(phase string, ordinals ...int) {
 	b.t.Helper()
+	b.tell(phase, phase == spec.MemberRunning, ordinals...)
+}
+
+// tell is say for a running member that may have run too short to be steady.
+func (b *bench) tell(phase string, steady bool, ordinals ...int) {
+	b.t.Helper()
 	for _, o := range ordinals {
 		m := b.v.Member("default", "web", o)
 		if m == nil {
@@ -120,7 +126,7 @@ func (b *bench) say(phase string, ordinals ...int) {
 		b.do(&state.Report{
 			Node: m.Node, Run: "r", Seq: b.seq[m.Node],
 			Members: []state.MemberReport{{Namespace: "default", Set: "web", Ordinal: o, Seen: state.Observation{
-				Epoch: m.Epoch, Phase: phase, Started: run, Ready: run, Steady: run,
+				Epoch: m.Epoch, Phase: phase, Started: run, Ready: run, Steady: steady,
 			}}},
 			Volumes: []state.VolumeReport{{Namespace: "default", Name: fmt.Sprintf("data-web-%d", o), UID: b.v.Volume("default", fmt.Sprintf("data-web-%d", o)).UID, Event: state.VolumeMade}},
 		})
@@ -281,6 +287,34 @@ func TestRolloutHighToLowOneAtATime(t *testing.T) {
 		b.say(spec.MemberRunning, o)
 	}
 	b.expect("SetCurrent")
+}
+
+// A program that dies soon after each start is ready for a moment, but nothing to
+// build on: the rollout goes no further than the first member.
+func TestRolloutWaitsUntilSteady(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "n1", "n2", "n3")
+	b.running(3)
+	if err := b.set(3, "bad", nil); err != nil {
+		t.Fatal(err)
+	}
+	b.expect("stop 2 Rollout")
+	b.say(spec.MemberStopped, 2)
+	b.expect("start 2")
+	b.tell(spec.MemberRunning, false, 2)
+	b.expect()
+	if p := b.plan(); len(p.Waits) == 0 || !strings.Contains(p.Waits[0].Message, "web-2: it has not run long enough") {
+		t.Errorf("waits: %+v", p.Waits)
+	}
+	m := b.v.Member("default", "web", 1)
+	err := b.apply(&state.StopMember{
+		Namespace: "default", Set: "web", Ordinal: 1, IfEpoch: m.Epoch, IfGeneration: m.Generation, Why: "Rollout", Budget: 1,
+	})
+	if err == nil || err.Reason != "Budget" {
+		t.Errorf("the log takes a second member away: %v", err)
+	}
+	b.tell(spec.MemberRunning, true, 2)
+	b.expect("stop 1 Rollout")
 }
 
 // A broken revision is left by a new one with no hand on it (Kubernetes 67250),

@@ -90,8 +90,10 @@ func TestHTTP(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			res := check(t, &spec.Probe{Expect: c.expect, HTTP: &spec.HTTPGet{Path: c.path, Port: spec.IntOrString(u.Port()),
-				Scheme: strings.ToUpper(u.Scheme), Headers: map[string]string{"X-Key": "${x}", "Host": "example.test"}}}, resolve(u.Hostname(), nil))
+			res := check(t, &spec.Probe{Expect: c.expect, HTTP: &spec.HTTPGet{
+				Path: c.path, Port: spec.IntOrString(u.Port()),
+				Scheme: strings.ToUpper(u.Scheme), Headers: map[string]string{"X-Key": "${x}", "Host": "example.test"},
+			}}, resolve(u.Hostname(), nil))
 			if res.OK != c.ok || !strings.Contains(res.Message, c.message) || strings.Contains(res.Message, "\n") {
 				t.Errorf("%s %s expect %q: %+v, want ok %v %q", u.Scheme, c.path, c.expect, res, c.ok, c.message)
 			}
@@ -180,8 +182,13 @@ func TestExec(t *testing.T) {
 func TestNewRefuses(t *testing.T) {
 	t.Parallel()
 	for _, p := range []*spec.Probe{
-		{}, {Notify: true}, {GRPC: &spec.GRPCCall{}}, {Exec: []string{"x"}, Expect: "("},
-		{HTTP: &spec.HTTPGet{Port: "80", Scheme: "ftp"}}, {HTTP: &spec.HTTPGet{Port: "x"}}, {TCP: &spec.TCPDial{Port: "x"}},
+		{},
+		{Notify: true},
+		{GRPC: &spec.GRPCCall{}},
+		{Exec: []string{"x"}, Expect: "("},
+		{HTTP: &spec.HTTPGet{Port: "80", Scheme: "ftp"}},
+		{HTTP: &spec.HTTPGet{Port: "x"}},
+		{TCP: &spec.TCPDial{Port: "x"}},
 	} {
 		if c, err := New(p, resolve("h", nil)); err == nil {
 			t.Errorf("New(%+v) = %v, want an error", p, c)

@@ -27,8 +27,10 @@ type Timing struct {
 
 // TimingOf reads p's timing; what is left out has Kubernetes' defaults.
 func TimingOf(p *spec.Probe) Timing {
-	t := Timing{InitialDelay: p.InitialDelay.D(), Period: 10 * time.Second, Timeout: time.Second,
-		Success: max(1, p.SuccessThreshold), Failure: p.FailureThreshold}
+	t := Timing{
+		InitialDelay: p.InitialDelay.D(), Period: 10 * time.Second, Timeout: time.Second,
+		Success: max(1, p.SuccessThreshold), Failure: p.FailureThreshold,
+	}
 	if p.Period != nil && p.Period.D() > 0 {
 		t.Period = p.Period.D()
 	}

@@ -44,8 +44,10 @@ type Watch struct {
 
 // NewWatch makes a Watch; Run runs it.
 func NewWatch(o Options) *Watch {
-	return &Watch{o: o, moved: make(chan struct{}),
-		tracker: NewTracker(o.Probes, o.Started, time.Now(), o.Seed, rand.Float64())}
+	return &Watch{
+		o: o, moved: make(chan struct{}),
+		tracker: NewTracker(o.Probes, o.Started, time.Now(), o.Seed, rand.Float64()),
+	}
 }
 
 // State is what is known now.
@@ -56,8 +58,10 @@ func (w *Watch) State() State {
 }
 
 func (w *Watch) stateLocked() State {
-	return State{Started: w.tracker.Started(), Ready: w.tracker.Ready(),
-		Failed: w.tracker.Failed(), Message: w.tracker.Message()}
+	return State{
+		Started: w.tracker.Started(), Ready: w.tracker.Ready(),
+		Failed: w.tracker.Failed(), Message: w.tracker.Message(),
+	}
 }
 
 // Stop tells that the process is being stopped: liveness and startup are off.

@@ -157,9 +157,7 @@ func ExplainSet(v *state.View, s *state.Set, now time.Time, waits []spec.Wait) c
 	for _, w := range waits {
 		x.Details = append(x.Details, w.Subject+" "+w.Message)
 	}
-	for _, line := range c.sick {
-		x.Details = append(x.Details, line)
-	}
+	x.Details = append(x.Details, c.sick...)
 	args := map[string]string{"ns": s.Meta.Namespace, "set": s.Meta.Name}
 	explainSick(&x, v, s, c, args)
 	switch {

@@ -84,8 +84,10 @@ func kinds() []kind {
 }
 
 func setObject(rd reading, s *state.Set) object {
-	return object{ns: s.Meta.Namespace, name: s.Meta.Name, labels: s.Meta.Labels, version: s.Meta.ResourceVersion,
-		value: StatefulSet(rd.v, s, rd.now, rd.waits(s))}
+	return object{
+		ns: s.Meta.Namespace, name: s.Meta.Name, labels: s.Meta.Labels, version: s.Meta.ResourceVersion,
+		value: StatefulSet(rd.v, s, rd.now, rd.waits(s)),
+	}
 }
 
 func allSets(rd reading, ns string) (out []object) {

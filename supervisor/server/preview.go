@@ -242,8 +242,10 @@ func (p *preview) agents() bool {
 		if !ok {
 			continue
 		}
-		r := &state.Report{Node: n.Name, Run: n.Run, Seq: n.Seq + 1,
-			Members: []state.MemberReport{{Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal, Seen: seen}}}
+		r := &state.Report{
+			Node: n.Name, Run: n.Run, Seq: n.Seq + 1,
+			Members: []state.MemberReport{{Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal, Seen: seen}},
+		}
 		if m.Wish == state.WishRun {
 			r.Volumes = p.made(m)
 		}

@@ -135,7 +135,7 @@ func TestVolumeRelease(t *testing.T) {
 		t.Fatalf("release = %+v, %v, want it in the trash for a day", v, err)
 	}
 	n.Settle()
-	if v, _, err = c.UndoRelease(ctx, "default", "data-web-2", client.WriteOptions{}); err != nil {
+	if _, _, err = c.UndoRelease(ctx, "default", "data-web-2", client.WriteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	n.Settle()

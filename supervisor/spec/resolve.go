@@ -28,7 +28,7 @@ func Resolve(set StatefulSetSpec, programs func(name string) *ProgramSpec) (Temp
 	for i, p := range set.Processes {
 		path := fmt.Sprintf("spec.processes[%d]", i)
 		p = cloneProcess(p)
-		if prog := r.program(path, &p.Exec, false); prog != nil {
+		if prog := r.program(path, &p.Exec); prog != nil {
 			fill(&p, prog)
 			t.Init = append(t.Init, programInit(&p, prog)...)
 			t.Scratch = append(t.Scratch, prog.Scratch...)
@@ -38,7 +38,7 @@ func Resolve(set StatefulSetSpec, programs func(name string) *ProgramSpec) (Temp
 	}
 	for i, s := range set.Init {
 		s = cloneInit(s)
-		if prog := r.program(fmt.Sprintf("spec.init[%d]", i), &s.Exec, true); prog != nil {
+		if prog := r.program(fmt.Sprintf("spec.init[%d]", i), &s.Exec); prog != nil {
 			fillExec(&s.Exec, prog)
 		}
 		t.Init = append(t.Init, s)
@@ -72,7 +72,7 @@ type resolver struct {
 }
 
 // program finds what e.Image means. Without a Program a command of its own must do.
-func (r *resolver) program(path string, e *Exec, isInit bool) *ProgramSpec {
+func (r *resolver) program(path string, e *Exec) *ProgramSpec {
 	if e.Image == "" {
 		return nil
 	}

@@ -75,8 +75,10 @@ func parse(src string) (*parsed, error) {
 		root := tr.RootName()
 		if _, ok := roots[root]; !ok {
 			pos := tr.SourceRange().Start
-			return nil, &Error{Line: pos.Line, Column: pos.Column, Unknown: true,
-				Message: fmt.Sprintf("there is no variable %q%s", root, suggest(root, sortedKeys(roots)))}
+			return nil, &Error{
+				Line: pos.Line, Column: pos.Column, Unknown: true,
+				Message: fmt.Sprintf("there is no variable %q%s", root, suggest(root, sortedKeys(roots))),
+			}
 		}
 		if !slices.Contains(p.uses, root) {
 			p.uses = append(p.uses, root)

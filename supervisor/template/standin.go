@@ -82,8 +82,10 @@ func StandIn(in StandInput) []*Facts {
 	for i := range out {
 		out[i] = &Facts{
 			Member: members[i], Members: members,
-			Set: Set{Name: in.Name, Replicas: n, Service: service,
-				FQDN: spec.ServiceFQDN(service, in.Namespace, zone)},
+			Set: Set{
+				Name: in.Name, Replicas: n, Service: service,
+				FQDN: spec.ServiceFQDN(service, in.Namespace, zone),
+			},
 			Volumes: volumes,
 			Node:    Node{Name: "node-1", Address: "127.0.0.1"},
 		}

@@ -39,8 +39,10 @@ func TestRender(t *testing.T) {
 		{"${member.hostname} ${member.fqdn} ${member.node} ${member.epoch} ${member.revision}", "db-1 db-1.db.default.svc.cluster.local n2 12 db-abc"},
 		{"${member.volumes} ${member.joining} ${member.bootstrap}", "new false false"},
 		{"${members[0].name} ${members[2].port.peer} ${members[0].ready}", "db-0 2382 true"},
-		{`${join(",", [for m in members : "${m.name}=http://${m.ip}:${m.port.peer}"])}`,
-			"db-0=http://127.64.0.1:2380,db-1=http://127.64.0.2:2381,db-2=http://127.64.0.3:2382"},
+		{
+			`${join(",", [for m in members : "${m.name}=http://${m.ip}:${m.port.peer}"])}`,
+			"db-0=http://127.64.0.1:2380,db-1=http://127.64.0.2:2381,db-2=http://127.64.0.3:2382",
+		},
 		{`${join(" ", peers[*].name)}`, "db-0 db-2"},
 		{"${set.name} ${set.replicas} ${set.service} ${set.fqdn} ${set.formed}", "db 3 db db.default.svc.cluster.local true"},
 		{"${volume.data} ${volume.wal-log} ${port.peer} ${port.http-alt}", "/v/data /v/wal 2381 8080"},
@@ -183,8 +185,10 @@ func TestCheckSet(t *testing.T) {
 		},
 		Ports: []spec.Port{{Name: "http", Port: 0}},
 		Files: []spec.File{{Path: "${volume.data}/f", Content: "%{ for m in members }${m.por.http}%{ endfor }"}},
-		Readiness: &spec.Probe{HTTP: &spec.HTTPGet{Port: "htp", Path: "/${member.x}",
-			Headers: map[string]string{"Host": "${member.fqdn}"}}},
+		Readiness: &spec.Probe{HTTP: &spec.HTTPGet{
+			Port: "htp", Path: "/${member.x}",
+			Headers: map[string]string{"Host": "${member.fqdn}"},
+		}},
 		Liveness: &spec.Probe{TCP: &spec.TCPDial{Port: "http"}},
 	})
 	tpl.Init = []spec.InitStep{{Name: "i", Exec: spec.Exec{Command: []string{"${env.SUP_ATTEMPT}", "${node.nam}"}}}}
@@ -236,7 +240,8 @@ func TestCheckSet(t *testing.T) {
 func TestCheckSetSeesLoopsThatAreNotEnteredYet(t *testing.T) {
 	t.Parallel()
 	one, tpl := set(1, spec.Process{Name: "main", Exec: spec.Exec{
-		Command: []string{"x", "%{ for p in peers }${p.nam}%{ endfor }"}}})
+		Command: []string{"x", "%{ for p in peers }${p.nam}%{ endfor }"},
+	}})
 	if got := CheckSet("default", "web", one, tpl, ""); len(got) != 1 || !strings.Contains(got[0].Message, `did you mean "name"?`) {
 		t.Errorf("got %v, want the unknown name of peers", got)
 	}
@@ -255,9 +260,11 @@ func TestCheckSetSeesLoopsThatAreNotEnteredYet(t *testing.T) {
 }
 
 func FuzzRender(f *testing.F) {
-	for _, s := range []string{"", "x", "${member.name}", "$${x}", "%{ if true }a%{ else }b%{ endif }",
+	for _, s := range []string{
+		"", "x", "${member.name}", "$${x}", "%{ if true }a%{ else }b%{ endif }",
 		"${join(\",\", [for m in members : m.name])}", "%{ for p in peers ~}\n${p.ip}\n%{ endfor ~}", "${1+2*3}",
-		"${{a=1}.a}", "${members[*].ip}", "${[1,2][0]}", "${format(\"%5d\", 3)}", "${jsonencode(member)}", "\"<<EOT"} {
+		"${{a=1}.a}", "${members[*].ip}", "${[1,2][0]}", "${format(\"%5d\", 3)}", "${jsonencode(member)}", "\"<<EOT",
+	} {
 		f.Add(s)
 	}
 	fs := facts()
