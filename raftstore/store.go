@@ -156,7 +156,7 @@ func (s *Store) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot start raft: %w", err)
 	}
-	conns := &tracked{StreamLayer: s.o.Stream, open: map[net.Conn]bool{}}
+	conns := &tracked{StreamLayer: greeter{s.o.Stream, s}, open: map[net.Conn]bool{}}
 	s.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: conns, MaxPool: 3, Timeout: rpcTimeout, Logger: adaptLogger(s.log),
 	})
