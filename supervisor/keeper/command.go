@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -141,7 +142,23 @@ func cleanProcess() error {
 			}
 		}
 	}
+	if err := defaultThreadSignals(); err != nil {
+		return err
+	}
 	return unblockSignals()
+}
+
+// defaultThreadSignals resets the signals that the C library keeps for its threads: its posix_spawn leaves them ignored
+// in the child (GNU make starts its commands so), and the signal package does not reach them.
+func defaultThreadSignals() error {
+	var byDefault [4]uint64 // the kernel's struct sigaction: handler, flags, restorer, mask
+	for s := uintptr(32); s <= 34; s++ {
+		_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, s, uintptr(unsafe.Pointer(&byDefault)), 0, 8, 0, 0)
+		if errno != 0 {
+			return os.NewSyscallError("rt_sigaction", errno)
+		}
+	}
+	return nil
 }
 
 // unblockSignals starts the binary anew if it was started with signals blocked, because the runtime keeps the mask it has
