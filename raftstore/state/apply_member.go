@@ -248,6 +248,9 @@ func (t *tx) stopMember(c *StopMember) *spec.Error {
 	if s == nil {
 		return stale("statefulset %s is gone", c.Set)
 	}
+	if c.IfSet != 0 && c.IfSet != s.Meta.Generation {
+		return stale("statefulset %s has changed since", c.Set)
+	}
 	if c.Gone {
 		return t.removeWish(s, old, c)
 	}
@@ -277,9 +280,10 @@ func (t *tx) checkBudget(s *Set, m *Member, budget int) *spec.Error {
 	}
 	down := 1
 	for _, other := range t.SetMembers(m.Namespace, m.Set) {
-		n := t.Node(other.Node)
-		if other.Ordinal != m.Ordinal && other.Epoch != 0 && s.Wants(other.Ordinal) &&
-			(!other.Ready() || n == nil || n.State != spec.NodeReady) {
+		if other.Ordinal == m.Ordinal || other.Epoch == 0 || !s.Wants(other.Ordinal) {
+			continue
+		}
+		if ok, _, _ := t.Healthy(other); !ok {
 			down++
 		}
 	}

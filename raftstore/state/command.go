@@ -190,11 +190,13 @@ type StopMember struct {
 	IfEpoch      uint64 `json:"ifEpoch"`
 	IfGeneration uint64 `json:"ifGeneration"`
 	// Budget bounds voluntary downtime: refused when the member is ready and this
-	// many others, or more, of the ordinals ever started are not. 0: not asked
+	// many others, or more, of the ordinals ever started are not healthy. 0: not asked
 	// (a member that serves nobody may be stopped at any time).
 	Budget int `json:"budget,omitempty"`
 	// Silent as in PutSet, for Gone.
 	Silent []string `json:"silent,omitempty"`
+	// IfSet is the set's generation that budget and reason come from; 0: not asked.
+	IfSet uint64 `json:"ifSet,omitempty"`
 }
 
 // WhyShutdown is the StopMember.Why of a stop with the whole cluster; every other

@@ -216,7 +216,7 @@ func TestNothingStartsWithoutLease(t *testing.T) {
 			t.Errorf("after the lease the agent did %v", got)
 		}
 		w.setCut(false)
-		settle(2 * time.Second)
+		settle(5 * time.Second)
 		w.want(1, spec.MemberRunning, true)
 	})
 }

@@ -126,6 +126,7 @@ func steadyAt(proc spec.Process, r keeper.Status, sight ProcessSight) time.Time 
 	}
 	if recent > 0 {
 		at = later(at, sight.ReadySince.Add(r.Backoff))
+		at = later(at, r.StartedAt.Add(steadyRun)) // the first restart has no back-off before it
 	}
 	if recent > 1 {
 		at = later(at, sight.ReadySince.Add(steadyCrashes))

@@ -223,6 +223,35 @@ func TestLivenessRestartsInPlace(t *testing.T) {
 	})
 }
 
+// A program that dies at once passes a careless probe between two deaths.
+func TestFirstRestartIsNotSteadyAtOnce(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, w *world) {
+		p := sleeper("main")
+		period := spec.Duration(100 * time.Millisecond)
+		p.Readiness = &spec.Probe{Exec: []string{"true"}, Period: &period, FailureThreshold: 3}
+		w.put(nil, p)
+		w.reserve(1)
+		defer w.running(nil)()
+		w.start(0)
+		settle(10 * time.Millisecond)
+		if !w.want(0, spec.MemberRunning, true).Seen.Steady {
+			t.Error("with a probe and no crash a member is steady as soon as it is ready")
+		}
+		if err := w.keeper.crash("default/web-0", "main", 0); err != nil {
+			t.Fatal(err)
+		}
+		settle(300 * time.Millisecond)
+		if w.want(0, spec.MemberRunning, true).Seen.Steady {
+			t.Error("steady at once after a crash")
+		}
+		settle(time.Second)
+		if !w.member(0).Seen.Steady {
+			t.Error("not steady a second after its restart")
+		}
+	})
+}
+
 func TestCrashLoopIsNotSteady(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, w *world) {

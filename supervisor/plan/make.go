@@ -125,6 +125,9 @@ func (p *planner) why(w *world, m *state.Member) string {
 	if ok, _, message := p.v.Healthy(m); !ok {
 		return m.Name() + ": " + message
 	}
+	if p.v.Available(w.s, m, p.now) {
+		return m.Name() + ": it is being restarted"
+	}
 	return fmt.Sprintf("%s: it has been ready for less than minReady %s", m.Name(), w.s.Spec.MinReady)
 }
 
@@ -136,7 +139,7 @@ func (p *planner) shutdown(w *world) {
 			continue
 		}
 		if m.Wish == state.WishRun {
-			p.propose(stop(m, state.WhyShutdown, 0))
+			p.propose(stop(w.s, m, state.WhyShutdown, 0))
 		}
 		p.wait(w.s, m.Name(), "Shutdown", "waits until it has stopped on node %s", m.Node)
 		if w.s.Spec.PodManagementPolicy != spec.Parallel {
@@ -151,7 +154,7 @@ func (p *planner) delete(w *world) {
 		m := w.members[i]
 		switch {
 		case m.Wish != state.WishGone:
-			c := stop(m, "SetDeleted", 0)
+			c := stop(w.s, m, "SetDeleted", 0)
 			c.Gone = true
 			p.propose(c)
 		case m.Down():
@@ -176,10 +179,10 @@ func (p *planner) waitGone(w *world, m *state.Member) {
 	p.wait(w.s, m.Name(), "NodeLost", "%s cannot be known to be gone until its node %s answers", m.Name(), m.Node)
 }
 
-func stop(m *state.Member, why string, budget int) *state.StopMember {
+func stop(s *state.Set, m *state.Member, why string, budget int) *state.StopMember {
 	return &state.StopMember{
 		Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal, Why: why, Budget: budget,
-		IfEpoch: m.Epoch, IfGeneration: m.Generation,
+		IfEpoch: m.Epoch, IfGeneration: m.Generation, IfSet: s.Meta.Generation,
 	}
 }
 
@@ -397,7 +400,7 @@ func (p *planner) removeNext(w *world, m *state.Member) {
 		p.wait(w.s, m.Name(), "ScaleDownBlocked", "is not removed while any member is unhealthy (%s)", strings.Join(sick, "; "))
 		return
 	}
-	c := stop(m, "ScaleDown", 0)
+	c := stop(w.s, m, "ScaleDown", 0)
 	c.Gone, c.Silent = true, silent
 	p.propose(c)
 }

@@ -88,11 +88,13 @@ func (p *planner) mayReplace(w *world, m *state.Member) bool {
 	return true
 }
 
-// down is the set of wanted ordinals that have run and are not available.
+// down is the set of wanted ordinals that have run and are not available, or only
+// since a moment: a program that dies soon after each start seems ready again and
+// again, and a rollout that believed it would go on to the next member.
 func (p *planner) down(w *world) map[int]bool {
 	down := map[int]bool{}
 	for _, m := range w.wanted {
-		if m.Epoch != 0 && !p.available(w, m) {
+		if m.Epoch != 0 && (!p.available(w, m) || !m.Seen.Steady) {
 			down[m.Ordinal] = true
 		}
 	}
@@ -113,7 +115,7 @@ func (p *planner) stopFor(w *world, m *state.Member, budget int) {
 	if w.s.Outdated(m) {
 		why = "Rollout"
 	}
-	p.propose(stop(m, why, budget))
+	p.propose(stop(w.s, m, why, budget))
 }
 
 // maxUnavailable of a set: percentages are rounded up to at least one.

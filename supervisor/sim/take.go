@@ -103,13 +103,14 @@ func (c *checker) takeSet(x *state.PutSet, res state.Result) {
 	s.spec, s.hash, s.kind = x.Spec, x.Template.Hash(), x.Template.Processes[0].Command[0]
 }
 
-// resize: fewer members only while all are healthy, or the sick are named (S5). A name
-// counts until its member is gone.
+// resize: fewer members only while all are healthy, or the sick are named (S5). The name
+// of one that leaves already counts until it is gone.
 func (c *checker) resize(k string, s *setRecord, replicas, start int, accept, silent []string) {
 	fewer := s.replicas > 0 && (start > s.start || start+replicas < s.start+s.replicas)
 	named := slices.Clone(accept)
 	for _, m := range c.setMembers(k) {
-		if slices.Contains(s.accept, m.name()) && (m.ordinal < start || m.ordinal >= start+replicas) {
+		leaving := (m.ordinal < start || m.ordinal >= start+replicas) && (m.ordinal < s.start || m.ordinal >= s.start+s.replicas)
+		if slices.Contains(s.accept, m.name()) && leaving {
 			named = append(named, m.name())
 		}
 	}
@@ -253,7 +254,7 @@ func (c *checker) takeStop(x *state.StopMember, stray bool) {
 		}
 	case m.revision == s.wanted(m.ordinal) && m.restartUpTo < m.epoch && !stray:
 		c.fail("S10", "%s is stopped (%s) though it runs the revision %s that is wanted and nobody asked for a restart", id, x.Why, m.revision)
-	case s.spec.UpdateStrategy.Type != spec.Recreate:
+	case s.spec.UpdateStrategy.Type != spec.Recreate || m.revision == s.wanted(m.ordinal):
 		c.spend(k, s, m)
 	}
 	m.wish = state.WishStop
@@ -266,7 +267,7 @@ func (c *checker) spend(k string, s *setRecord, m *memberRecord) {
 	}
 	down := 1
 	for _, o := range c.setMembers(k) {
-		if o != m && o.epoch != 0 && s.wants(o.ordinal) && !(o.ready() && c.nodeReady(o)) {
+		if o != m && o.epoch != 0 && s.wants(o.ordinal) && !c.healthy(o) {
 			down++
 		}
 	}
