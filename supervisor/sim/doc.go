@@ -40,6 +40,12 @@
 //	18, 57     plan shutdown       a Parallel shutdown did not say what it waits for (S11)
 //	257, 389   Apply stopMember    a stop for a shutdown (or a rollout) that was called off between plan and
 //	                               commit was still carried out (S6, S10)
+//	1542       Apply resize        who was accepted as lost in one scale-down, and stayed, was not asked
+//	                               about in the next: it went through while the member was sick (S5)
+//	2244       Apply stopMember    the stops of a Recreate, and those within a budget, were still carried
+//	                               out when the strategy or the budget had changed before they committed (S8)
+//	2473       leader (the model)  a leader that answered heartbeats before its barrier let an agent on its
+//	                               host act on the View it found on disk, and stop what ran (S13)
 //	64         agent (the model)   a report whose answer was lost counted as never sent: when the member
 //	                               turned back to what had last been acknowledged, nothing was said and
 //	                               the log kept the wrong state for ever. What is not acknowledged is unknown (S7)

@@ -58,6 +58,7 @@ func (w *World) elect() {
 		heard: map[string]time.Duration{}, judging: map[string]bool{},
 	}
 	w.say("leader: %s, term %d", h.name, w.terms)
+	h.catchUp(len(w.log)) // its barrier: it answers nobody before
 	if !w.booted {
 		w.booted = true
 		w.lead.propose(&proposal{entry: w.entry("boot", &state.InitCluster{
