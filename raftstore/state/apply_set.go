@@ -167,8 +167,8 @@ func (t *tx) scaleSet(c *ScaleSet) *spec.Error {
 }
 
 // resize checks and notes a change of the ordinals that a set wants. Fewer of them
-// make it a scale-down, whose gate is the health of all. Whoever was accepted as lost
-// by an earlier one stays so until it is gone.
+// make it a scale-down, whose gate is the health of all. Whoever leaves already and was
+// accepted as lost stays so until it is gone; who was accepted and stayed is not.
 func (t *tx) resize(old, s *Set, accept, silent []string) *spec.Error {
 	ns, name := old.Meta.Namespace, old.Meta.Name
 	leaving, named := false, slices.Clone(accept)
@@ -177,7 +177,7 @@ func (t *tx) resize(old, s *Set, accept, silent []string) *spec.Error {
 			continue
 		}
 		leaving = leaving || m.Wish != WishGone
-		if slices.Contains(old.AcceptLost, m.Name()) && !slices.Contains(named, m.Name()) {
+		if !old.Wants(m.Ordinal) && slices.Contains(old.AcceptLost, m.Name()) && !slices.Contains(named, m.Name()) {
 			named = append(named, m.Name())
 		}
 	}
