@@ -91,12 +91,15 @@ func plantsInApply() []plant {
 func plantsInPlan() []plant {
 	return []plant{
 		{name: "new ordinals do not wait", by: []string{"rule 1"}, plan: startsAll},
-		{name: "what never was available waits for the budget", by: []string{"S7"}, plan: replacesNobody},
-		{name: "who leaves is not repaired", by: []string{"S9", "S7"}, plan: without(func(v *state.View, c state.Command) bool {
+		{name: "what never was available waits for the budget", by: []string{"S7"}, plan: waitsInstead(func(_ *state.View, c state.Command) bool {
+			x, ok := c.(*state.StopMember)
+			return ok && x.Budget == state.OnlyUnready
+		})},
+		{name: "who leaves is not repaired", by: []string{"S9", "S7"}, plan: waitsInstead(func(v *state.View, c state.Command) bool {
 			x, ok := c.(*state.StartMember)
 			return ok && !v.Set(x.Namespace, x.Set).Wants(x.Ordinal)
 		})},
-		{name: "repair waits for the health of others", by: []string{"S9"}, plan: without(repairsBesideSick)},
+		{name: "repair waits for the health of others", by: []string{"S9"}, plan: waitsInstead(repairsBesideSick)},
 		{name: "waits are not told", by: []string{"S11"}, plan: func(_ *state.View, out plan.Plan) plan.Plan {
 			out.Waits = nil
 			return out
@@ -264,19 +267,25 @@ func overspends(v *state.View, i uint64, e state.Entry) (*state.View, state.Resu
 	return v.Apply(i, e)
 }
 
-// replacesNobody waits where a broken member should be replaced at once.
-func replacesNobody(_ *state.View, out plan.Plan) plan.Plan {
-	out.Commands = slices.DeleteFunc(out.Commands, func(c state.Command) bool {
-		x, ok := c.(*state.StopMember)
-		if !ok || x.Budget != state.OnlyUnready {
-			return false
-		}
-		out.Waits = append(out.Waits, plan.Wait{Namespace: x.Namespace, Set: x.Set, Wait: spec.Wait{
-			Subject: spec.MemberName(x.Set, x.Ordinal), Reason: "Budget", Message: "waits until the others are well",
-		}})
-		return true
-	})
-	return out
+// waitsInstead leaves commands out of the plan, and says that it waits.
+func waitsInstead(which func(*state.View, state.Command) bool) func(*state.View, plan.Plan) plan.Plan {
+	return func(v *state.View, out plan.Plan) plan.Plan {
+		out.Commands = slices.DeleteFunc(out.Commands, func(c state.Command) bool {
+			if !which(v, c) {
+				return false
+			}
+			w := plan.Wait{Wait: spec.Wait{Reason: "Others", Message: "waits until the others are well"}}
+			switch x := c.(type) {
+			case *state.StopMember:
+				w.Namespace, w.Set, w.Subject = x.Namespace, x.Set, spec.MemberName(x.Set, x.Ordinal)
+			case *state.StartMember:
+				w.Namespace, w.Set, w.Subject = x.Namespace, x.Set, spec.MemberName(x.Set, x.Ordinal)
+			}
+			out.Waits = append(out.Waits, w)
+			return true
+		})
+		return out
+	}
 }
 
 // restartsAll stops everything that is due at once.
