@@ -286,10 +286,13 @@ func (p *planner) first(w *world) {
 				return
 			}
 		}
-		if p.nodeReady(m) {
-			p.start(w, m)
-		} else {
+		switch {
+		case !p.nodeReady(m):
 			p.wait(w.s, m.Name(), "NodeLost", "waits for its node %s to answer again", m.Node)
+		case p.silent(m): // once started it is tied to its node: not to one that may be dead
+			p.wait(w.s, m.Name(), "NodeSilent", "its node %s has not answered within the last second", m.Node)
+		default:
+			p.start(w, m)
 		}
 		if ordered {
 			return

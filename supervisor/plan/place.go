@@ -38,12 +38,12 @@ func (p *planner) reserve(w *world) {
 	}
 }
 
-// replace places reservations anew whose node takes no members any more, as long
-// as the ordinal was never started and nothing of it exists.
+// replace places reservations anew whose node does not answer or takes no members any
+// more, as long as the ordinal was never started and nothing of it exists.
 func (p *planner) replace(w *world) {
 	for _, m := range w.wanted {
 		n := p.v.Node(m.Node)
-		if m.Wish != state.WishReserved || m.Epoch != 0 || n != nil && n.State != spec.NodeLost && !n.Cordoned {
+		if m.Wish != state.WishReserved || m.Epoch != 0 || n != nil && n.State == spec.NodeReady && !n.Cordoned {
 			continue
 		}
 		if p.tied(w, m.Ordinal) != "" {
@@ -168,6 +168,8 @@ func (p *planner) unfit(w *world, ordinal int, n *state.Node, sofar []state.Slot
 		return "it is " + n.State
 	case n.Cordoned:
 		return "it is cordoned"
+	case p.f.Silent != nil && p.f.Silent(n.Name):
+		return "it has not answered within the last second"
 	}
 	keys := make([]string, 0, len(pl.NodeSelector))
 	for k := range pl.NodeSelector {

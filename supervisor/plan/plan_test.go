@@ -519,3 +519,31 @@ func TestReleasedDirectoryIsEmptiedInItsTime(t *testing.T) {
 	b.now = b.now.Add(time.Hour)
 	b.expect("EmptyVolume")
 }
+
+// A node killed a moment ago still looks ready in the log: what is placed and started
+// there would be tied to it.
+func TestNothingNewOnASilentNode(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "n1", "n2")
+	b.silent["n1"] = true
+	if err := b.set(1, "a", nil); err != nil {
+		t.Fatal(err)
+	}
+	b.expect("reserve 0@n2", "start 0")
+
+	b = newBench(t, "n1", "n2")
+	if err := b.set(1, "a", nil); err != nil {
+		t.Fatal(err)
+	}
+	b.do(b.plan().Commands[0]) // reserved on n1, which dies now
+	b.silent["n1"] = true
+	b.expect()
+	if got := b.waits(); got != "web-0 NodeSilent" {
+		t.Errorf("waits: %q", got)
+	}
+	b.do(&state.SetNode{Name: "n1", State: spec.NodeSuspect, IfGeneration: b.v.Node("n1").Generation})
+	b.expect("Place", "start 0")
+	if got := b.v.Member("default", "web", 0).Node; got != "n2" {
+		t.Errorf("placed on %s, want n2", got)
+	}
+}
