@@ -34,7 +34,7 @@ func (j job) init(ctx context.Context, r *rendering, dirs map[string]volumes.Dir
 			}
 		}
 		j.progress("init step %s (%d of %d) runs", s.spec.Name, i+1, len(r.init))
-		if err := j.initStep(ctx, s); err != nil {
+		if err := j.initStep(ctx, s, r.starts[j.part.Template.Processes[0].Name].Lock); err != nil {
 			return err
 		}
 		if s.spec.Once {
@@ -81,7 +81,7 @@ func (j job) onceDone(step string) (bool, error) {
 
 // initStep tries one step, and its retries, at once after each other. The whole
 // start is tried again later when all have failed.
-func (j job) initStep(ctx context.Context, s initStep) error {
+func (j job) initStep(ctx context.Context, s initStep, lock string) error {
 	var failure error
 	for try := 0; try <= s.spec.Retries; try++ {
 		if try > 0 && !pause(ctx, backoff(try, 100*time.Millisecond, 5*time.Second)) {
@@ -91,17 +91,22 @@ func (j job) initStep(ctx context.Context, s initStep) error {
 		if err := j.remember(func(m *memory) { m.Attempts[s.spec.Name]++; attempt = m.Attempts[s.spec.Name] }); err != nil {
 			return err
 		}
-		if failure = j.attempt(ctx, s, attempt); failure == nil {
+		if failure = j.attempt(ctx, s, lock, attempt); failure == nil {
 			return nil
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if errors.Is(failure, keeper.ErrGivenUp) {
+			return failure
+		}
 	}
 	return failure
 }
 
-func (j job) attempt(ctx context.Context, s initStep, attempt int) error {
+// attempt runs a step once. It holds the lock of the process that comes after it, so
+// that neither runs beside what is left of an earlier start.
+func (j job) attempt(ctx context.Context, s initStep, lock string, attempt int) error {
 	x := s.exec
 	x.Env = withVar(x.Env, "SUP_ATTEMPT", strconv.Itoa(attempt))
 	timeout := spec.DefaultInitTimeout.D()
@@ -111,12 +116,15 @@ func (j job) attempt(ctx context.Context, s initStep, attempt int) error {
 	rctx, cancel := context.WithTimeout(ctx, timeout+keeperTimeout)
 	defer cancel()
 	res, err := j.a.o.Keeper.Run(rctx, keeper.Run{
-		Member: j.key.String(), Process: j.part.Template.Processes[0].Name, Exec: x,
-		Timeout: timeout, MaxOutput: maxInitOutput,
+		Member: j.key.String(), Process: j.part.Template.Processes[0].Name, Epoch: j.step.Epoch, Exec: x,
+		Lock: lock, Timeout: timeout, MaxOutput: maxInitOutput,
 	})
 	if err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if errors.Is(err, keeper.ErrGivenUp) {
+			return err
 		}
 		f := failureOf(err)
 		if f.Reason == CannotStart {

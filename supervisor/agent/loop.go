@@ -314,7 +314,7 @@ func (a *Agent) failed(r *runtime, o outcome, now time.Time) {
 		r.retry = now.Add(100 * time.Millisecond)
 		return
 	}
-	if errors.Is(o.err, keeper.ErrGivenUp) && o.step.Do == DoStart {
+	if errors.Is(o.err, keeper.ErrGivenUp) && (o.step.Do == DoStart || o.step.Do == DoPrepare) {
 		// Given up by an earlier run of the agent, or the keeper knows a higher one.
 		if o.step.Epoch >= r.givenUp {
 			r.givenUp, r.givenUpWhy = o.step.Epoch, KeeperLost

@@ -11,6 +11,9 @@ import (
 
 // adopt takes over what the records tell of, before anybody can ask for anything.
 func (k *Keeper) adopt() error {
+	if err := k.endAux(); err != nil { // a start finds it again
+		k.log.Error("something of an earlier keeper still runs", "err", err)
+	}
 	keys, err := k.files.recorded()
 	if err != nil {
 		if keys == nil {
@@ -88,11 +91,21 @@ func (p *process) damaged(err error, l life) {
 // session leader among those that hold the lock: they are all of one life, as the lock was free before. Nil if there is none.
 func (p *process) findMain() (*mainProc, error) {
 	if p.last.pid != 0 {
-		s, err := readStat(p.last.pid)
-		if err != nil || s.ticks != p.last.ticks {
-			return nil, nil // dead
+		procs, err := p.lastAlive()
+		if err != nil || len(procs) == 0 {
+			return nil, err
 		}
-		return p.openMain(s), nil
+		fd, err := openProcess(procs[0])
+		if errors.Is(err, unix.ESRCH) || errors.Is(err, os.ErrNotExist) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if p.k.cg != nil && !p.k.cg.contains(p.cgroup(), procs[0].pid) {
+			p.k.log.Warn("a process was moved out of its cgroup", "member", p.key.member, "process", p.key.process, "pid", procs[0].pid)
+		}
+		return &mainProc{stat: procs[0], pidfd: fd}, nil
 	}
 	if free, err := lockFree(p.lockPath()); err != nil || free {
 		return nil, err
@@ -111,6 +124,24 @@ func (p *process) findMain() (*mainProc, error) {
 		return nil, nil
 	}
 	return p.openMain(*first), nil // others that lead a session have daemonized from it
+}
+
+// lastAlive is the noted main process, if it still lives: boot, pid and start time say for certain that it is it,
+// wherever somebody has moved it.
+func (p *process) lastAlive() ([]procStat, error) {
+	if p.last.pid == 0 || p.last.ticks == 0 {
+		return nil, nil
+	}
+	s, err := readStat(p.last.pid)
+	switch {
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, unix.ESRCH):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case s.ticks != p.last.ticks || s.dead():
+		return nil, nil
+	}
+	return []procStat{s}, nil
 }
 
 // openMain opens a live process if it leads its session, as each does that a keeper has started, and is in the right

@@ -47,14 +47,17 @@ func (l leftBehind) String() string {
 func (p *process) left() (leftBehind, error) {
 	if dir := p.cgroup(); dir != "" {
 		full, err := populated(dir)
-		if err != nil || !full {
+		if err != nil {
 			return leftBehind{cgroup: full}, err
 		}
-		procs, err := cgroupProcs(dir)
-		return leftBehind{cgroup: true, procs: procs}, err
-	}
-	l, err := p.leftGroup()
-	if err != nil || !l.none() {
+		if full {
+			procs, err := cgroupProcs(dir)
+			return leftBehind{cgroup: true, procs: procs}, err
+		}
+		if procs, err := p.lastAlive(); err != nil || len(procs) > 0 {
+			return leftBehind{procs: procs}, err
+		}
+	} else if l, err := p.leftGroup(); err != nil || !l.none() {
 		return l, err
 	}
 	free, err := lockFree(p.lockPath())
@@ -272,6 +275,13 @@ func (p *process) witnesses() (int, error) {
 	}
 	if err != nil {
 		return -1, err
+	}
+	procs, err := p.lastAlive()
+	if err != nil {
+		return -1, err
+	}
+	if len(procs) > 0 {
+		return -1, fmt.Errorf("%w: %s: process %s runs outside of its cgroup", ErrBusy, p.key, pidList(procs))
 	}
 	if err := p.freshCgroup(dir); err != nil {
 		return -1, &ErrExec{"cgroup", err}

@@ -21,6 +21,7 @@ type member struct {
 	floor    uint64     // highest epoch given up
 	floorErr error      // it can't be read: nothing is started
 	procs    map[string]*process
+	runs     map[string]uint64 // Runs that are part of a start, by their locks, until those are seen to be free
 }
 
 // process is one process of a member: its record, and what the keeper knows of its present life. Its fields are guarded

@@ -95,6 +95,7 @@ func (p *process) begin(s Start) error {
 		p.discardNew()
 		return err
 	}
+	delete(p.m.runs, p.lockPath()) // the lock is this process's now
 	p.want, p.bad = wantRun, nil
 	if err := p.save(); err != nil {
 		p.start, p.want = was, wantStop
@@ -324,9 +325,23 @@ func (k *Keeper) giveUp(name string, epoch uint64) error {
 	if epoch <= m.floor {
 		return nil
 	}
+	later := false // a higher epoch is here: what runs may be its
 	for _, p := range m.procs {
 		if err := p.mayGiveUp(epoch); err != nil {
 			return err
+		}
+		later = later || p.bad == nil && p.start.Epoch > epoch
+	}
+	if err := m.runsLeft(); err != nil {
+		return err
+	}
+	if k.cg != nil && !later {
+		full, err := populated(k.cg.member(name))
+		if err != nil {
+			return err
+		}
+		if full { // without a record of it
+			return fmt.Errorf("%w: the cgroup of %s is not empty", ErrBusy, name)
 		}
 	}
 	if err := writeSynced(k.files.epoch(name), &giveUp{Version: recordVersion, Member: name, Epoch: epoch}); err != nil {

@@ -49,6 +49,8 @@ type beside struct {
 	k      *Keeper
 	key    key
 	dir    string // its cgroup, "" without
+	lock   string // held by all of it, "" = none
+	number uint64 // with a lock
 	child  *child
 	exited chan unix.WaitStatus
 	output *os.File
@@ -63,6 +65,15 @@ type capture struct {
 func (k *Keeper) startBeside(key key, run *Run) (*beside, error) {
 	b := &beside{k: k, key: key, exited: make(chan unix.WaitStatus, 1), got: make(chan capture, 1)}
 	b.child = &child{exited: func(ws unix.WaitStatus) { b.exited <- ws }}
+	lock := -1
+	if run.Epoch != 0 {
+		var err error
+		if lock, b.number, err = k.startLock(run); err != nil {
+			return nil, err
+		}
+		defer unix.Close(lock)
+		b.lock = k.runLock(run)
+	}
 	var p [2]int
 	if err := unix.Pipe2(p[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		return nil, &ErrExec{"fork", os.NewSyscallError("pipe2", err)}
@@ -72,7 +83,7 @@ func (k *Keeper) startBeside(key key, run *Run) (*beside, error) {
 	if err := unix.SetNonblock(p[1], false); err != nil {
 		return nil, errors.Join(&ErrExec{"fork", err}, unix.Close(p[1]), b.output.Close())
 	}
-	ex := b.launch(run, p[1])
+	ex := b.launch(run, p[1], lock)
 	unix.Close(p[1])
 	if ex != nil {
 		b.output.Close()
@@ -84,8 +95,8 @@ func (k *Keeper) startBeside(key key, run *Run) (*beside, error) {
 }
 
 // launch starts the command in a cgroup of its own. That may vanish with the process's, when that stops just then.
-func (b *beside) launch(run *Run, out int) *ErrExec {
-	n := launch{exec: &run.Exec, out: out, lock: -1}
+func (b *beside) launch(run *Run, out, lock int) *ErrExec {
+	n := launch{exec: &run.Exec, out: out, lock: lock}
 	if b.k.cg == nil {
 		b.child.beforeReap = func(pid int) { _ = unix.Kill(-pid, unix.SIGKILL) } // ESRCH: nobody is left
 		return b.k.launch.start(n, b.child)
@@ -147,6 +158,11 @@ func (b *beside) wait(ctx context.Context) (RunResult, error) {
 			if err := errors.Join(err, killCgroup(b.dir), waitEmpty(b.dir)); err != nil {
 				return res, err
 			}
+		}
+	}
+	if b.lock != "" { // and what has left cgroup or group, with the lock
+		if err := b.endLeft(); err != nil {
+			return res, err
 		}
 	}
 	// Everybody who writes is dead, but for who left the group where there are no cgroups.

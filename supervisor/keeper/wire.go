@@ -72,12 +72,15 @@ type Start struct {
 	Settings
 }
 
-// Run is a short command beside a member: a probe or an init step. It runs in the member's aux cgroup and doesn't
-// inherit the lock.
+// Run is a short command beside a member: a probe or an init step. It runs in the member's aux cgroup. A probe has no
+// Epoch and doesn't inherit the lock. A Run with an Epoch is part of a start: like one it is refused when the epoch was
+// given up, takes the lock that the process will take (ErrLocked), and is never there twice, whatever became of keepers.
 type Run struct {
 	Member  string `json:"member"`
 	Process string `json:"process"`
+	Epoch   uint64 `json:"epoch,omitempty"`
 	Exec
+	Lock      string        `json:"lock,omitempty"`      // as in Start; counts with an Epoch only
 	Timeout   time.Duration `json:"timeout,omitempty"`   // 0 = DefaultRunTimeout
 	MaxOutput int           `json:"maxOutput,omitempty"` // bytes of stdout and stderr kept, from the start; 0 = DefaultMaxOutput
 }
