@@ -1,6 +1,7 @@
 package raftstore_test
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"testing"
@@ -112,7 +113,7 @@ func TestNoGreeting(t *testing.T) {
 		}
 		if n, err := c.Read(make([]byte, 1)); n != 0 || err == nil {
 			t.Errorf("an answer to %.20q", first)
-		} else if ne, ok := err.(net.Error); ok && ne.Timeout() {
+		} else if ne := net.Error(nil); errors.As(err, &ne) && ne.Timeout() {
 			t.Errorf("still read after %.20q", first)
 		}
 	}

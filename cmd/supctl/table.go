@@ -163,12 +163,12 @@ func memberRow(m *spec.Member, now time.Time) (words, wide []string) {
 	if !m.Status.Healthy {
 		healthy = "no, " + m.Status.Reason
 	}
-	return []string{
-			m.Metadata.Name, fmt.Sprintf("%d/%d", ready, total), m.Status.Phase, healthy,
-			strconv.Itoa(m.Status.Restarts), m.Spec.Node, age(m.Metadata.CreatedAt, now),
-		}, []string{
-			m.Spec.IP, strconv.FormatUint(m.Spec.Epoch, 10), dash(m.Spec.Revision), dash(m.Status.Message),
-		}
+	words = []string{
+		m.Metadata.Name, fmt.Sprintf("%d/%d", ready, total), m.Status.Phase, healthy,
+		strconv.Itoa(m.Status.Restarts), m.Spec.Node, age(m.Metadata.CreatedAt, now),
+	}
+	wide = []string{m.Spec.IP, strconv.FormatUint(m.Spec.Epoch, 10), dash(m.Spec.Revision), dash(m.Status.Message)}
+	return words, wide
 }
 
 func volumeRow(v *spec.Volume, now time.Time) (words, wide []string) {

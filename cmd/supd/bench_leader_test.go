@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -54,6 +53,6 @@ func BenchmarkLeaderKilled(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(median.Seconds(), "median-s")
 	b.ReportMetric(most.Seconds(), "max-s")
-	b.Log(fmt.Sprintf("leader killed to the next accepted write through another node, %d times: median %.2f s, max %.2f s",
-		kills, median.Seconds(), most.Seconds()))
+	b.Logf("leader killed to the next accepted write through another node, %d times: median %.2f s, max %.2f s",
+		kills, median.Seconds(), most.Seconds())
 }

@@ -18,7 +18,7 @@ import (
 var seedFlag = flag.Uint64("seed", 0, "walk this seed only")
 
 const (
-	walkSteps    = 300
+	walkSteps    = 240
 	defaultSeeds = 200
 )
 

@@ -138,24 +138,22 @@ func (w *World) idleTurns() {
 		w.turn() // what was reached may still be noted (formed, rolled out)
 	}
 	w.check.freeze()
-	for i := range 8 * len(w.hosts) {
-		h := w.hosts[i%len(w.hosts)]
-		switch i / len(w.hosts) {
-		case 1:
-			w.killDaemon(h)
-			w.startDaemon(h)
-		case 3:
+	for i := range len(w.hosts) + 2 {
+		if i < len(w.hosts) {
+			w.killDaemon(w.hosts[i])
+			w.startDaemon(w.hosts[i])
+		} else {
 			w.depose("an election")
 		}
-		for range 4 {
+		for range 5 {
 			w.turn()
 		}
+	}
+	for range 50 { // longer than a lease
+		w.turn()
 		if w.check.broken != nil {
 			return
 		}
-	}
-	for range 40 {
-		w.turn()
 	}
 }
 
