@@ -3,6 +3,8 @@ package state
 import (
 	"fmt"
 	"iter"
+	"slices"
+	"strconv"
 
 	iradix "github.com/hashicorp/go-immutable-radix/v2"
 
@@ -21,8 +23,13 @@ func New() *View {
 
 func key(ns, name string) string { return ns + "/" + name }
 
+// ordinalKey is "ns/set/00007". Planning asks for many: fmt would be most of its time.
 func ordinalKey(ns, set string, ordinal int) string {
-	return fmt.Sprintf("%s/%s/%05d", ns, set, ordinal)
+	if ordinal < 0 {
+		return fmt.Sprintf("%s/%s/%05d", ns, set, ordinal)
+	}
+	digits := strconv.Itoa(ordinal)
+	return ns + "/" + set + "/" + "00000"[min(len(digits), 5):] + digits
 }
 
 func get[T any](t table[T], k string) *T {
@@ -92,6 +99,10 @@ func (v *View) SetMembers(ns, set string) []*Member {
 	var out []*Member
 	for m := range walk(v.members, ns+"/"+set+"/") {
 		out = append(out, m)
+	}
+	byOrdinal := func(a, b *Member) int { return a.Ordinal - b.Ordinal }
+	if !slices.IsSortedFunc(out, byOrdinal) { // keys of six digits come before some of five
+		slices.SortFunc(out, byOrdinal)
 	}
 	return out
 }

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -90,6 +91,15 @@ type world struct {
 	members []*state.Member // all, by ordinal
 	wanted  []*state.Member // those the set wants, by ordinal
 	leaving []*state.Member // the others, by ordinal
+}
+
+// member is the wanted one of an ordinal, nil while it has no place.
+func (w *world) member(ordinal int) *state.Member {
+	i, ok := slices.BinarySearchFunc(w.wanted, ordinal, func(m *state.Member, o int) int { return m.Ordinal - o })
+	if !ok {
+		return nil
+	}
+	return w.wanted[i]
 }
 
 func (p *planner) look(s *state.Set) *world {
@@ -270,7 +280,7 @@ func (p *planner) bootstraps(w *world, m *state.Member) bool {
 func (p *planner) first(w *world) {
 	ordered := w.s.Spec.PodManagementPolicy != spec.Parallel
 	for o := w.s.Start(); o < w.s.Start()+w.s.Replicas(); o++ {
-		m := p.v.Member(w.s.Meta.Namespace, w.s.Meta.Name, o)
+		m := w.member(o)
 		if m == nil {
 			if ordered {
 				return // its wait was told when it could not be reserved

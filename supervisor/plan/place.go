@@ -22,9 +22,12 @@ const firstHost = 16
 
 // reserve gives every wanted ordinal without a record its place, all in one entry.
 func (p *planner) reserve(w *world) {
+	if len(w.wanted) == w.s.Replicas() {
+		return
+	}
 	var slots []state.Slot
 	for o := w.s.Start(); o < w.s.Start()+w.s.Replicas(); o++ {
-		if p.v.Member(w.s.Meta.Namespace, w.s.Meta.Name, o) != nil {
+		if w.member(o) != nil {
 			continue
 		}
 		if slot, ok := p.slot(w, o, slots, ""); ok {
