@@ -34,7 +34,7 @@ fuzz: ## every fuzz target for FUZZ (10s) each
 	done
 
 lint: ## golangci-lint, pinned
-	go run $(LINT) run
+	go run $(LINT) run --allow-parallel-runners
 
 check: lint race ## what a change must pass: lint, race, 200 seeds, fuzz, go.mod tidy
 	SUPD_SIM_SEEDS=200 go test -count=1 -timeout $(TIMEOUT) ./supervisor/sim
