@@ -142,13 +142,13 @@ func (j job) writeAll(r *rendering, start bool) error {
 	if err != nil {
 		return err
 	}
+	changed := start && len(mem.Files) > 0
 	if start {
 		if err := j.makeSubPaths(); err != nil {
 			return err
 		}
 		mem.Files = map[string]string{}
 	}
-	changed := start
 	for _, f := range r.files {
 		key := f.Base + "//" + f.Rel
 		if !start && mem.Files[key] == f.sum() {
