@@ -36,6 +36,7 @@ func (t *tx) releaseVolume(c *ReleaseVolume) *spec.Error {
 			c.Name, old.Phase, old.Member())
 	}
 	v := *old
+	v.Trashed = v.Trashed && !v.Undo // its node may have brought it back, and not told yet
 	v.Phase, v.ReleaseAt, v.Undo, v.Generation = spec.VolumeReleasing, c.At.UTC(), false, t.Index
 	t.saveVolume(&v)
 	t.event(c.Namespace, "volume/"+c.Name, "Released", "the directory on node %s goes to the trash and is deleted after %s", v.Node, v.ReleaseAt.Format("2006-01-02 15:04:05 MST"))
