@@ -43,12 +43,13 @@ func startEtcdStore(b *testing.B) store {
 	}
 	ports.release()
 	dir := b.TempDir()
+	var pids []int
 	for i := range nodes {
-		startEtcd(b, etcd, filepath.Join(dir, fmt.Sprint(i)),
+		pids = append(pids, startEtcd(b, etcd, filepath.Join(dir, fmt.Sprint(i)),
 			"--name", fmt.Sprintf("e%d", i),
 			"--listen-client-urls", "http://"+clients[i], "--advertise-client-urls", "http://"+clients[i],
 			"--listen-peer-urls", "http://"+peers[i], "--initial-advertise-peer-urls", "http://"+peers[i],
-			"--initial-cluster", strings.Join(initial, ","), "--initial-cluster-state", "new", "--log-level", "error")
+			"--initial-cluster", strings.Join(initial, ","), "--initial-cluster-state", "new", "--log-level", "error"))
 	}
 	lead := 0
 	until(b, "etcd has a leader", func() error {
@@ -62,12 +63,12 @@ func startEtcdStore(b *testing.B) store {
 		}
 		return errors.New("none leads")
 	})
-	return store{name: "etcd", connect: func(n int) (func(context.Context, string) error, func()) {
+	return store{name: "etcd", pids: pids, connect: func(n int) (func(context.Context, string) error, func()) {
 		return etcdClient(b, clients[(lead+n)%nodes], fmt.Sprintf("p%d", n))
 	}}
 }
 
-func startEtcd(b *testing.B, etcd, dir string, args ...string) {
+func startEtcd(b *testing.B, etcd, dir string, args ...string) (pid int) {
 	b.Helper()
 	cmd := exec.Command(etcd, append([]string{"--data-dir", dir}, args...)...)
 	out, err := os.Create(dir + ".log")
@@ -86,6 +87,7 @@ func startEtcd(b *testing.B, etcd, dir string, args ...string) {
 		}
 		_ = cmd.Wait() // "signal: killed"
 	})
+	return cmd.Process.Pid
 }
 
 // etcdLeads asks an etcd's metrics.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -24,10 +26,12 @@ func BenchmarkWrites(b *testing.B) {
 	}
 	for _, clients := range []int{1, 16, 64} {
 		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
-			took := make([][]time.Duration, len(stores))
+			took, cpu := make([][]time.Duration, len(stores)), make([]time.Duration, len(stores))
 			for range rounds {
 				for i, s := range stores {
+					before := cpuOf(b, s.pids)
 					took[i] = append(took[i], writeFor(b, s, clients, round)...)
+					cpu[i] += cpuOf(b, s.pids) - before
 				}
 			}
 			b.ReportMetric(0, "ns/op")
@@ -40,7 +44,9 @@ func BenchmarkWrites(b *testing.B) {
 				rates = append(rates, rate)
 				b.ReportMetric(rate, s.name+"-writes/s")
 				b.ReportMetric(float64(p99.Microseconds())/1000, s.name+"-p99-ms")
-				line += fmt.Sprintf("; %s %.0f/s, p99 %.1f ms", s.name, rate, float64(p99.Microseconds())/1000)
+				perWrite := cpu[i] / time.Duration(len(took[i]))
+				b.ReportMetric(float64(perWrite.Microseconds()), s.name+"-cpu-µs/write")
+				line += fmt.Sprintf("; %s %.0f/s, p99 %.1f ms, %d µs of CPU each", s.name, rate, float64(p99.Microseconds())/1000, perWrite.Microseconds())
 			}
 			if len(rates) == 2 {
 				b.ReportMetric(rates[0]/rates[1], "supd/etcd")
@@ -55,6 +61,7 @@ func BenchmarkWrites(b *testing.B) {
 // the leader's for n 0, then the others'.
 type store struct {
 	name    string
+	pids    []int // of the three servers
 	connect func(n int) (write func(ctx context.Context, text string) error, done func())
 }
 
@@ -102,7 +109,11 @@ func startSupdStore(b *testing.B) store {
 	b.Helper()
 	c := startCluster(b, 3)
 	lead := c.leader(b)
-	return store{name: "supd", connect: func(n int) (func(context.Context, string) error, func()) {
+	var pids []int
+	for k := range c.apis {
+		pids = append(pids, c.pid(b, k+1, "supd.pid"))
+	}
+	return store{name: "supd", pids: pids, connect: func(n int) (func(context.Context, string) error, func()) {
 		api, err := client.New(c.addr((lead+n)%3+1), client.Options{RequestTimeout: 10 * time.Second})
 		if err != nil {
 			b.Fatal(err)
@@ -115,4 +126,25 @@ func startSupdStore(b *testing.B) store {
 			return err
 		}, api.Close
 	}}
+}
+
+// cpuOf is the processor time that processes have used, to 10 ms.
+func cpuOf(b *testing.B, pids []int) (sum time.Duration) {
+	b.Helper()
+	for _, pid := range pids {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			b.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(string(text), ") ")
+		fields := strings.Fields(rest) // from the third on: utime is the 14th, stime the 15th
+		for _, f := range fields[11:13] {
+			ticks, err := strconv.Atoi(f)
+			if err != nil {
+				b.Fatal(err)
+			}
+			sum += time.Duration(ticks) * 10 * time.Millisecond
+		}
+	}
+	return sum
 }
