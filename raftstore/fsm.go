@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"supd/raftstore/state"
+	"supd/supervisor/spec"
 )
 
 // fsm hands committed entries to state.Apply. Raft calls it from one goroutine.
@@ -34,8 +35,11 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 			out[i] = state.Result{Index: l.Index}
 			continue
 		}
-		v, out[i] = f.s.apply(v, l)
-		at = position{Index: l.Index, Term: l.Term}
+		next, res := f.s.apply(v, l)
+		out[i] = res
+		if next != v {
+			v, at = next, position{Index: l.Index, Term: l.Term}
+		}
 	}
 	if v != old {
 		f.s.publish(v, at)
@@ -43,21 +47,43 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	return out
 }
 
-// apply applies one entry. What can't be decoded comes from a newer version: it is
-// refused here, and said loudly, for other nodes may have taken it.
+// apply applies one entry. What can't be decoded comes from a newer version, and
+// other nodes may have taken it: the View stays as it is from there on, for what
+// follows may rest on it. A newer supd goes on from there.
 func (s *Store) apply(v *state.View, l *raft.Log) (*state.View, state.Result) {
+	if why := s.Trouble(); why != "" {
+		return v, state.Result{Index: l.Index, Err: notUnderstood(why)}
+	}
 	e, err := state.Decode(l.Data)
 	if err != nil {
 		why := fmt.Sprintf("log entry %d: %v", l.Index, err)
-		s.trouble.CompareAndSwap(nil, &why)
-		s.log.Error("log entry not understood; this node needs a newer supd", "index", l.Index, "err", err)
-		e = state.Entry{}
+		s.setTrouble(&why)
+		s.log.Error("log entry not understood; this node needs a newer supd, and follows no further without", "index", l.Index, "err", err)
+		return v, state.Result{Index: l.Index, Err: notUnderstood(why)}
 	}
 	return v.Apply(l.Index, e)
 }
 
-// Snapshot takes the present View, which is immutable, so nothing waits.
-func (f *fsm) Snapshot() (raft.FSMSnapshot, error) { return snapshot{f.s.View()}, nil }
+func notUnderstood(why string) *spec.Error {
+	return &spec.Error{Code: spec.CodeInternal, Reason: "NotUnderstood", Message: "this node needs a newer supd: " + why}
+}
+
+func (s *Store) setTrouble(why *string) {
+	s.trouble.Store(why)
+	select {
+	case s.troubled <- struct{}{}:
+	default:
+	}
+}
+
+// Snapshot takes the present View, which is immutable, so nothing waits. One that
+// has been left behind must not replace the entries it lacks.
+func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
+	if why := f.s.Trouble(); why != "" {
+		return nil, notUnderstood(why)
+	}
+	return snapshot{f.s.View()}, nil
+}
 
 // Restore replaces the View by a snapshot of the leader's.
 func (f *fsm) Restore(r io.ReadCloser) error {
@@ -65,6 +91,7 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 	if err != nil {
 		return err
 	}
+	f.s.setTrouble(nil) // it holds all that was not understood
 	f.s.publish(v, position{})
 	return nil
 }

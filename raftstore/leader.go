@@ -26,7 +26,7 @@ func (s *Store) Leading() (term uint64, ok bool) {
 		term = s.raft.CurrentTerm()
 		leads := s.raft.State() == raft.Leader
 		if s.raft.CurrentTerm() == term {
-			return term, leads
+			return term, leads && s.Trouble() == ""
 		}
 	}
 }
@@ -67,8 +67,15 @@ func (s *Store) observe(ctx context.Context, seen <-chan raft.Observation) error
 		select {
 		case <-seen:
 		case <-s.raft.LeaderCh(): // holds the newest, should an observation be lost
+		case <-s.troubled:
 		case <-ctx.Done():
 			return nil
+		}
+		if s.Trouble() != "" && s.raft.State() == raft.Leader {
+			// Another version may understand what this one does not.
+			if err := s.raft.LeadershipTransfer().Error(); err != nil {
+				s.log.Error("this node cannot lead, and no other takes over", "err", err)
+			}
 		}
 		s.mu.Lock()
 		close(s.leaderChanged)

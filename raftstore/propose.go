@@ -58,6 +58,9 @@ func (s *Store) ProposeAll(ctx context.Context, entries []state.Entry) ([]state.
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	if why := s.Trouble(); why != "" {
+		return nil, fmt.Errorf("%w: it needs a newer supd: %s", ErrNotLeader, why)
+	}
 	if !s.enter() {
 		return nil, ErrNotLeader
 	}

@@ -99,9 +99,10 @@ type Store struct {
 	raft    *raft.Raft    // after started
 	trans   *raft.NetworkTransport
 
-	view    atomic.Pointer[state.View]
-	trouble atomic.Pointer[string]
-	nudges  chan struct{} // holds one: something was applied
+	view     atomic.Pointer[state.View]
+	trouble  atomic.Pointer[string]
+	troubled chan struct{} // holds one: trouble came or went
+	nudges   chan struct{} // holds one: something was applied
 
 	mu            sync.Mutex // guards what follows
 	changed       chan struct{}
@@ -130,7 +131,7 @@ func Open(o Options) (*Store, error) {
 		o: o, log: o.Logger,
 		started: make(chan struct{}), stopped: make(chan struct{}),
 		changed: make(chan struct{}), leaderChanged: make(chan struct{}),
-		nudges: make(chan struct{}, 1),
+		nudges: make(chan struct{}, 1), troubled: make(chan struct{}, 1),
 	}
 	if err := s.openFiles(); err != nil {
 		return nil, fmt.Errorf("cannot open the raft store in %s: %w", o.Dir, err)
@@ -275,8 +276,8 @@ func (s *Store) publish(v *state.View, at position) {
 	}
 }
 
-// Trouble says why this node's View can't be trusted, or "": it met a log entry
-// that it does not understand, written by a newer version.
+// Trouble says why this node's View stays behind, or "": it met a log entry that it
+// does not understand, written by a newer version. Such a node does not lead.
 func (s *Store) Trouble() string {
 	if t := s.trouble.Load(); t != nil {
 		return *t
