@@ -27,7 +27,9 @@ func (p *planner) update(w *world) {
 	}
 	if w.s.Spec.UpdateStrategy.Type == spec.Recreate && outdated(w, due) {
 		for _, m := range due {
-			p.stopFor(w, m, 0)
+			if w.s.Outdated(m) { // who only is to be restarted keeps to the budget, later
+				p.stopFor(w, m, 0)
+			}
 		}
 		return
 	}
