@@ -44,6 +44,8 @@
 //	                               about in the next: it went through while the member was sick (S5)
 //	2244       Apply stopMember    the stops of a Recreate, and those within a budget, were still carried
 //	                               out when the strategy or the budget had changed before they committed (S8)
+//	1779       plan update         a Recreate from a partition up swept along members below it that were
+//	                               only to be restarted, past the budget (S8)
 //	2473       leader (the model)  a leader that answered heartbeats before its barrier let an agent on its
 //	                               host act on the View it found on disk, and stop what ran (S13)
 //	64         agent (the model)   a report whose answer was lost counted as never sent: when the member
