@@ -150,7 +150,7 @@ func (j job) attempt(ctx context.Context, s initStep, lock string, attempt int) 
 // initName is what an init step is called beside processes in logs. To the keeper
 // it is a command beside the main process, so what might be left of it is killed
 // before that starts.
-func initName(step string) string { return "init-" + step }
+func initName(step string) string { return spec.InitProcess(step) }
 
 // keepOutput appends what an attempt has printed to the step's own log, which
 // `logs -c init-STEP` shows.

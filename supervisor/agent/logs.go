@@ -23,7 +23,14 @@ func (a *Agent) Logs(_ context.Context, namespace, member string, o client.LogOp
 	if err != nil {
 		return nil, err
 	}
-	r, err := keeper.OpenLog(a.logDir(k), name, keeper.LogOptions{Previous: o.Previous, Tail: max(o.Tail, 0), Follow: o.Follow})
+	tail := o.Tail // negative is all here, 0 there
+	switch {
+	case tail < 0:
+		tail = 0
+	case tail == 0:
+		tail = -1
+	}
+	r, err := keeper.OpenLog(a.logDir(k), name, keeper.LogOptions{Previous: o.Previous, Tail: tail, Follow: o.Follow})
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && o.Previous:
 		return nil, spec.Errorf(spec.CodeNotFound, "process %s of member %s has no earlier log: it was started once", name, member)

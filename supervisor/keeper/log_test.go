@@ -90,7 +90,7 @@ func TestTail(t *testing.T) {
 		if err := os.WriteFile(keeper.LogPath(dir, "main"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		for _, n := range []int{1, 2, 700, 19999, 20000, 20001, 0} {
+		for _, n := range []int{1, 2, 700, 19999, 20000, 20001, 0, -1} {
 			l, err := keeper.OpenLog(dir, "main", keeper.LogOptions{Tail: n})
 			if err != nil {
 				t.Fatal(err)
@@ -100,7 +100,11 @@ func TestTail(t *testing.T) {
 			if n > 0 {
 				from = max(0, len(all)-n)
 			}
-			if want := strings.Join(all[from:], "\n") + end; err != nil || string(b) != want {
+			want := strings.Join(all[from:], "\n") + end
+			if n < 0 {
+				want = ""
+			}
+			if err != nil || string(b) != want {
 				t.Errorf("tail %d: got %d bytes, %v, want %d", n, len(b), err, len(want))
 			}
 			if err := l.Close(); err != nil {

@@ -20,7 +20,7 @@ const followEvery = 100 * time.Millisecond
 // LogOptions choose what OpenLog reads.
 type LogOptions struct {
 	Previous bool // the log of the start before this one; Follow is then ignored
-	Tail     int  // only the last so many lines; 0 = all
+	Tail     int  // only the last so many lines; 0 = all, negative = none of what is there
 	Follow   bool // go on with what is written later, also over restarts, until Close
 }
 
@@ -45,7 +45,7 @@ func OpenLog(dir, process string, o LogOptions) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.Tail > 0 {
+	if o.Tail != 0 {
 		if err := seekTail(f, o.Tail); err != nil {
 			f.Close()
 			return nil, err
@@ -184,7 +184,7 @@ func (l *logReader) truncatedLocked(st os.FileInfo) error {
 func seekTail(f *os.File, n int) error {
 	const block = 32 << 10
 	end, err := f.Seek(0, io.SeekEnd)
-	if err != nil {
+	if err != nil || n < 0 {
 		return err
 	}
 	buf := make([]byte, block)

@@ -1,8 +1,12 @@
 package server
 
 import (
+	"context"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"supd/raftstore/state"
 	"supd/supervisor/client"
@@ -60,7 +64,7 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// processOf checks a process's name; "" means the main one.
+// processOf checks a process's name; "" means the main one. An init step has a log too.
 func processOf(v *state.View, m *state.Member, process string) (string, error) {
 	rev := v.Revision(m.Namespace, m.Set, m.Revision)
 	if rev == nil || len(rev.Template.Processes) == 0 {
@@ -69,17 +73,17 @@ func processOf(v *state.View, m *state.Member, process string) (string, error) {
 	if process == "" {
 		return rev.Template.Processes[0].Name, nil
 	}
+	var names []string
 	for _, p := range rev.Template.Processes {
-		if p.Name == process {
-			return process, nil
-		}
+		names = append(names, p.Name)
 	}
 	for _, p := range rev.Template.Init {
-		if p.Name == process {
-			return process, nil
-		}
+		names = append(names, spec.InitProcess(p.Name))
 	}
-	return "", spec.Errorf(spec.CodeNotFound, "member %s has no process %s", m.Name(), process)
+	if !slices.Contains(names, process) {
+		return "", spec.Errorf(spec.CodeNotFound, "member %s has no process %s; there is: %s", m.Name(), process, strings.Join(names, ", "))
+	}
+	return process, nil
 }
 
 // nodeLogs serves the log of a member of this node.
@@ -97,16 +101,13 @@ func (s *Server) serveLogs(w http.ResponseWriter, r *http.Request, ns, member st
 	if err != nil {
 		return err
 	}
-	// A follower blocks in Read: closing ends it when the reader leaves or the server ends.
+	// A follower blocks in Read: closing ends it when the reader leaves, the member is
+	// gone or the server ends.
 	stop := make(chan struct{})
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		select {
-		case <-r.Context().Done():
-		case <-s.ending:
-		case <-stop:
-		}
+		s.untilGone(r.Context(), ns, member, stop)
 		_ = body.Close()
 	}()
 	startStream(w)
@@ -114,6 +115,35 @@ func (s *Server) serveLogs(w http.ResponseWriter, r *http.Request, ns, member st
 	close(stop)
 	<-done
 	return nil
+}
+
+// lastLines is how long a follower of a member that is gone gets for its last lines.
+const lastLines = 500 * time.Millisecond
+
+// untilGone waits until the member is no more, or nobody reads its log any more.
+func (s *Server) untilGone(ctx context.Context, ns, member string, stop <-chan struct{}) {
+	var gone <-chan time.Time
+	first := s.o.Store.View().MemberNamed(ns, member)
+	for {
+		ch := s.o.Store.Changed()
+		m := s.o.Store.View().MemberNamed(ns, member)
+		if gone == nil && first != nil && (m == nil || m.UID != first.UID) {
+			t := time.NewTimer(lastLines)
+			defer t.Stop()
+			gone = t.C
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.ending:
+			return
+		case <-stop:
+			return
+		case <-gone:
+			return
+		case <-ch:
+		}
+	}
 }
 
 func startStream(w http.ResponseWriter) {

@@ -144,6 +144,59 @@ func TestWatchEnds(t *testing.T) {
 	}
 }
 
+// TestLogsOfAMemberThatGoes: whoever follows it is not left waiting.
+func TestLogsOfAMemberThatGoes(t *testing.T) {
+	t.Parallel()
+	n := servertest.Story()
+	c, _ := serve(t, n)
+	logs, err := c.Logs(t.Context(), "default", "web-0", client.LogOptions{Follow: true, Tail: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer logs.Close()
+	r := bufio.NewReader(logs)
+	if _, err := r.ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	n.Sleep("node-1", false)
+	n.Sleep("node-2", false)
+	n.Do(&state.DeleteSet{Namespace: "default", Name: "web"})
+	n.Settle()
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		t.Errorf("after the member is gone its log = %v, want its end", err)
+	}
+}
+
+func TestLogsOfAnInitStep(t *testing.T) {
+	t.Parallel()
+	n := servertest.Story()
+	one := 1
+	n.Do(&state.PutSet{
+		Namespace: "default", Name: "pg", UID: "pg",
+		Spec: spec.StatefulSetSpec{Replicas: &one, ServiceName: "pg", Network: spec.Network{Mode: spec.NetworkMember}},
+		Template: spec.Template{
+			Init:      []spec.InitStep{{Name: "create"}},
+			Processes: []spec.Process{{Name: "main", Exec: spec.Exec{Command: []string{"db"}}}},
+		},
+	})
+	n.Settle()
+	m := n.View().Member("default", "pg", 0)
+	n.Name = m.Node
+	c, _ := serve(t, n)
+	body, err := c.Logs(t.Context(), "default", "pg-0", client.LogOptions{Tail: 1, Process: "init-create"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer body.Close()
+	if b, err := io.ReadAll(body); err != nil || string(b) != "default/pg-0 init-create three\n" {
+		t.Errorf("the log of an init step is %q, %v", b, err)
+	}
+	_, err = c.Logs(t.Context(), "default", "pg-0", client.LogOptions{Process: "create"})
+	if spec.CodeOf(err) != spec.CodeNotFound || !strings.Contains(err.Error(), "main, init-create") {
+		t.Errorf("an unknown process: %v", err)
+	}
+}
+
 func TestLogs(t *testing.T) {
 	t.Parallel()
 	owner := servertest.Story()

@@ -13,6 +13,9 @@ const MaxLabel = 63
 // MemberName is "web-0".
 func MemberName(set string, ordinal int) string { return set + "-" + strconv.Itoa(ordinal) }
 
+// InitProcess is how an init step is called among a member's processes, in logs.
+func InitProcess(step string) string { return "init-" + step }
+
 // SplitMember splits "web-0" into "web" and 0.
 func SplitMember(name string) (set string, ordinal int, ok bool) {
 	i := strings.LastIndexByte(name, '-')
