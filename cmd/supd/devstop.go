@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,15 +27,7 @@ func (c *devCluster) stop(hurry context.Context, failed bool) error {
 		}
 	}
 	for _, n := range c.nodes {
-		if pid := n.daemonPID(); pid != 0 {
-			errs = append(errs, terminate(pid))
-		} else if n.child != nil {
-			select {
-			case <-n.exited:
-			default: // it does not listen yet, or no more
-				errs = append(errs, terminate(n.child.Process.Pid))
-			}
-		}
+		errs = append(errs, n.signal(unix.SIGTERM))
 	}
 	deadline := time.Now().Add(devDaemonStop)
 	for _, n := range c.nodes {
@@ -53,9 +44,34 @@ func (c *devCluster) stop(hurry context.Context, failed bool) error {
 	return errors.Join(errs...)
 }
 
-// terminate asks a process to end; one that has ended is no error.
-func terminate(pid int) error {
-	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
+// signal signals the daemon that listens on the node's socket or, if none does yet or
+// any more, the one that was started here; one that has ended is no error.
+func (n *devNode) signal(sig unix.Signal) error {
+	pid := n.daemonPID()
+	if pid == 0 {
+		if n.child == nil {
+			return nil
+		}
+		if err := n.child.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			return fmt.Errorf("cannot stop %s: %w", n.name, err)
+		}
+		return nil
+	}
+	return signalHeld(pid, sig, func() bool { return n.daemonPID() == pid })
+}
+
+// signalHeld signals a process that is still the one meant after a descriptor holds
+// it: its number may have passed to a stranger before.
+func signalHeld(pid int, sig unix.Signal, still func() bool) error {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err == nil {
+		defer unix.Close(fd)
+		if !still() {
+			return nil
+		}
+		err = unix.PidfdSendSignal(fd, sig, nil, 0)
+	}
+	if err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("cannot stop process %d: %w", pid, err)
 	}
 	return nil
@@ -175,7 +191,7 @@ func (c *devCluster) awaitDaemon(n *devNode, deadline time.Time) error {
 		}
 		if time.Now().After(deadline) {
 			fmt.Fprintf(c.app.stderr, "supd dev: %s does not end; killed\n", n.name)
-			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			if err := n.signal(unix.SIGKILL); err != nil {
 				return err
 			}
 			deadline = time.Now().Add(devDaemonStop)
@@ -196,21 +212,27 @@ func (c *devCluster) stopKeeper(hurry context.Context, n *devNode) error {
 	if err != nil {
 		return fmt.Errorf("keeper of %s: %w", n.name, err)
 	}
+	fd, err := unix.PidfdOpen(info.PID, 0)
+	if err != nil {
+		return fmt.Errorf("keeper of %s: %w", n.name, err)
+	}
+	defer unix.Close(fd)
+	// That it answers still says that the descriptor is not of a later process.
+	again, err := n.keeper.Hello(ctx)
+	if err == nil && again.PID != info.PID {
+		err = fmt.Errorf("it is another one now, pid %d", again.PID)
+	}
+	if err != nil {
+		return fmt.Errorf("keeper of %s (pid %d): %w", n.name, info.PID, err)
+	}
 	if err := c.drainKeeper(hurry, n); err != nil {
 		return fmt.Errorf("keeper of %s left running: %w", n.name, err)
 	}
-	fd, err := unix.PidfdOpen(info.PID, 0)
-	if err != nil && !errors.Is(err, unix.ESRCH) {
+	if err := unix.PidfdSendSignal(fd, unix.SIGTERM, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("keeper of %s: %w", n.name, err)
 	}
-	if err == nil {
-		defer unix.Close(fd)
-		if err := terminate(info.PID); err != nil {
-			return err
-		}
-		if !endsWithin(fd, devDaemonStop) {
-			return fmt.Errorf("keeper of %s (pid %d) does not end", n.name, info.PID)
-		}
+	if !endsWithin(fd, devDaemonStop) {
+		return fmt.Errorf("keeper of %s (pid %d) does not end", n.name, info.PID)
 	}
 	if err := os.Remove(n.cfg.DataDir + "/keeper.pid"); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
