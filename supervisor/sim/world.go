@@ -108,7 +108,8 @@ func (w *World) Walk(steps int) *Violation {
 		}
 	}
 	w.settleDown()
-	for round := 0; !w.check.arrived(); round++ {
+	// What is still on its way when the faults end is a wish as well.
+	for round := 0; round < settling || !w.check.arrived(); round++ {
 		w.turn()
 		switch {
 		case round == calmRounds/3:
@@ -127,6 +128,8 @@ func (w *World) Walk(steps int) *Violation {
 	w.idleTurns()
 	return w.check.broken
 }
+
+const settling = 8
 
 // calmRounds bounds recovery: a round is 250 ms of the world's time.
 const calmRounds = 1200
