@@ -84,7 +84,10 @@ type Options struct {
 	Transport http.RoundTripper
 	// TrashKeep is how long a released directory can be taken back. Default 24 h.
 	TrashKeep time.Duration
-	Version   string
+	// Settle is how long a write that makes a set smaller waits for members that have
+	// only just started. Default 2 s.
+	Settle  time.Duration
+	Version string
 	// Hosts are accepted as Host on TCP beside loopback addresses and localhost.
 	Hosts  []string
 	Now    func() time.Time
@@ -113,6 +116,9 @@ func New(o Options) *Server {
 	}
 	if o.TrashKeep <= 0 {
 		o.TrashKeep = 24 * time.Hour
+	}
+	if o.Settle <= 0 {
+		o.Settle = 2 * time.Second
 	}
 	if o.Now == nil {
 		o.Now = time.Now

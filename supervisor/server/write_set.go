@@ -35,7 +35,8 @@ func (s *Server) checkSet(w http.ResponseWriter, r *http.Request, in spec.Statef
 		Labels: in.Metadata.Labels, Annotations: in.Metadata.Annotations,
 		Spec: in.Spec, Template: tpl, IfVersion: version, AcceptUnhealthy: acceptUnhealthy(r),
 	}
-	cmd.Silent = s.silentMembers(v, cmd.Namespace, cmd.Name)
+	s.settle(r, cmd.Namespace, cmd.Name, *cmd.Spec.Replicas)
+	cmd.Silent = s.silentMembers(s.o.Store.View(), cmd.Namespace, cmd.Name)
 	return cmd, nil
 }
 
@@ -138,9 +139,10 @@ func (s *Server) scaleSet(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
+	s.settle(r, ns, name, *in.Replicas)
 	v, res, err := s.propose(r, &state.ScaleSet{
 		Namespace: ns, Name: name, Replicas: *in.Replicas, IfReplicas: in.CurrentReplicas, IfVersion: version,
-		AcceptUnhealthy: append(in.AcceptUnhealthy, acceptUnhealthy(r)...), Silent: s.silentMembers(view, ns, name),
+		AcceptUnhealthy: append(in.AcceptUnhealthy, acceptUnhealthy(r)...), Silent: s.silentMembers(s.o.Store.View(), ns, name),
 	})
 	if err != nil {
 		return err

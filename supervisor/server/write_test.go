@@ -117,6 +117,41 @@ func TestScaleDownRefused(t *testing.T) {
 	}
 }
 
+// TestScaleDownWaitsForSteady: what has been ready for a moment will be steady in
+// another, and whoever waited for ready need not guess how long.
+func TestScaleDownWaitsForSteady(t *testing.T) {
+	t.Parallel()
+	n := servertest.Story()
+	n.Heal("default", "web-1")
+	m := n.View().MemberNamed("default", "web-1")
+	steady, fresh := m.Seen, m.Seen
+	fresh.Steady = false
+	n.See(m, fresh)
+	one := 1
+	c, _ := serve(t, n)
+	_, _, err := c.Scale(t.Context(), "default", "web", client.ScaleRequest{Replicas: &one}, client.WriteOptions{})
+	if e := asSpec(t, err); e.Code != spec.CodeRefused || !strings.Contains(e.Message, "NotSteady") {
+		t.Errorf("scale = %v, want it refused after its time", e)
+	}
+	n.Patience = time.Minute
+	c, _ = serve(t, n)
+	done := make(chan error, 1)
+	go func() {
+		_, _, err := c.Scale(t.Context(), "default", "web", client.ScaleRequest{Replicas: &one}, client.WriteOptions{})
+		done <- err
+	}()
+	n.See(m, steady)
+	if err := <-done; err != nil {
+		t.Errorf("scale = %v, want it done when the member is steady", err)
+	}
+	n.Sicken("default", "web-0", "really sick")
+	zero := 0
+	_, _, err = c.Scale(t.Context(), "default", "web", client.ScaleRequest{Replicas: &zero}, client.WriteOptions{})
+	if e := asSpec(t, err); e.Code != spec.CodeRefused {
+		t.Errorf("scale with a sick member = %v, want it refused at once", e)
+	}
+}
+
 func TestVolumeRelease(t *testing.T) {
 	t.Parallel()
 	n := servertest.Story()

@@ -25,7 +25,8 @@ var Epoch = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 // Node is one node of the pretended cluster: the store, Raft, control and agent of
 // one server. The zero value is not useful; make it with New.
 type Node struct {
-	Name string
+	Name     string
+	Patience time.Duration // Settle of server.Options; nearly nothing by default
 
 	mu      sync.Mutex
 	view    *state.View   // guarded by mu, as all below
@@ -58,7 +59,7 @@ func New(name string) *Node {
 
 // Options are the options of a server on this node.
 func (n *Node) Options() server.Options {
-	return server.Options{Node: n.Name, Store: n, Cluster: n, Control: n, Agent: n, Version: "test", Now: n.Now}
+	return server.Options{Node: n.Name, Store: n, Cluster: n, Control: n, Agent: n, Version: "test", Now: n.Now, Settle: max(n.Patience, 1)}
 }
 
 // Now is the pretended time.
