@@ -125,6 +125,7 @@ func (d *Daemon) openStore() error {
 	if err != nil {
 		return err
 	}
+	stream.Listener = netid.Guarded(stream.Listener, d.log)
 	s, err := raftstore.Open(raftstore.Options{
 		Dir: filepath.Join(d.o.Config.DataDir, "raft"), ID: d.id.ID, Stream: stream,
 		SnapshotThreshold: d.o.SnapshotThreshold, TrailingLogs: d.o.TrailingLogs, Logger: d.log,
@@ -406,7 +407,7 @@ func (d *Daemon) leaveGossip(ctx context.Context) {
 
 // serve answers the API on a listener until ctx ends.
 func (d *Daemon) serve(g *errgroup.Group, ctx context.Context, l net.Listener) {
-	hs := server.NewHTTPServer(d.server.Handler())
+	hs := server.NewHTTPServer(d.server.Handler(), netid.TrustPeer)
 	hs.BaseContext = func(net.Listener) context.Context { return ctx }
 	hs.ErrorLog = slog.NewLogLogger(d.log.Handler(), slog.LevelDebug)
 	g.Go(func() error {

@@ -17,14 +17,27 @@ const maxBody = 4 << 20
 // Access says who may use a route.
 type Access int
 
-// The classes of access. Until nodes speak TLS, supd listens on loopback only, and
-// the socket's mode decides who may connect.
+// The classes of access. Until nodes speak TLS, supd listens on loopback only; the
+// socket's mode decides who may connect there, and over TCP only root and the daemon's
+// own user get more than Open.
 const (
 	Open     Access = iota // health and metrics
 	Read                   // answers from the View
 	Write                  // becomes a log entry
 	Internal               // between nodes; never from a browser
 )
+
+// checkStranger refuses all but health and metrics to whoever may not use the TCP
+// listener.
+func checkStranger(r *http.Request, a Access) *spec.Error {
+	why, stranger := r.Context().Value(strangerKey{}).(string)
+	if !stranger || a == Open {
+		return nil
+	}
+	e := spec.Errorf(spec.CodeRefused, "the API cannot be used over TCP: %s; use the unix socket (--addr unix://PATH)", why)
+	e.Reason = "Forbidden"
+	return e
+}
 
 // checkOrigin keeps web pages from reaching the API: on TCP the Host must name
 // this machine (DNS rebinding), and a request that says it comes from a page of

@@ -87,6 +87,10 @@ func (s *Server) mux() *http.ServeMux {
 // serve puts the rules of a route before its handler.
 func (s *Server) serve(rt Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := checkStranger(r, rt.Access); err != nil {
+			s.fail(w, r, err)
+			return
+		}
 		if err := s.checkOrigin(r, rt.Access); err != nil {
 			s.counts.refusedHosts.Add(1)
 			s.fail(w, r, err)

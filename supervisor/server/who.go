@@ -16,6 +16,9 @@ import (
 // way from a connection to its requests than the context.
 type peerKey struct{}
 
+// strangerKey holds why a TCP connection's other end is not trusted.
+type strangerKey struct{}
+
 // ConnContext is for http.Server.ConnContext: it notes who is at the other end of
 // a unix socket, as the kernel tells it.
 func ConnContext(ctx context.Context, c net.Conn) context.Context {
@@ -67,12 +70,21 @@ func who(r *http.Request) string {
 }
 
 // NewHTTPServer makes the http.Server for the listeners of h: header limits and
-// timeouts, and ConnContext. Bodies are bounded by the handlers; streams need
-// WriteTimeout to be off, and set their own deadline for each write.
-func NewHTTPServer(h http.Handler) *http.Server {
+// timeouts, and ConnContext. trust is asked once for each TCP connection; of one that
+// it has an error for, only routes of Access Open are answered. Bodies are bounded by
+// the handlers; streams need WriteTimeout to be off, and set their own deadline for
+// each write.
+func NewHTTPServer(h http.Handler, trust func(net.Conn) error) *http.Server {
 	return &http.Server{
-		Handler:           h,
-		ConnContext:       ConnContext,
+		Handler: h,
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			if _, ok := c.(*net.UnixConn); !ok {
+				if err := trust(c); err != nil {
+					return context.WithValue(ctx, strangerKey{}, err.Error())
+				}
+			}
+			return ConnContext(ctx, c)
+		},
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
