@@ -82,7 +82,7 @@ type Options struct {
 	Keeper Keeper
 	Pool   *volumes.Pool
 
-	// DataDir holds run/ and logs/ below it.
+	// DataDir holds run/, logs/ and made/ below it.
 	DataDir string
 	// MemberDNS is the address of this node's DNS server for members' resolv.conf;
 	// "": members keep the host's.
@@ -143,7 +143,7 @@ func New(o Options) (*Agent, error) {
 	a.lease = newLease(o, a.box)
 	a.table = &table{keeper: o.Keeper, log: o.Logger, box: a.box}
 	a.said = newReporter(o, a.lease)
-	a.trash = &trash{o: o, lease: a.lease, said: a.said, busyUntil: map[string]time.Time{}, failures: map[string]int{}}
+	a.trash = &trash{o: o, lease: a.lease, said: a.said, busyUntil: map[string]time.Time{}, failures: map[string]int{}, forget: a.forgetMade}
 	return a, nil
 }
 

@@ -212,9 +212,22 @@ func (j job) claimOne(ctx context.Context, vol *state.Volume, main account) (vol
 			}
 		}
 	}
+	noted := false
+	if !c.Made {
+		var err error
+		if noted, err = j.a.wasMade(c.UID); err != nil {
+			return volumes.Dir{}, err
+		}
+		c.Made = noted
+	}
 	d, err := j.a.o.Pool.Ensure(ctx, c)
 	if err != nil {
 		return d, err
+	}
+	if !vol.Made && !noted {
+		if err := j.a.noteMade(c.UID); err != nil {
+			return d, err
+		}
 	}
 	return d, j.a.o.Pool.Take(c, j.step.Epoch, j.a.o.Node)
 }

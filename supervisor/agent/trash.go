@@ -44,6 +44,7 @@ type trash struct {
 	// Of its goroutine, by uid.
 	busyUntil map[string]time.Time
 	failures  map[string]int
+	forget    func(uid string) error
 }
 
 func (t *trash) run(ctx context.Context) error {
@@ -103,7 +104,10 @@ func (t *trash) do(ctx context.Context, v *state.View, s VolumeStep) error {
 	case state.VolumeRestored:
 		return t.o.Pool.Restore(c)
 	default:
-		return t.o.Pool.Empty(ctx, c)
+		if err := t.o.Pool.Empty(ctx, c); err != nil {
+			return err
+		}
+		return t.forget(c.UID)
 	}
 }
 
