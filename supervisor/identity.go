@@ -29,6 +29,16 @@ func openIdentity(dataDir, name string) (*identity, error) {
 	path := filepath.Join(dataDir, "node.json")
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
+		// Under another id the log would be nobody's, and what the keeper runs too.
+		for _, left := range []string{"raft/raft.db", "keeper/records/*.json"} {
+			found, err := filepath.Glob(filepath.Join(dataDir, left))
+			if err == nil && len(found) > 0 {
+				err = fmt.Errorf("%s is there, but node.json, which says whose it is, is gone; bring that file back, or use an empty directory", found[0])
+			}
+			if err != nil {
+				return nil, fmt.Errorf("cannot use %s: %w", dataDir, err)
+			}
+		}
 		var r [4]byte
 		if _, err := rand.Read(r[:]); err != nil {
 			return nil, fmt.Errorf("cannot make a node id: %w", err)
