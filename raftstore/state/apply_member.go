@@ -280,11 +280,18 @@ func (t *tx) checkBudget(s *Set, m *Member, budget int) *spec.Error {
 	}
 	down := 1
 	for _, other := range t.SetMembers(m.Namespace, m.Set) {
-		if other.Ordinal == m.Ordinal || other.Epoch == 0 || !s.Wants(other.Ordinal) {
+		if other.Ordinal == m.Ordinal || other.Epoch == 0 {
 			continue
 		}
-		if ok, _, _ := t.Healthy(other); !ok {
-			down++
+		if s.Wants(other.Ordinal) {
+			if ok, _, _ := t.Healthy(other); !ok {
+				down++
+			}
+			continue
+		}
+		n := t.Node(other.Node)
+		if other.Wish == WishGone && !other.Down() && n != nil && n.State == spec.NodeReady {
+			down++ // it is being removed: one budget for all voluntary downtime
 		}
 	}
 	if down > budget {

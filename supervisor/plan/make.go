@@ -91,6 +91,7 @@ type world struct {
 	members []*state.Member // all, by ordinal
 	wanted  []*state.Member // those the set wants, by ordinal
 	leaving []*state.Member // the others, by ordinal
+	going   *state.Member   // the one of them whose removal is proposed now
 }
 
 // member is the wanted one of an ordinal, nil while it has no place.
@@ -416,6 +417,7 @@ func (p *planner) removeNext(w *world, m *state.Member) {
 	c := stop(w.s, m, "ScaleDown", 0)
 	c.Gone, c.Silent = true, silent
 	p.propose(c)
+	w.going = m
 }
 
 // settle notes what has been reached.

@@ -317,6 +317,26 @@ func TestRolloutWaitsUntilSteady(t *testing.T) {
 	b.expect("stop 1 Rollout")
 }
 
+// A member that is being removed counts in the one budget of voluntary downtime.
+func TestRolloutWaitsForARemoval(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "n1", "n2", "n3")
+	b.running(4)
+	if err := b.set(3, "b", nil); err != nil {
+		t.Fatal(err)
+	}
+	b.expect("stop 3 ScaleDown")
+	m := b.v.Member("default", "web", 2)
+	err := b.apply(&state.StopMember{
+		Namespace: "default", Set: "web", Ordinal: 2, IfEpoch: m.Epoch, IfGeneration: m.Generation, Why: "Rollout", Budget: 1,
+	})
+	if err == nil || err.Reason != "Budget" {
+		t.Errorf("the log takes a second member away: %v", err)
+	}
+	b.say(spec.MemberStopped, 3)
+	b.expect("drop 3", "stop 2 Rollout")
+}
+
 // A broken revision is left by a new one with no hand on it (Kubernetes 67250),
 // also when it was broken from the first start on (Kubernetes 137409).
 func TestBrokenRolloutGoesForward(t *testing.T) {

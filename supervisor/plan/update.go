@@ -92,7 +92,8 @@ func (p *planner) mayReplace(w *world, m *state.Member) bool {
 
 // down is the set of wanted ordinals that have run and are not available, or only
 // since a moment: a program that dies soon after each start seems ready again and
-// again, and a rollout that believed it would go on to the next member.
+// again, and a rollout that believed it would go on to the next member. A member that
+// is being removed is down too: there is one budget for all voluntary downtime.
 func (p *planner) down(w *world) map[int]bool {
 	down := map[int]bool{}
 	for _, m := range w.wanted {
@@ -100,11 +101,19 @@ func (p *planner) down(w *world) map[int]bool {
 			down[m.Ordinal] = true
 		}
 	}
+	for _, m := range w.leaving {
+		if m == w.going || m.Wish == state.WishGone && !m.Down() && p.nodeReady(m) {
+			down[m.Ordinal] = true
+		}
+	}
 	return down
 }
 
 func (p *planner) firstDown(w *world, down map[int]bool) string {
-	for _, m := range w.wanted {
+	for _, m := range w.members {
+		if m == w.going {
+			return m.Name() + ": it is being removed"
+		}
 		if down[m.Ordinal] {
 			return p.why(w, m)
 		}

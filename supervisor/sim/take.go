@@ -267,7 +267,11 @@ func (c *checker) spend(k string, s *setRecord, m *memberRecord) {
 	}
 	down := 1
 	for _, o := range c.setMembers(k) {
-		if o != m && o.epoch != 0 && s.wants(o.ordinal) && !c.healthy(o) {
+		if o == m || o.epoch == 0 {
+			continue
+		}
+		leaves := o.wish == state.WishGone && !o.down() && c.nodeReady(o)
+		if s.wants(o.ordinal) && !c.healthy(o) || leaves {
 			down++
 		}
 	}
