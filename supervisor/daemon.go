@@ -138,7 +138,8 @@ func (d *Daemon) openStore() error {
 	d.meta.Raft = stream.Addr().String()
 	if d.id.Member && !s.HasState() {
 		return fmt.Errorf("cannot start: node %s has been part of a cluster, but its raft store is empty: "+
-			"it would vote twice; bring %s back from a copy", d.id.ID, filepath.Join(d.o.Config.DataDir, "raft"))
+			"it has forgotten what it voted for and acknowledged; bring %s back as it was when supd ended "+
+			"(an older copy has forgotten too)", d.id.ID, filepath.Join(d.o.Config.DataDir, "raft"))
 	}
 	return nil
 }
