@@ -20,6 +20,9 @@ var ErrNotLeader = errors.New("this node is not the leader")
 // Look at the View before proposing it again.
 var ErrFateUnknown = errors.New("the entry's fate is unknown")
 
+// ErrTooLarge refuses an entry of more than MaxEntry bytes.
+var ErrTooLarge = errors.New("the request is too large")
+
 // MaxEntry bounds an encoded entry, so that one never holds up heartbeats.
 const MaxEntry = 1 << 20
 
@@ -51,7 +54,7 @@ func (s *Store) ProposeAll(ctx context.Context, entries []state.Entry) ([]state.
 			return nil, err
 		}
 		if len(b) > MaxEntry {
-			return nil, fmt.Errorf("cannot propose %T: it takes %d bytes, %d are allowed", e.Cmd, len(b), MaxEntry)
+			return nil, fmt.Errorf("%w: it takes %d bytes in the log, %d are allowed", ErrTooLarge, len(b), MaxEntry)
 		}
 		encoded[i] = b
 	}

@@ -29,6 +29,11 @@ func coded(err error) error {
 			Code: spec.CodeNoLeader, Reason: client.ReasonNoLeader,
 			Message: "no leader: " + err.Error() + "; nothing was changed",
 		}
+	case errors.Is(err, raftstore.ErrTooLarge):
+		return &spec.Error{
+			Code: spec.CodeInvalid, Reason: "TooLarge",
+			Message: err.Error() + "; keep large files on the hosts and name their paths",
+		}
 	}
 	return err
 }
