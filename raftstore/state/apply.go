@@ -195,6 +195,10 @@ func (t *tx) saveSet(s *Set) {
 	put(t, &t.sets, s.Meta.Key(), s)
 }
 
+// noteSet stores what the planner noted of a set. It is no change of the wish: whoever
+// read the set before may still write it with the version that he saw.
+func (t *tx) noteSet(s *Set) { put(t, &t.sets, s.Meta.Key(), s) }
+
 func (t *tx) saveVolume(vol *Volume) {
 	vol.Index = t.Index
 	put(t, &t.volumes, key(vol.Namespace, vol.Name()), vol)

@@ -315,7 +315,7 @@ func (t *tx) markFormed(c *MarkFormed) *spec.Error {
 	}
 	s := *old
 	s.Formed = true
-	t.saveSet(&s)
+	t.noteSet(&s)
 	t.event(c.Namespace, "statefulset/"+c.Name, "Formed", "all %d members are available for the first time", s.Replicas())
 	return nil
 }
@@ -338,7 +338,7 @@ func (t *tx) setCurrent(c *SetCurrent) *spec.Error {
 	s := *old
 	s.Current = c.Revision
 	t.trimRevisions(&s, used)
-	t.saveSet(&s)
+	t.noteSet(&s)
 	t.event(c.Namespace, "statefulset/"+c.Name, "RolledOut", "all members run revision %s", c.Revision)
 	return nil
 }

@@ -36,3 +36,18 @@ func TestSetMembersAreInOrder(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
+
+// What the planner notes of a set is no change of the wish: a client that read the set
+// before may still write it conditionally.
+func TestNotesKeepTheVersion(t *testing.T) {
+	t.Parallel()
+	v := crowd(t, 1, 1)
+	before := v.Set("default", "s0").Meta.ResourceVersion
+	next, res := v.Apply(v.Index+1, state.Entry{At: at(2), Cmd: &state.MarkFormed{Namespace: "default", Name: "s0", IfGeneration: 1}})
+	if res.Err != nil || !next.Set("default", "s0").Formed {
+		t.Fatalf("not marked: %v", res.Err)
+	}
+	if got := next.Set("default", "s0").Meta.ResourceVersion; got != before {
+		t.Errorf("resourceVersion %d, want %d still", got, before)
+	}
+}
