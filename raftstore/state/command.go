@@ -224,7 +224,9 @@ type DropMember struct {
 	Ordinal      int    `json:"ordinal"`
 	IfEpoch      uint64 `json:"ifEpoch"`
 	IfGeneration uint64 `json:"ifGeneration"`
-	// ReleaseAt is used where the definition asks for deletion of its volumes.
+	// ReleaseAt is used where the definition asks for deletion of its volumes: they are
+	// emptied after it. The planner means at once, as Kubernetes does: whoever scales up
+	// again is not to wait for the trash.
 	ReleaseAt time.Time `json:"releaseAt"`
 }
 

@@ -10,10 +10,6 @@ import (
 	"supd/supervisor/spec"
 )
 
-// TrashKeep is how long a directory stays in the trash when a definition asks for
-// its deletion with the member.
-const TrashKeep = time.Hour
-
 // Make decides what should change next. It is called by the leader after every
 // change of the View and at Plan.Next.
 func Make(v *state.View, now time.Time, f Facts) Plan {
@@ -200,7 +196,7 @@ func stop(s *state.Set, m *state.Member, why string, budget int) *state.StopMemb
 func (p *planner) drop(m *state.Member) *state.DropMember {
 	return &state.DropMember{
 		Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal,
-		IfEpoch: m.Epoch, IfGeneration: m.Generation, ReleaseAt: p.now.Add(TrashKeep),
+		IfEpoch: m.Epoch, IfGeneration: m.Generation, ReleaseAt: p.now,
 	}
 }
 
