@@ -113,7 +113,7 @@ func (w *World) Walk(steps int) *Violation {
 		w.turn()
 		switch {
 		case round == calmRounds/3:
-			w.now += 2 * plan.TrashKeep // what a definition had deleted is now gone
+			w.now += 2 * time.Hour // what was released is now gone
 		case round%40 == 10:
 			w.mend()
 		}
