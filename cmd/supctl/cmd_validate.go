@@ -27,19 +27,7 @@ Exit status: 0 valid, perhaps with warnings; 2 not valid.`,
 		if err != nil {
 			return err
 		}
-		programs := map[string]*spec.ProgramSpec{}
-		for _, d := range defs {
-			if p, ok := d.Object.(*spec.Program); ok {
-				programs[p.Metadata.Namespace+"/"+p.Metadata.Name] = &p.Spec
-			}
-		}
-		var diags []configs.Diagnostic
-		for i := range defs {
-			for _, p := range checkTemplates(defs[i].Object, programs) {
-				diags = append(diags, defs[i].Diagnose(p))
-			}
-		}
-		if err := a.tell(diags); err != nil {
+		if err := a.tell(templateDiagnostics(defs, true)); err != nil {
 			return err
 		}
 		for _, d := range defs {
@@ -51,14 +39,43 @@ Exit status: 0 valid, perhaps with warnings; 2 not valid.`,
 	return cmd
 }
 
+// templateDiagnostics tries the templates of all sets, with the Programs at hand. When
+// the definitions are known to be wrong otherwise (not valid), it says nothing of what
+// may only follow from that.
+func templateDiagnostics(defs []configs.Definition, valid bool) []configs.Diagnostic {
+	programs := map[string]*spec.ProgramSpec{}
+	for _, d := range defs {
+		if p, ok := d.Object.(*spec.Program); ok {
+			programs[p.Metadata.Namespace+"/"+p.Metadata.Name] = &p.Spec
+		}
+	}
+	var diags []configs.Diagnostic
+	for i := range defs {
+		var of []configs.Diagnostic
+		for _, p := range checkTemplates(defs[i].Object, programs, valid) {
+			of = append(of, defs[i].Diagnose(p))
+		}
+		configs.SortDiagnostics(of)
+		diags = append(diags, of...)
+	}
+	return diags
+}
+
+// manyReplicas is more than any sane set has; a wrong number is not tried.
+const manyReplicas = 10000
+
 // checkTemplates resolves a set with the Programs at hand and tries its templates.
-func checkTemplates(o configs.Object, programs map[string]*spec.ProgramSpec) []spec.Problem {
+func checkTemplates(o configs.Object, programs map[string]*spec.ProgramSpec, valid bool) []spec.Problem {
 	in, ok := o.(*spec.StatefulSet)
 	if !ok {
 		return nil
 	}
 	set := *in
 	spec.Default(&set)
+	if n := set.Spec.Replicas; n == nil || *n < 0 || *n > manyReplicas {
+		few := 1
+		set.Spec.Replicas = &few
+	}
 	ns := set.Metadata.Namespace
 	for _, p := range set.Spec.Processes {
 		if p.Image != "" && programs[ns+"/"+p.Image] == nil {
@@ -71,6 +88,9 @@ func checkTemplates(o configs.Object, programs map[string]*spec.ProgramSpec) []s
 		}
 	}
 	tpl, problems := spec.Resolve(set.Spec, func(name string) *spec.ProgramSpec { return programs[ns+"/"+name] })
+	if !valid {
+		problems = nil
+	}
 	if len(spec.Errors(problems)) > 0 {
 		return problems
 	}

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -33,6 +35,9 @@ func (a *app) load(files []string) ([]configs.Definition, error) {
 			diags = append(diags, *p)
 		}
 	}
+	if configs.HasErrors(diags) { // then it ends here, with all that is wrong
+		diags = inOrder(append(diags, templateDiagnostics(defs, false)...), sources)
+	}
 	if err := a.tell(diags); err != nil {
 		return nil, err
 	}
@@ -41,6 +46,20 @@ func (a *app) load(files []string) ([]configs.Definition, error) {
 	}
 	sort.SliceStable(defs, func(i, j int) bool { return applyRank(defs[i].Object) < applyRank(defs[j].Object) })
 	return defs, nil
+}
+
+// inOrder sorts diagnostics by file, as the files were read, and place.
+func inOrder(diags []configs.Diagnostic, sources []configs.Source) []configs.Diagnostic {
+	rank := map[string]int{}
+	for i, s := range sources {
+		if _, ok := rank[s.Name]; !ok {
+			rank[s.Name] = i
+		}
+	}
+	slices.SortStableFunc(diags, func(x, y configs.Diagnostic) int {
+		return cmp.Or(cmp.Compare(rank[x.File], rank[y.File]), cmp.Compare(x.Line, y.Line), cmp.Compare(x.Column, y.Column))
+	})
+	return diags
 }
 
 // tell writes diagnostics, one a line, and makes one error of those that count.

@@ -116,7 +116,7 @@ func (f *follower) once(ctx context.Context, c *client.Client) (note string, don
 }
 
 // setReady: the newest generation is seen, replicas = ready = updated (at or above
-// the partition) = wanted, nobody is stopping, and nothing is left to be done.
+// the partition) = wanted, nobody is stopping, and nothing is left to be done or noted.
 func setReady(s *spec.StatefulSet, generation uint64) verdict {
 	st := s.Status
 	if st == nil || st.ObservedGeneration < max(generation, s.Metadata.Generation) {
@@ -133,6 +133,12 @@ func setReady(s *spec.StatefulSet, generation uint64) verdict {
 	busy := progressing == nil || progressing.Status == "True" && progressing.Reason != "MembersNotAvailable"
 	if busy && progressing != nil && len(st.WaitsFor) == 0 {
 		note += "; " + progressing.Message
+	}
+	// The leader's notes of what has been reached come a moment later; they are the
+	// last that changes the object.
+	noted := st.Formed && (st.UpdatedReplicas < wanted || st.CurrentRevision == st.UpdateRevision)
+	if wanted > 0 && st.AvailableReplicas == wanted && !noted {
+		busy = true
 	}
 	ok := st.Replicas == wanted && st.ReadyReplicas == wanted && st.UpdatedReplicas >= updatedWanted(s, wanted) && !busy
 	return verdict{done: ok, note: note}

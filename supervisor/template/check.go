@@ -3,6 +3,7 @@ package template
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"supd/supervisor/spec"
 )
@@ -77,12 +78,23 @@ func (c *checker) exec(path string, e spec.Exec, more []Var) []*Facts {
 	facts := make([]*Facts, 0, len(c.facts))
 	for _, f := range c.facts {
 		base := append(BaseEnv("/root", "root"), append(f.Environment(), more...)...)
-		_, g, err := f.RenderEnv(base, e.Env)
-		if err == nil {
-			facts = append(facts, g)
-			continue
+		env := e.Env
+		for range len(e.Env) + 1 {
+			_, g, err := f.RenderEnv(base, env)
+			if err == nil {
+				facts = append(facts, g)
+				break
+			}
+			// The others are tried with something in its place: all errors come at once.
+			at := failedVar(env, err)
+			c.add(fmt.Sprintf("%s.env[%d].value", path, at), err)
+			env = slices.Clone(env)
+			for i := range env {
+				if env[i].Name == e.Env[at].Name {
+					env[i].Value = ""
+				}
+			}
 		}
-		c.add(fmt.Sprintf("%s.env[%d].value", path, failedVar(e.Env, err)), err)
 	}
 	for i, a := range e.Command {
 		c.try(fmt.Sprintf("%s.command[%d]", path, i), a, facts)
