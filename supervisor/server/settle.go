@@ -16,7 +16,7 @@ const settleLook = 50 * time.Millisecond
 // second: members that run and only have not run long enough yet, a node whose
 // heartbeat is late. So a script may scale down as soon as --wait has returned.
 // Apply judges in any case.
-func (s *Server) settle(r *http.Request, ns, name string, replicas int) {
+func (s *Server) settle(r *http.Request, ns, name string, start, replicas int) {
 	end := time.NewTimer(s.o.Settle)
 	defer end.Stop()
 	again := time.NewTicker(settleLook)
@@ -24,7 +24,7 @@ func (s *Server) settle(r *http.Request, ns, name string, replicas int) {
 	for {
 		v := s.o.Store.View()
 		set := v.Set(ns, name)
-		if set == nil || replicas >= set.Replicas() || !s.settling(v, ns, name) {
+		if set == nil || start <= set.Start() && start+replicas >= set.Start()+set.Replicas() || !s.settling(v, ns, name) {
 			return
 		}
 		select {
