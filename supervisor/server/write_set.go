@@ -35,7 +35,7 @@ func (s *Server) checkSet(w http.ResponseWriter, r *http.Request, in spec.Statef
 		Labels: in.Metadata.Labels, Annotations: in.Metadata.Annotations,
 		Spec: in.Spec, Template: tpl, IfVersion: version, AcceptUnhealthy: acceptUnhealthy(r),
 	}
-	s.settle(r, cmd.Namespace, cmd.Name, *cmd.Spec.Replicas)
+	s.settle(r, cmd.Namespace, cmd.Name, (&state.Set{Spec: cmd.Spec}).Start(), *cmd.Spec.Replicas)
 	cmd.Silent = s.silentMembers(s.o.Store.View(), cmd.Namespace, cmd.Name)
 	return cmd, nil
 }
@@ -138,8 +138,8 @@ func (s *Server) scaleSet(w http.ResponseWriter, r *http.Request) error {
 		if err := checkScaled(view, set, *in.Replicas); err != nil {
 			return err
 		}
+		s.settle(r, ns, name, set.Start(), *in.Replicas)
 	}
-	s.settle(r, ns, name, *in.Replicas)
 	v, res, err := s.propose(r, &state.ScaleSet{
 		Namespace: ns, Name: name, Replicas: *in.Replicas, IfReplicas: in.CurrentReplicas, IfVersion: version,
 		AcceptUnhealthy: append(in.AcceptUnhealthy, acceptUnhealthy(r)...), Silent: s.silentMembers(s.o.Store.View(), ns, name),
