@@ -12,7 +12,7 @@ import (
 const settleLook = 50 * time.Millisecond
 
 // settle waits a moment, Options.Settle at the most, before a write that would make a
-// set smaller, as long as all that speaks against it passes by itself within a
+// set smaller, or its ordinals others, as long as all that speaks against it passes by itself within a
 // second: members that run and only have not run long enough yet, a node whose
 // heartbeat is late. So a script may scale down as soon as --wait has returned.
 // Apply judges in any case.
