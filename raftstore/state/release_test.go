@@ -33,8 +33,10 @@ func TestReleasedAgainWhileItComesBack(t *testing.T) {
 			return &state.RegisterNode{Node: state.Node{Name: "n1", ID: "n1.id", Run: "r", HostIP: "127.0.0.1"}}
 		},
 		func() state.Command {
-			return &state.PutSet{Namespace: "default", Name: "web", UID: "u", Template: tpl,
-				Spec: spec.StatefulSetSpec{Replicas: &one, ServiceName: "web", Processes: procs, Volumes: []spec.VolumeSpec{{Name: "data"}}}}
+			return &state.PutSet{
+				Namespace: "default", Name: "web", UID: "u", Template: tpl,
+				Spec: spec.StatefulSetSpec{Replicas: &one, ServiceName: "web", Processes: procs, Volumes: []spec.VolumeSpec{{Name: "data"}}},
+			}
 		},
 		func() state.Command {
 			return &state.Reserve{Namespace: "default", Set: "web", IfGeneration: 1, Slots: []state.Slot{
