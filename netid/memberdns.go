@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,6 +39,9 @@ var MemberDNSNet = netip.MustParsePrefix("127.128.0.0/10")
 
 const dnsTries = 16
 
+// keptWait bounds the wait for the address of last time: members' resolv.conf names it.
+const keptWait = time.Second
+
 // MemberDNS is the loopback address whose port 53 this node's DNS server is to
 // listen on for its members (dns.Options.Listen gets ADDR:53 as well): the same
 // as last time if it can still be bound, else one drawn and kept in the file.
@@ -52,6 +56,10 @@ func MemberDNS(o MemberDNSOptions) (netip.Addr, error) {
 	var taken error
 	if kept, ok := keptAddr(o.File); ok {
 		err := canBind(kept, o.Port)
+		for end := time.Now().Add(keptWait); errors.Is(err, unix.EADDRINUSE) && time.Now().Before(end); {
+			time.Sleep(20 * time.Millisecond) // a killed supd lets go of it a moment after the kill
+			err = canBind(kept, o.Port)
+		}
 		if err == nil {
 			return kept, nil
 		}

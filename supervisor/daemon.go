@@ -121,7 +121,7 @@ func (d *Daemon) openDir() (err error) {
 }
 
 func (d *Daemon) openStore() error {
-	stream, err := raftstore.Listen(d.o.Config.Raft)
+	stream, err := patiently(func() (*raftstore.TCP, error) { return raftstore.Listen(d.o.Config.Raft) })
 	if err != nil {
 		return err
 	}
@@ -145,7 +145,7 @@ func (d *Daemon) openStore() error {
 }
 
 func (d *Daemon) openListeners() error {
-	tcp, err := net.Listen("tcp", d.o.Config.API)
+	tcp, err := patiently(func() (net.Listener, error) { return net.Listen("tcp", d.o.Config.API) })
 	if err != nil {
 		return fmt.Errorf("cannot listen: %w", err)
 	}
@@ -180,11 +180,15 @@ func (d *Daemon) openDNS() error {
 	} else {
 		upstreams = host.Upstreams()
 	}
-	s, err := dns.New(dns.Options{Listen: listen, Views: d.store, Upstreams: upstreams, Logger: d.log})
+	open := func() (*dns.Server, error) {
+		return dns.New(dns.Options{Listen: listen, Views: d.store, Upstreams: upstreams, Logger: d.log})
+	}
+	s, err := patiently(open)
 	if err != nil && d.memberDNS != "" {
 		d.log.Warn("members get no name server of their own; they keep the host's", "err", err)
 		d.memberDNS = ""
-		s, err = dns.New(dns.Options{Listen: listen[:1], Views: d.store, Upstreams: upstreams, Logger: d.log})
+		listen = listen[:1]
+		s, err = patiently(open)
 	}
 	if err != nil {
 		return err
@@ -198,8 +202,8 @@ func (d *Daemon) openDNS() error {
 func (d *Daemon) openGossip() error {
 	c := d.o.Config
 	d.meta.ID, d.meta.Name, d.meta.Machine, d.meta.Expect = d.id.ID, d.id.Name, d.machine, c.BootstrapExpect
-	g, err := gossip.New(gossip.Options{
-		Bind: c.Gossip, Meta: d.metaNow(), Join: c.Join, Want: d.wanted, Logger: d.log,
+	g, err := patiently(func() (*gossip.Gossip, error) {
+		return gossip.New(gossip.Options{Bind: c.Gossip, Meta: d.metaNow(), Join: c.Join, Want: d.wanted, Logger: d.log})
 	})
 	if err != nil {
 		return err
