@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -43,13 +44,19 @@ Exit status: 0 done; 3 not found; 5 no daemon.`,
 	return cmd
 }
 
+// explained has what can be explained, in the order in which a bare name is looked for.
+var explained = []client.Resource{client.StatefulSets, client.Members, client.Volumes, client.Nodes}
+
 func (a *app) explain(ctx context.Context, c *client.Client, args []string) (*client.Explanation, error) {
 	if k, name, err := parseTarget(args); err == nil {
+		if !slices.Contains(explained, k.resource) {
+			return nil, usagef("cannot explain a %s: explain knows statefulsets, members, volumes and nodes", k.word)
+		}
 		return c.Explain(ctx, k.resource, a.namespace, name)
 	} else if len(args) == 2 {
 		return nil, err
 	}
-	for _, r := range []client.Resource{client.StatefulSets, client.Members, client.Volumes, client.Nodes} {
+	for _, r := range explained {
 		x, err := c.Explain(ctx, r, a.namespace, args[0])
 		if err == nil || spec.CodeOf(err) != spec.CodeNotFound {
 			return x, err

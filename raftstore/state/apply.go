@@ -108,10 +108,11 @@ func stale(format string, args ...any) *spec.Error {
 }
 
 func notFound(kind, ns, name string) *spec.Error {
-	return &spec.Error{
-		Code: spec.CodeNotFound, Reason: "NotFound",
-		Message: fmt.Sprintf("there is no %s %s in namespace %s", kind, name, ns),
+	message := fmt.Sprintf("there is no %s %s", kind, name)
+	if ns != "-" { // what has a namespace at all
+		message += " in namespace " + ns
 	}
+	return &spec.Error{Code: spec.CodeNotFound, Reason: "NotFound", Message: message}
 }
 
 // checkVersion compares a client's resourceVersion, 0 meaning that it does not ask.

@@ -180,10 +180,10 @@ func (p *planner) delete(w *world) {
 
 func (p *planner) waitGone(w *world, m *state.Member) {
 	if p.nodeReady(m) {
-		p.wait(w.s, m.Name(), "Stopping", "waits until %s has stopped on node %s", m.Name(), m.Node)
+		p.wait(w.s, m.Name(), "Stopping", "waits until it has stopped on node %s", m.Node)
 		return
 	}
-	p.wait(w.s, m.Name(), "NodeLost", "%s cannot be known to be gone until its node %s answers", m.Name(), m.Node)
+	p.wait(w.s, m.Name(), "NodeLost", "cannot be known to be gone until its node %s answers", m.Node)
 }
 
 func stop(s *state.Set, m *state.Member, why string, budget int) *state.StopMember {
