@@ -79,6 +79,8 @@ type call struct {
 	ifVersion uint64
 	// repeatable: doing it twice is as good as once.
 	repeatable bool
+	// harmless: it changes nothing, so whether it was done is no question.
+	harmless bool
 }
 
 // answer is what came back, with the body read.
@@ -102,24 +104,43 @@ func (c *Client) do(ctx context.Context, k call, out any) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.opts.RequestTimeout)
 	defer cancel()
 	var a answer
-	var err error
+	var err, before error
 	for wait := 25 * time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
 		a, err = c.once(ctx, k)
 		if err == nil || !c.again(k, err) {
+			err = lastTry(k, err, before)
 			break
 		}
 		t := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
 			t.Stop()
-			return a, err // the last true answer says more than "deadline exceeded"
+			return a, lastTry(k, err, before) // a true answer says more than "deadline exceeded"
 		case <-t.C:
+			before = err
 		}
 	}
 	if err != nil || out == nil {
 		return a, err
 	}
 	return a, decodeInto(a, out)
+}
+
+// lastTry is what to say when the last of several tries got no answer: the answers
+// before it told why.
+func lastTry(k call, err, before error) error {
+	var e *spec.Error
+	switch {
+	case before == nil || !errors.As(err, &e):
+		return err
+	case k.harmless && e.Reason == ReasonNoDaemon:
+		return before
+	case e.Reason != ReasonUnknown:
+		return err
+	}
+	out := *e
+	out.Message += "; the try before said: " + before.Error()
+	return &out
 }
 
 func decodeInto(a answer, out any) error {
@@ -212,7 +233,7 @@ func (c *Client) transportError(k call, err error) error {
 		Code: spec.CodeNoLeader, Reason: ReasonUnknown,
 		Message: fmt.Sprintf("cannot tell whether %s %s was done: %s from %s (%v); look with get, then try again", k.method, k.path, what, c.addr, unwrapURL(err)),
 	}
-	if k.method == http.MethodGet {
+	if k.method == http.MethodGet || k.harmless {
 		e.Reason = ReasonNoDaemon
 		e.Message = fmt.Sprintf("cannot read %s: %s from %s (%v)", k.path, what, c.addr, unwrapURL(err))
 	}

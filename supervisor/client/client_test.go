@@ -136,6 +136,34 @@ func TestRetries(t *testing.T) {
 }
 
 // TestErrors come with code, reason and details as the daemon gave them.
+// The last of several tries may get no answer in time. What the ones before were told
+// is said all the same, and a plan, which changes nothing, has no unknown outcome.
+func TestLastTry(t *testing.T) {
+	t.Parallel()
+	var calls atomic.Int32
+	hs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if calls.Add(1)%2 == 1 {
+			answer(w, http.StatusServiceUnavailable, &spec.Error{Code: spec.CodeNoLeader, Reason: client.ReasonNoLeader, Message: "there is no leader"})
+			return
+		}
+		_, _ = io.Copy(io.Discard, r.Body) // or the end of the connection is not seen
+		<-r.Context().Done()
+	}))
+	defer hs.Close()
+	c := open(t, hs.URL, client.Options{RequestTimeout: 200 * time.Millisecond})
+	_, err := c.Preview(context.Background(), client.PreviewRequest{StatefulSet: &spec.StatefulSet{Metadata: spec.Meta{Namespace: "ns", Name: "web"}}}, client.WriteOptions{})
+	if err == nil || err.Error() != "there is no leader" {
+		t.Errorf("a plan = %v, want what the daemon said", err)
+	}
+	_, err = c.RestartSet(context.Background(), "ns", "web", client.RestartRequest{}, client.WriteOptions{})
+	if err == nil || !strings.Contains(err.Error(), "cannot tell whether") || !strings.Contains(err.Error(), "there is no leader") {
+		t.Errorf("a restart = %v, want both", err)
+	}
+	if calls.Load() != 4 {
+		t.Errorf("%d calls, want 4", calls.Load())
+	}
+}
+
 func TestErrors(t *testing.T) {
 	t.Parallel()
 	hs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -166,7 +166,7 @@ func (c *Client) PutProgram(ctx context.Context, p *spec.Program, o WriteOptions
 func (c *Client) Preview(ctx context.Context, req PreviewRequest, o WriteOptions) (*Preview, error) {
 	var out Preview
 	m := req.StatefulSet.Metadata
-	_, err := c.write(ctx, call{method: http.MethodPost, path: StatefulSets.ObjectPath(m.Namespace, m.Name) + "/plan", body: req, repeatable: true}, o, &out)
+	_, err := c.write(ctx, call{method: http.MethodPost, path: StatefulSets.ObjectPath(m.Namespace, m.Name) + "/plan", body: req, repeatable: true, harmless: true}, o, &out)
 	return &out, err
 }
 
