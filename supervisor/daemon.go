@@ -281,7 +281,7 @@ func (d *Daemon) self() state.Node {
 
 func (d *Daemon) openServer() error {
 	d.server = server.New(server.Options{
-		Node: d.id.Name, Store: d.store, Cluster: d.cluster, Control: d.control, Agent: localAgent{d.agent},
+		Node: d.id.Name, Store: d.store, Cluster: d.cluster, Control: d.control, Agent: d.agent,
 		Transport: d.transport, TrashKeep: d.o.Config.TrashKeep.D(), Version: d.o.Version, Logger: d.log,
 	})
 	return nil
@@ -308,12 +308,6 @@ func (d *Daemon) closeShared() error {
 	d.transport.CloseIdleConnections()
 	return errors.Join(errs...)
 }
-
-// API is the host:port that other nodes reach this one at.
-func (d *Daemon) API() string { return d.meta.API }
-
-// GossipAddr is the host:port that others may join.
-func (d *Daemon) GossipAddr() string { return d.gossip.Addr() }
 
 // Run runs until ctx ends. It stops no member: it hands leadership over, says that
 // this node leaves on purpose, and ends. The keeper and all members run on.

@@ -2,7 +2,6 @@ package state
 
 import (
 	"fmt"
-	"maps"
 	"time"
 
 	"supd/supervisor/spec"
@@ -532,6 +531,3 @@ func lastExit(m *Member) string {
 	}
 	return fmt.Sprintf("; last exit status %d", last.Code)
 }
-
-// PortsOf copies ports, so that callers may keep them.
-func PortsOf(m *Member) map[string]int { return maps.Clone(m.Ports) }
