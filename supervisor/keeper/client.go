@@ -29,7 +29,8 @@ type Client struct {
 
 type clientConn struct {
 	net.Conn
-	r *bufio.Reader
+	r        *bufio.Reader
+	protocol int // the keeper's
 }
 
 // Dial makes a client of the keeper at socket. It opens nothing yet.
@@ -142,6 +143,10 @@ func (c *Client) call(ctx context.Context, req *request) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := req.suits(cc.protocol); err != nil {
+		c.release(cc)
+		return nil, err
+	}
 	r, err := cc.exchange(ctx, append(line, '\n'))
 	if err != nil {
 		cc.Close()
@@ -205,6 +210,7 @@ func (c *Client) connect(ctx context.Context) (*clientConn, error) {
 		conn.Close()
 		return nil, err
 	}
+	cc.protocol = r.Info.Protocol
 	return cc, nil
 }
 

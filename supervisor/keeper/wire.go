@@ -6,9 +6,9 @@ import (
 )
 
 // Protocol is the version of the socket's language. A keeper serves clients of its own and of later versions; a client
-// talks to keepers from MinProtocol on.
+// talks to keepers from MinProtocol on, and asks none for what it doesn't know: see needs.
 const (
-	Protocol    = 1
+	Protocol    = 2
 	MinProtocol = 1
 )
 
