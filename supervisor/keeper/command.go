@@ -142,18 +142,19 @@ func cleanProcess() error {
 			}
 		}
 	}
-	if err := defaultThreadSignals(); err != nil {
+	if err := defaultSignals(); err != nil {
 		return err
 	}
 	return unblockSignals()
 }
 
-// defaultThreadSignals resets the signals that the C library keeps for its threads: its posix_spawn leaves them ignored
-// in the child (GNU make starts its commands so), and the signal package does not reach them.
-func defaultThreadSignals() error {
+// defaultSignals resets the signals that the signal package does not reach: those of terminals, which the runtime leaves
+// as it has found them, and those that the C library keeps for its threads: its posix_spawn leaves them ignored in the
+// child (GNU make starts its commands so).
+func defaultSignals() error {
 	var byDefault [4]uint64 // the kernel's struct sigaction: handler, flags, restorer, mask
-	for s := uintptr(32); s <= 34; s++ {
-		_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, s, uintptr(unsafe.Pointer(&byDefault)), 0, 8, 0, 0)
+	for _, s := range []unix.Signal{unix.SIGCONT, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, 32, 33, 34} {
+		_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(s), uintptr(unsafe.Pointer(&byDefault)), 0, 8, 0, 0)
 		if errno != 0 {
 			return os.NewSyscallError("rt_sigaction", errno)
 		}

@@ -20,9 +20,9 @@
 //	reaper      SIGCHLD                         wait, for every child           with the loops' context, last
 //	watcher     epoll: pidfds of adopted        the epoll descriptor            same
 //	            processes, cgroup.events
-//	thread      one start that needs mounts,    a thread of its own, thrown     with the fork; with a mount that
-//	            a host name, umask, nice or     away afterwards                 hangs, which nobody can end
-//	            no_new_privs
+//	thread      one start that needs a view,    a thread of its own, thrown     with the fork; with a mount that
+//	            a host name, umask, nice,       away afterwards                 hangs, which nobody can end
+//	            capabilities or no_new_privs
 //	accept      the socket                      the connections' wait group     when the socket is closed
 //	connection  one client's calls              its connection                  client gone, or Run's context
 //	present     one client hanging up during    nothing                         with the call

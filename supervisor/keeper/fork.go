@@ -17,11 +17,11 @@ const setupTimeout = 30 * time.Second
 
 // needsThread tells whether something is asked that belongs to the thread that forks.
 func needsThread(e *Exec) bool {
-	return len(e.Mounts) > 0 || e.Hostname != "" || e.NoNewPrivs || e.Umask >= 0 || e.Nice != nil
+	return needsView(e) || e.Hostname != "" || e.NoNewPrivs || e.Umask >= 0 || e.Nice != nil || e.SetCapabilities
 }
 
 // threadSteps set up, in this order, what a program inherits from the thread that forks it. A thread has namespaces, a
-// umask, a priority and no_new_privs of its own.
+// umask, a priority, capabilities and no_new_privs of its own.
 var threadSteps = []struct {
 	name string
 	do   func(*Exec) error
@@ -32,6 +32,7 @@ var threadSteps = []struct {
 	{"nice", stageNice},
 	{"umask", stageUmask},
 	{"no_new_privs", stageNoNewPrivs},
+	{"capabilities", stageBounding},
 }
 
 // onThread runs the steps above and then fork, on a thread that is thrown away afterwards. If the steps hang it fails in
@@ -67,7 +68,7 @@ func onThread(e *Exec, fork func() *ErrExec) *ErrExec {
 
 func unshare(e *Exec) error {
 	flags := unix.CLONE_FS
-	if len(e.Mounts) > 0 {
+	if needsView(e) {
 		flags |= unix.CLONE_NEWNS
 	}
 	if e.Hostname != "" {
@@ -93,7 +94,7 @@ func (l *launcher) fork(n launch, path string, argv []string, attr *syscall.Proc
 		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, dir
 	}
 	l.reaper.begin()
-	pid, err := l.forkLocked(n.lock, path, argv, attr)
+	pid, err := l.forkLocked(n, path, argv, attr)
 	if err == nil && c.pidfd < 0 {
 		c.pidfd, err = unix.PidfdOpen(pid, 0)
 	}
@@ -109,13 +110,17 @@ func (l *launcher) fork(n launch, path string, argv []string, attr *syscall.Proc
 // forkLocked forks with the lock, if there is one, as LockFD. That number is taken from the start, by /dev/null, and names
 // the lock only while no other fork can be under way. (Listing 731 descriptors in ProcAttr.Files does it too, and costs as
 // many system calls in the child.)
-func (l *launcher) forkLocked(lock int, path string, argv []string, attr *syscall.ProcAttr) (pid int, err error) {
+func (l *launcher) forkLocked(n launch, path string, argv []string, attr *syscall.ProcAttr) (pid int, err error) {
 	l.forking.Lock()
 	defer l.forking.Unlock()
-	if lock < 0 {
+	if err := l.standing.lend(n.exec); err != nil {
+		return 0, &ErrExec{"oom score", err}
+	}
+	defer l.standing.giveBack()
+	if n.lock < 0 {
 		return syscall.ForkExec(path, argv, attr)
 	}
-	if err := unix.Dup3(lock, LockFD, 0); err != nil {
+	if err := unix.Dup3(n.lock, LockFD, 0); err != nil {
 		return 0, os.NewSyscallError("dup3", err)
 	}
 	pid, err = syscall.ForkExec(path, argv, attr)

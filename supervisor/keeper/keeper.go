@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -140,7 +139,11 @@ func (k *Keeper) prepare(null int) (err error) {
 	if k.watch, err = newWatcher(k.task); err != nil {
 		return err
 	}
-	k.launch = &launcher{null: null, reaper: newReaper(k.task, k.orphan), resetOOM: lowOOMScore()}
+	st, err := newStanding(k.log)
+	if err != nil {
+		return err
+	}
+	k.launch = &launcher{null: null, reaper: newReaper(k.task, k.orphan), standing: st}
 	if _, err := unix.FcntlInt(LockFD, unix.F_GETFD, 0); err == nil {
 		return fmt.Errorf("descriptor %d is in use, which must be the members' locks'", LockFD)
 	}
@@ -181,12 +184,6 @@ func (k *Keeper) tryCloneInto() error {
 		k.log.Warn("members can't be forked right into their cgroups and move there themselves", "err", err)
 	}
 	return errors.Join(waitEmpty(dir), removeCgroup(dir))
-}
-
-// lowOOMScore tells whether the keeper is kept from the OOM killer, which its members must not inherit.
-func lowOOMScore() bool {
-	b, err := os.ReadFile("/proc/self/oom_score_adj")
-	return err == nil && strings.HasPrefix(string(b), "-")
 }
 
 // task runs f in a goroutine that Run waits for. After Run was told to end nothing new is begun.

@@ -28,7 +28,7 @@ type launcher struct {
 	null        int  // /dev/null
 	reserved    bool // LockFD is
 	reaper      *reaper
-	resetOOM    bool        // the keeper's own oom score must not be inherited
+	standing    standing    // what of the keeper's own must not be inherited
 	forking     sync.Mutex  // held over a fork: LockFD is this child's
 	noCloneInto atomic.Bool // the kernel can't fork into a cgroup: the stage moves itself
 }
@@ -43,11 +43,12 @@ type launch struct {
 
 // needsStage tells whether something is asked that belongs to a process, so that only the child itself can set it up.
 func (l *launcher) needsStage(n launch) bool {
-	return len(n.exec.Rlimits) > 0 || n.exec.OOMScore != nil || l.resetOOM || (l.noCloneInto.Load() && n.cgroup != "")
+	return len(n.exec.Rlimits) > 0 || (l.noCloneInto.Load() && n.cgroup != "")
 }
 
 // start forks c, which has its callbacks set. They may run before start returns.
 func (l *launcher) start(n launch, c *child) *ErrExec {
+	n.exec = l.standing.nices(n.exec)
 	env, err := withSecrets(n.exec)
 	if err != nil {
 		return &ErrExec{"secret", err}
@@ -68,7 +69,8 @@ func (l *launcher) direct(n launch, env []string, c *child) *ErrExec {
 		return &ErrExec{"exec", err}
 	}
 	attr := &syscall.ProcAttr{
-		Dir: workDir(n.exec), Env: env, Files: l.files(n), Sys: &syscall.SysProcAttr{Credential: credential(n.exec)},
+		Dir: workDir(n.exec), Env: env, Files: l.files(n),
+		Sys: &syscall.SysProcAttr{Credential: credential(n.exec), AmbientCaps: ambient(n.exec)},
 	}
 	err = l.fork(n, path, n.exec.Argv, attr, c)
 	if errors.Is(err, unix.ENOSYS) && n.cgroup != "" {
@@ -89,7 +91,7 @@ func (l *launcher) files(n launch, more ...int) []uintptr {
 
 // staged starts the keeper's own binary, which sets up what is asked and then becomes the program.
 func (l *launcher) staged(n launch, env []string, c *child) *ErrExec {
-	cfg := stageConfig{Exec: *n.exec, Lock: n.lock >= 0, ResetOOM: l.resetOOM}
+	cfg := stageConfig{Exec: *n.exec, Lock: n.lock >= 0}
 	cfg.Env, cfg.Secrets = env, nil
 	if l.noCloneInto.Load() {
 		cfg.Cgroup = n.cgroup
@@ -106,7 +108,7 @@ func (l *launcher) staged(n launch, env []string, c *child) *ErrExec {
 	r := os.NewFile(uintptr(p[0]), "stage")
 	defer r.Close()
 	var clone uintptr
-	if len(n.exec.Mounts) > 0 {
+	if needsView(n.exec) {
 		clone |= unix.CLONE_NEWNS
 	}
 	if n.exec.Hostname != "" {

@@ -1,11 +1,32 @@
 package keeper
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // needs is the lowest protocol whose keepers carry a request out as it is meant; an older one would leave parts of it out
 // without a word. What a version brings anew is listed here.
 func (q *request) needs() int {
+	for _, e := range q.execs() {
+		if e.SetCapabilities || len(e.ReadOnlyPaths) > 0 ||
+			slices.ContainsFunc(e.Mounts, func(m Mount) bool { return m.Beneath != "" }) {
+			return 2
+		}
+	}
 	return MinProtocol
+}
+
+// execs are the programs that a request is about.
+func (q *request) execs() []*Exec {
+	var all []*Exec
+	if q.Start != nil {
+		all = append(all, &q.Start.Exec)
+	}
+	if q.Run != nil {
+		all = append(all, &q.Run.Exec)
+	}
+	return all
 }
 
 // suits tells whether a keeper of that protocol can be asked.

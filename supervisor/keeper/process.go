@@ -110,7 +110,7 @@ func (p *process) message() string {
 // note writes down the present life. A disk that takes nothing must not stop a process from being kept, so it is only told.
 func (p *process) note() {
 	l := life{
-		Version: recordVersion, Boot: p.k.boot, Epoch: p.start.Epoch, Lock: p.lockPath(), State: p.status.State,
+		Version: firstVersion, Boot: p.k.boot, Epoch: p.start.Epoch, Lock: p.lockPath(), State: p.status.State,
 		PID: p.last.pid, Ticks: p.last.ticks, Started: p.status.StartedAt, Restart: p.status.Restarts,
 		Streak: p.streak.streak, Pause: int64(p.streak.pause), Exit: p.status.LastExit, Message: p.why,
 	}
@@ -121,7 +121,7 @@ func (p *process) note() {
 
 // save writes the record for good.
 func (p *process) save() error {
-	r := record{Version: recordVersion, Boot: p.k.boot, Want: p.want, Start: p.start}
+	r := record{Version: (&request{Start: &p.start}).needs(), Boot: p.k.boot, Want: p.want, Start: p.start}
 	if err := writeSynced(p.k.files.record(p.key), &r); err != nil {
 		return fmt.Errorf("cannot write the record of %s: %w", p.key, err)
 	}

@@ -13,8 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// recordVersion is that of the files below. A keeper refuses to judge newer ones.
-const recordVersion = 1
+// recordVersion is the highest of the files below that this keeper knows; it refuses to judge newer ones. A record has
+// the lowest that means the same to the keeper reading it, so that an older one doesn't restart a program with less in
+// its way than was asked for; what else there is has the first.
+const (
+	recordVersion = 2
+	firstVersion  = 1
+)
 
 // want is what was last asked for a process.
 type want string

@@ -344,7 +344,7 @@ func (k *Keeper) giveUp(name string, epoch uint64) error {
 			return fmt.Errorf("%w: the cgroup of %s is not empty", ErrBusy, name)
 		}
 	}
-	if err := writeSynced(k.files.epoch(name), &giveUp{Version: recordVersion, Member: name, Epoch: epoch}); err != nil {
+	if err := writeSynced(k.files.epoch(name), &giveUp{Version: firstVersion, Member: name, Epoch: epoch}); err != nil {
 		return fmt.Errorf("cannot write down epoch %d of %s as given up: %w", epoch, name, err)
 	}
 	m.floor = epoch

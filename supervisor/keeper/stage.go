@@ -10,7 +10,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"unsafe"
@@ -21,9 +20,8 @@ import (
 // stageConfig is what the keeper hands its stage, through a memory file.
 type stageConfig struct {
 	Exec
-	Lock     bool   `json:"lock,omitempty"`   // LockFD is the lock, to be inherited
-	Cgroup   string `json:"cgroup,omitempty"` // to be entered
-	ResetOOM bool   `json:"resetOOM,omitempty"`
+	Lock   bool   `json:"lock,omitempty"`   // LockFD is the lock, to be inherited
+	Cgroup string `json:"cgroup,omitempty"` // to be entered
 }
 
 // stageSteps are done in this order. What needs root comes before the user is changed; the working directory after, so
@@ -35,10 +33,12 @@ var stageSteps = []struct {
 	{"cgroup", stageCgroup},
 	{"mount", onExec(stageMounts)},
 	{"hostname", onExec(stageHostname)},
-	{"oom score", stageOOM},
 	{"nice", onExec(stageNice)},
 	{"rlimit", stageRlimits},
+	{"capabilities", onExec(stageBounding)},
+	{"capabilities", onExec(stageKeepCaps)},
 	{"user", onExec(stageUser)},
+	{"capabilities", onExec(stageAmbient)},
 	{"umask", onExec(stageUmask)},
 	{"chdir", stageDir},
 	{"no_new_privs", onExec(stageNoNewPrivs)},
@@ -100,120 +100,11 @@ func stageCgroup(c *stageConfig) error {
 	return errors.Join(err, f.Close())
 }
 
-// stageMounts makes the private view. Mounts of the host still come through, none of ours go out.
-func stageMounts(c *Exec) error {
-	if len(c.Mounts) == 0 {
-		return nil
-	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
-		return &os.PathError{Op: "make private", Path: "/", Err: err}
-	}
-	var fds []int
-	defer func() {
-		for _, fd := range fds {
-			unix.Close(fd)
-		}
-	}()
-	for _, m := range c.Mounts { // all first: a mount may hide the source of the next
-		fd, err := unix.Open(m.Source, unix.O_PATH|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return &os.PathError{Op: "open source", Path: m.Source, Err: err}
-		}
-		fds = append(fds, fd)
-	}
-	for i, m := range c.Mounts {
-		if err := bind(fds[i], m); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func bind(source int, m Mount) error {
-	var st unix.Stat_t
-	if err := unix.Fstat(source, &st); err != nil {
-		return &os.PathError{Op: "stat source", Path: m.Source, Err: err}
-	}
-	if err := makeTarget(m.Target, st.Mode&unix.S_IFMT == unix.S_IFDIR, 0); err != nil {
-		return err
-	}
-	if err := unix.Mount("/proc/self/fd/"+strconv.Itoa(source), m.Target, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
-		return &os.PathError{Op: "mount " + m.Source + " on", Path: m.Target, Err: err}
-	}
-	if !m.ReadOnly {
-		return nil
-	}
-	if err := makeReadOnly(m.Target); err != nil {
-		return &os.PathError{Op: "make read-only", Path: m.Target, Err: err}
-	}
-	return nil
-}
-
-func makeReadOnly(target string) error {
-	err := unix.MountSetattr(unix.AT_FDCWD, target, unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
-	if !errors.Is(err, unix.ENOSYS) {
-		return err
-	}
-	var fs unix.Statfs_t // before Linux 5.12: keep the flags that a remount would take off
-	if err := unix.Statfs(target, &fs); err != nil {
-		return err
-	}
-	keep := uintptr(fs.Flags) & (unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NOATIME | unix.MS_NODIRATIME)
-	return unix.Mount("", target, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|keep, "")
-}
-
-// makeTarget makes a mount point where there is none: an empty root's directory, or an empty file.
-func makeTarget(target string, dir bool, depth int) error {
-	_, err := os.Stat(target)
-	if err == nil || !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	if link, lerr := os.Readlink(target); lerr == nil { // one that leads nowhere: make what it means
-		if depth > 8 {
-			return &os.PathError{Op: "make mount point", Path: target, Err: unix.ELOOP}
-		}
-		if !filepath.IsAbs(link) {
-			link = filepath.Join(filepath.Dir(target), link)
-		}
-		return makeTarget(link, dir, depth+1)
-	}
-	if dir {
-		return os.MkdirAll(target, 0o755)
-	}
-	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(target, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
-	if errors.Is(err, os.ErrExist) { // another member's stage was faster
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return f.Close()
-}
-
 func stageHostname(c *Exec) error {
 	if c.Hostname == "" {
 		return nil
 	}
 	return unix.Sethostname([]byte(c.Hostname))
-}
-
-func stageOOM(c *stageConfig) error {
-	score := 0
-	switch {
-	case c.OOMScore != nil:
-		score = *c.OOMScore
-	case !c.ResetOOM:
-		return nil
-	}
-	f, err := os.OpenFile("/proc/self/oom_score_adj", os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(strconv.Itoa(score))
-	return errors.Join(err, f.Close())
 }
 
 func stageNice(c *Exec) error {
@@ -313,14 +204,29 @@ func checkExec(e *Exec) error {
 			return invalid("%q is not a limit", n)
 		}
 	}
-	for _, m := range e.Mounts {
-		if !filepath.IsAbs(m.Source) || !filepath.IsAbs(m.Target) {
-			return invalid("the mount of %q on %q is not absolute", m.Source, m.Target)
-		}
+	if _, err := capabilitySet(e.Capabilities); err != nil {
+		return err
+	}
+	if err := checkView(e); err != nil {
+		return err
 	}
 	for _, s := range e.Secrets {
 		if s.Name == "" || strings.ContainsAny(s.Name, "=\x00") || !filepath.IsAbs(s.File) {
 			return invalid("the secret %q from %q", s.Name, s.File)
+		}
+	}
+	return nil
+}
+
+func checkView(e *Exec) error {
+	for _, m := range e.Mounts {
+		if !filepath.IsAbs(m.Source) || !filepath.IsAbs(m.Target) || m.Beneath != "" && !filepath.IsAbs(m.Beneath) {
+			return invalid("the mount of %q on %q is not absolute", m.Source, m.Target)
+		}
+	}
+	for _, p := range e.ReadOnlyPaths {
+		if !filepath.IsAbs(p) {
+			return invalid("the read-only path %q is not absolute", p)
 		}
 	}
 	return nil

@@ -87,7 +87,7 @@ func TestWhatAProgramIsGiven(t *testing.T) {
 				e.Umask, e.Dir, e.NoNewPrivs = 0o027, "/tmp", true
 				e.Secrets = []keeper.SecretEnv{{Name: "SECRET", File: secret}}
 				if staged {
-					e.Nice = ptr(3)
+					e.Rlimits = map[string]uint64{"core": 0}
 				}
 			})
 			want := "65534\n65533\n65533 1234\n0027\n/tmp\n1\nhush hush\n0000000000000000\n0000000000000000\n1\n"
@@ -134,7 +134,7 @@ func TestDescriptors(t *testing.T) {
 		if got, want := r.run(list, nil), "0\n1\n2\n600\n"; got != want {
 			t.Errorf("a probe's: %q, want %q", got, want)
 		}
-		if got, want := r.run(list, func(e *keeper.Exec) { e.OOMScore = ptr(1) }), "0\n1\n2\n600\n"; got != want {
+		if got, want := r.run(list, func(e *keeper.Exec) { e.Rlimits = map[string]uint64{"core": 0} }), "0\n1\n2\n600\n"; got != want {
 			t.Errorf("a staged probe's: %q, want %q", got, want)
 		}
 	})

@@ -21,6 +21,9 @@ type Mount struct {
 	Source   string `json:"source"`
 	Target   string `json:"target"`
 	ReadOnly bool   `json:"readOnly,omitempty"`
+	// Beneath is a directory above Source that its user may write in: links on the way from there to Source are followed
+	// no further than that. "" = Source is a path that only root can change.
+	Beneath string `json:"beneath,omitempty"`
 }
 
 // SecretEnv is an environment variable whose value the keeper reads from File at each exec. The value is kept nowhere;
@@ -49,6 +52,15 @@ type Exec struct {
 	Nice       *int              `json:"nice,omitempty"`
 	OOMScore   *int              `json:"oomScore,omitempty"`
 	Secrets    []SecretEnv       `json:"secrets,omitempty"`
+
+	// ReadOnlyPaths and all below them are read-only in the private view, but for mounts there: "/" is all but /dev, /proc
+	// and the mounts.
+	ReadOnlyPaths []string `json:"readOnlyPaths,omitempty"`
+
+	// Capabilities, without CAP_, count only if SetCapabilities. They bound what the program may ever have; root has them
+	// by that, another user is given them (ambient).
+	SetCapabilities bool     `json:"setCapabilities,omitempty"`
+	Capabilities    []string `json:"capabilities,omitempty"`
 }
 
 // Settings are what Update may change while a process runs.
