@@ -27,6 +27,9 @@ var binaries = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := os.Chmod(dir, 0o755); err != nil { // other users run them too
+		return dir, err
+	}
 	out, err := exec.Command("go", "build", "-o", dir, "supd/cmd/supd", "supd/cmd/supd-keeper").CombinedOutput()
 	if err != nil {
 		return dir, fmt.Errorf("%w: %s", err, out)
@@ -35,6 +38,9 @@ var binaries = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 4 && os.Args[1] == matrixMark {
+		os.Exit(matrixMain(os.Args[2:]))
+	}
 	code := m.Run()
 	if dir, _ := binaries(); dir != "" {
 		if err := os.RemoveAll(dir); err != nil {
@@ -54,6 +60,12 @@ type devProcess struct {
 
 func startDev(t testing.TB, dir string, args ...string) *devProcess {
 	t.Helper()
+	return startDevAs(t, 0, dir, args...)
+}
+
+// startDevAs starts it as another user; 0 is this one, whoever that is.
+func startDevAs(t testing.TB, uid uint32, dir string, args ...string) *devProcess {
+	t.Helper()
 	bin, err := binaries()
 	if err != nil {
 		t.Fatal(err)
@@ -61,6 +73,9 @@ func startDev(t testing.TB, dir string, args ...string) *devProcess {
 	p := &devProcess{dir: dir, stderr: new(bytes.Buffer)}
 	p.cmd = exec.Command(filepath.Join(bin, "supd"), append([]string{"dev", "--dir", dir}, args...)...)
 	p.cmd.Stderr = p.stderr
+	if uid != 0 {
+		p.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+	}
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

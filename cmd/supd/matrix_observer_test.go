@@ -1,0 +1,241 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// observer looks at all processes of the host, over and over, and judges by their arguments alone which lives of a
+// member there are. It asks neither supd nor the keeper.
+type observer struct {
+	mu     sync.Mutex                  // guards what follows
+	lives  map[string]map[string][]int // word to life to pids, of the latest look
+	looks  int
+	breach []string
+}
+
+// copy is one process of a member.
+type lifeProcess struct {
+	pid        int
+	word, life string
+	role       string
+}
+
+var theObserver = sync.OnceValue(func() *observer {
+	o := &observer{}
+	go func() { // ends with the test binary
+		for {
+			o.look()
+			time.Sleep(2 * time.Millisecond)
+		}
+	}()
+	return o
+})
+
+// lifeOf reads whose process a pid is. One that has ended, also one that awaits its burial, has no arguments.
+func lifeOf(pid int) (lifeProcess, bool) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil || !bytes.Contains(b, []byte(matrixMark)) {
+		return lifeProcess{}, false
+	}
+	args := strings.Split(string(b), "\x00")
+	for i, a := range args {
+		if a == matrixMark && i+3 < len(args) {
+			p := lifeProcess{pid: pid, word: args[i+1], role: args[i+2], life: args[i+3]}
+			if p.role == "start" {
+				p.life = strconv.Itoa(pid)
+			}
+			return p, true
+		}
+	}
+	return lifeProcess{}, false
+}
+
+func (o *observer) look() {
+	names, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		panic(err) // a bad pattern
+	}
+	lives := map[string]map[string][]int{}
+	for _, n := range names {
+		pid, err := strconv.Atoi(filepath.Base(n))
+		if err != nil {
+			continue
+		}
+		p, ok := lifeOf(pid)
+		if !ok {
+			continue
+		}
+		if lives[p.word] == nil {
+			lives[p.word] = map[string][]int{}
+		}
+		lives[p.word][p.life] = append(lives[p.word][p.life], pid)
+	}
+	var breach []string
+	for word, l := range lives {
+		if len(l) > 1 {
+			if b := twoAtOnce(word, l); b != "" {
+				breach = append(breach, b)
+			}
+		}
+	}
+	o.mu.Lock()
+	o.lives = lives
+	for _, b := range breach {
+		if !slices.Contains(o.breach, b) {
+			o.breach = append(o.breach, b)
+		}
+	}
+	o.looks++
+	o.mu.Unlock()
+}
+
+// twoAtOnce looks again, since the look took a while: who is still there was there when the others were seen.
+func twoAtOnce(word string, l map[string][]int) string {
+	still := map[string]string{}
+	for life, pids := range l {
+		for _, pid := range pids {
+			if p, ok := lifeOf(pid); ok && p.word == word && p.life == life {
+				still[life] = fmt.Sprintf("process %d (%s) of life %s", pid, p.role, life)
+			}
+		}
+	}
+	if len(still) < 2 {
+		return ""
+	}
+	return word + ": " + strings.Join(slices.Sorted(maps.Values(still)), " and ") + " at once"
+}
+
+// of gives the lives of a member and their processes, by a look begun after the call.
+func (o *observer) of(word string) map[string][]int {
+	o.mu.Lock()
+	from := o.looks
+	o.mu.Unlock()
+	for {
+		o.mu.Lock()
+		if o.looks >= from+2 {
+			l := o.lives[word]
+			o.mu.Unlock()
+			return l
+		}
+		o.mu.Unlock()
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// locked asks the kernel whether anybody holds the lock of a file.
+func locked(path string) (bool, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return false, err
+	}
+	b, err := os.ReadFile("/proc/locks")
+	if err != nil {
+		return false, err
+	}
+	st := info.Sys().(*syscall.Stat_t)
+	mark := fmt.Sprintf(" %02x:%02x:%d ", unix.Major(st.Dev), unix.Minor(st.Dev), st.Ino)
+	for line := range strings.Lines(string(b)) {
+		if strings.Contains(line, " FLOCK ") && strings.Contains(line, mark) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// breaches are the members with this word that were seen twice at once.
+func (o *observer) breaches(word string) []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var found []string
+	for _, b := range o.breach {
+		if strings.HasPrefix(b, word) {
+			found = append(found, b)
+		}
+	}
+	return found
+}
+
+// checkJournal judges a member's journal: the lives in it follow each other.
+func checkJournal(t *testing.T, path string) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Errorf("the journal: %v", err)
+		return
+	}
+	seen := map[string]bool{}
+	last := ""
+	for line := range strings.Lines(string(b)) {
+		life, _, _ := strings.Cut(line, " ")
+		if life == last {
+			continue
+		}
+		if seen[life] {
+			t.Errorf("%s: life %s wrote again after life %s had begun", path, life, last)
+		}
+		seen[life], last = true, life
+	}
+}
+
+// checkLog judges the logs of a chatty member, all that are kept: of each life every line is there, whole and in order,
+// up to the last one that the journal knows of.
+func checkLog(t *testing.T, logs []string, journal string) {
+	t.Helper()
+	noted := map[string]int{}
+	b, err := os.ReadFile(journal)
+	if err != nil {
+		t.Errorf("the journal: %v", err)
+		return
+	}
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		if len(f) != 3 || f[1] != kindChatty {
+			continue
+		}
+		n, err := strconv.Atoi(f[2])
+		if err != nil {
+			t.Errorf("journal line %q", line)
+			continue
+		}
+		noted[f[0]] = n*50 + 49
+	}
+	for _, path := range logs {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Errorf("the log: %v", err)
+			continue
+		}
+		life, next := "", 0
+		for line := range strings.Lines(string(b)) {
+			if word, ok := strings.CutPrefix(line, "begin "); ok {
+				life, next = strings.TrimSpace(word), 0
+				continue
+			}
+			if line == fmt.Sprintf("%s %d\n", life, next) {
+				next++
+				continue
+			}
+			if !strings.HasSuffix(line, "\n") {
+				break // the writer was killed within it
+			}
+			t.Errorf("%s: got %q where line %d of life %s should be", path, line, next, life)
+			break
+		}
+		if want, ok := noted[life]; ok && next <= want {
+			t.Errorf("%s: life %s printed up to line %d, the log ends before line %d", path, life, want, next)
+		}
+	}
+}
