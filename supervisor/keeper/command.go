@@ -21,9 +21,12 @@ import (
 const usage = `supd-keeper keeps the member processes of one host. supd starts it and talks to it.
 
   supd-keeper run --dir DIR [--cgroup NAME] [--log-file FILE]
+  supd-keeper halt --dir DIR [--cgroup NAME]
   supd-keeper version
 
 run works until SIGTERM or SIGINT and leaves the members running; the next keeper on DIR takes them over.
+halt stops all members on DIR, of each set from the last to the first; whether a keeper runs there or not. A supd that
+runs starts them again: stop it first.
 Exit status: 0 ended as told, 1 failed (also: another keeper works on DIR), 2 wrong usage.
 `
 
@@ -38,6 +41,8 @@ func Main(args []string, stdout, stderr io.Writer) int {
 		return stage()
 	case "run":
 		return runMain(args[1:], stderr)
+	case "halt":
+		return haltMain(args[1:], stderr)
 	case "version":
 		fmt.Fprintf(stdout, "supd-keeper %s protocol %d\n", BuildVersion(), Protocol)
 		return 0
@@ -70,10 +75,29 @@ func runMain(args []string, stderr io.Writer) int {
 	var o Options
 	var logFile string
 	fs := flag.NewFlagSet("supd-keeper run", flag.ContinueOnError)
+	fs.StringVar(&logFile, "log-file", "", "where the keeper's own log is appended; none: standard error")
+	if code := o.parse(fs, args, stderr); code != 0 {
+		return code
+	}
+	return verdict(runKeeper(o, logFile, stderr), stderr)
+}
+
+func haltMain(args []string, stderr io.Writer) int {
+	var o Options
+	h := halt{}
+	fs := flag.NewFlagSet("supd-keeper halt", flag.ContinueOnError)
+	fs.DurationVar(&h.inOrder, "in-order", haltInOrder, "how long members wait for each other; then all that are left stop at once")
+	if code := o.parse(fs, args, stderr); code != 0 {
+		return code
+	}
+	return verdict(runHalt(h, o, stderr), stderr)
+}
+
+// parse reads the flags that run and halt share, and their own; not 0 is the exit status.
+func (o *Options) parse(fs *flag.FlagSet, args []string, stderr io.Writer) int {
 	fs.SetOutput(stderr)
 	fs.StringVar(&o.Dir, "dir", "", "directory of the socket, records, locks and epochs")
 	fs.StringVar(&o.Cgroup, "cgroup", "", "name of the members' subtree below CGROUP2/supd; none: process groups only")
-	fs.StringVar(&logFile, "log-file", "", "where the keeper's own log is appended; none: standard error")
 	if err := fs.Parse(args); err != nil {
 		return 2
 	}
@@ -81,7 +105,11 @@ func runMain(args []string, stderr io.Writer) int {
 		fmt.Fprint(stderr, usage)
 		return 2
 	}
-	if err := runKeeper(o, logFile, stderr); err != nil {
+	return 0
+}
+
+func verdict(err error, stderr io.Writer) int {
+	if err != nil {
 		fmt.Fprintln(stderr, "supd-keeper:", err)
 		return 1
 	}
@@ -89,12 +117,6 @@ func runMain(args []string, stderr io.Writer) int {
 }
 
 func runKeeper(o Options, logFile string, stderr io.Writer) (err error) {
-	if err := cleanProcess(); err != nil {
-		return err
-	}
-	if o.Dir, err = filepath.Abs(o.Dir); err != nil {
-		return err
-	}
 	out := stderr
 	if logFile != "" {
 		f, err := os.OpenFile(logFile, os.O_WRONLY|os.O_APPEND|os.O_CREATE, modeLog)
@@ -104,9 +126,10 @@ func runKeeper(o Options, logFile string, stderr io.Writer) (err error) {
 		defer f.Close()
 		out = f
 	}
-	o.Version = BuildVersion()
-	o.Logger = slog.New(slog.NewTextHandler(out, nil))
-	debug.SetMemoryLimit(64 << 20) // collects more often rather than grow
+	if err := o.prepare(out); err != nil {
+		return err
+	}
+	o.systemd = startedBy(os.Getenv, os.Getpid())
 	k, err := New(o)
 	if err != nil {
 		return err
@@ -118,6 +141,30 @@ func runKeeper(o Options, logFile string, stderr io.Writer) (err error) {
 		o.Logger.Info("keeper ends, members run on")
 	}
 	return err
+}
+
+func runHalt(h halt, o Options, stderr io.Writer) error {
+	if err := o.prepare(stderr); err != nil {
+		return err
+	}
+	h.o, h.log, h.tell = o, o.Logger, startedBy(os.Getenv, os.Getpid()).tell
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
+	defer stop()
+	return h.run(ctx)
+}
+
+// prepare makes this process one that may be a keeper, and completes what its command line said.
+func (o *Options) prepare(log io.Writer) (err error) {
+	if err := cleanProcess(); err != nil {
+		return err
+	}
+	if o.Dir, err = filepath.Abs(o.Dir); err != nil {
+		return err
+	}
+	o.Version = BuildVersion()
+	o.Logger = slog.New(slog.NewTextHandler(log, nil))
+	debug.SetMemoryLimit(64 << 20) // collects more often rather than grow
+	return nil
 }
 
 // cleanProcess undoes what the keeper has inherited and its members must not: open descriptors, ignored and blocked

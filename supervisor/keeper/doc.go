@@ -28,6 +28,7 @@
 //	present     one client hanging up during    nothing                         with the call
 //	            List or Run
 //	output      one Run's pipe                  the bytes kept                  with the Run
+//	pulse       a ticker                        what systemd is told            with the loops' context
 //	task        the end of a child, a timer,    nothing; takes the member's     at its end, soon
 //	            a notice of the watcher         lock
 //

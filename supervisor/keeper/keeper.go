@@ -20,7 +20,10 @@ type Options struct {
 	Cgroup  string // name of the subtree below CGROUP2/supd; "" = no cgroups
 	Version string // shown by Hello
 	Logger  *slog.Logger
+	systemd systemd // who is told that the keeper is ready and lives
 }
+
+func (o Options) socket() string { return files{o.Dir}.socket() }
 
 // Keeper is the server: the parent of a host's member processes. It must be alone in its process, because it reaps every
 // child there is.
@@ -82,9 +85,13 @@ func (k *Keeper) Run(ctx context.Context) error {
 			}
 		})
 	}
+	loops.Go(func() { k.pulse(base, k.opts.systemd) })
 	err = k.adopt()
 	if err == nil {
 		err = k.listen(ctx, failed)
+	}
+	if terr := k.opts.systemd.tell("STOPPING=1"); terr != nil {
+		k.log.Warn("systemd not told", "err", terr)
 	}
 	k.mu.Lock()
 	k.closing = true

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -25,7 +26,7 @@ import (
 const patience = 20 * time.Second
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && (os.Args[1] == "run" || os.Args[1] == "stage") {
+	if len(os.Args) > 1 && (slices.Contains([]string{"run", "stage", "halt"}, os.Args[1])) {
 		os.Exit(keeper.Main(os.Args[1:], os.Stdout, os.Stderr))
 	}
 	if mode := os.Getenv("KEEPER_TEST_CHILD"); mode != "" {

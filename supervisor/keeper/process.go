@@ -97,6 +97,10 @@ func (p *process) cgroup() string {
 // show publishes the status.
 func (p *process) show() {
 	p.status.Message = p.message()
+	p.status.KillAt = time.Time{}
+	if p.status.State == Stopping {
+		p.status.KillAt = p.killAt
+	}
 	p.k.table.set(p.key, p.status)
 }
 

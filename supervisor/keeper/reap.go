@@ -25,7 +25,8 @@ type child struct {
 // reaper waits for all children, also those that the kernel hands over when their own parent dies.
 type reaper struct {
 	run    func(func())
-	orphan func() // an inherited child has ended
+	orphan func()             // an inherited child has ended
+	pings  chan chan struct{} // each closed by the loop
 
 	mu    sync.Mutex // guards what follows, and is held from the peek at a dead child to its reap
 	kids  map[int]*child
@@ -34,7 +35,7 @@ type reaper struct {
 }
 
 func newReaper(run func(func()), orphan func()) *reaper {
-	return &reaper{run: run, orphan: orphan, kids: map[int]*child{}, early: map[int]unix.WaitStatus{}}
+	return &reaper{run: run, orphan: orphan, pings: make(chan chan struct{}), kids: map[int]*child{}, early: map[int]unix.WaitStatus{}}
 }
 
 // begin announces a fork; end must follow with its child, nil if it failed.
@@ -91,6 +92,8 @@ func (r *reaper) loop(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ch:
+		case done := <-r.pings:
+			close(done)
 		}
 	}
 }

@@ -144,6 +144,7 @@ type Status struct {
 	StartedAt time.Time     `json:"startedAt,omitzero"` // of the process that runs, or ran last
 	LastExit  Exit          `json:"lastExit,omitzero"`  // At is zero if none has ended since Start
 	NextStart time.Time     `json:"nextStart,omitzero"` // in Backoff
+	KillAt    time.Time     `json:"killAt,omitzero"`    // in Stopping: what is left then is killed
 	Backoff   time.Duration `json:"backoff,omitempty"`  // the pause before the latest restart; 0 = at once
 	Message   string        `json:"message,omitempty"`  // why it isn't running, or what is wrong beside
 	Adopted   bool          `json:"adopted,omitempty"`  // not the keeper's child: taken over from an earlier keeper
