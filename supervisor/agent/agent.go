@@ -61,7 +61,7 @@ type Keeper interface {
 	Update(ctx context.Context, member, process string, s keeper.Settings) error
 	Stop(ctx context.Context, member, process string) error
 	Restart(ctx context.Context, member, process string, timeout time.Duration, reason string) error
-	GiveUp(ctx context.Context, member string, epoch uint64) error
+	GiveUp(ctx context.Context, member string, epoch uint64, locks ...string) error
 	Forget(ctx context.Context, member, process string) error
 	List(ctx context.Context, after uint64) (keeper.Table, error)
 	Run(ctx context.Context, r keeper.Run) (keeper.RunResult, error)

@@ -36,7 +36,7 @@ func (j job) do(ctx context.Context) outcome {
 	case DoStop:
 		o.err = k.Stop(short, member, process)
 	case DoGiveUp:
-		o.err = k.GiveUp(short, member, j.step.Epoch)
+		o.err = k.GiveUp(short, member, j.step.Epoch, j.locks()...)
 	case DoForget:
 		o.err = k.Forget(short, member, process)
 	case DoRestart:
@@ -60,6 +60,23 @@ func (j job) do(ctx context.Context) outcome {
 		panic(fmt.Sprintf("agent: no code for step %q", j.step.Do))
 	}
 	return o
+}
+
+// locks are the lock files that the member's processes hold while they run, as far as they are beside its volumes. A
+// keeper that has lost its records finds by them what runs.
+func (j job) locks() []string {
+	if j.part.Template == nil || len(j.part.Volumes) == 0 {
+		return nil
+	}
+	dir, err := j.a.o.Pool.Where(claimOf(j.part, j.part.Volumes[0]))
+	if err != nil { // it has no place, so nothing was started in it
+		return nil
+	}
+	var paths []string
+	for _, p := range j.part.Template.Processes {
+		paths = append(paths, dir.Lock(p.Name))
+	}
+	return paths
 }
 
 // process is the template's process of the step.

@@ -16,6 +16,7 @@ type fakeKeeper struct {
 	rows    map[string]*keeper.Status
 	starts  map[string]keeper.Start
 	given   map[string]uint64
+	asked   map[string][]string // locks, by the latest GiveUp
 	version uint64
 	changed chan struct{}
 	pid     int
@@ -31,6 +32,7 @@ type fakeKeeper struct {
 func newFakeKeeper() *fakeKeeper {
 	return &fakeKeeper{
 		rows: map[string]*keeper.Status{}, starts: map[string]keeper.Start{}, given: map[string]uint64{},
+		asked:   map[string][]string{},
 		version: 1, changed: make(chan struct{}), pid: 100,
 	}
 }
@@ -203,9 +205,10 @@ func (k *fakeKeeper) reboot(forget bool) {
 	k.bumpLocked()
 }
 
-func (k *fakeKeeper) GiveUp(_ context.Context, member string, epoch uint64) error {
+func (k *fakeKeeper) GiveUp(_ context.Context, member string, epoch uint64, locks ...string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.asked[member] = locks
 	if err := k.call("giveup %s %d", member, epoch); err != nil {
 		return err
 	}

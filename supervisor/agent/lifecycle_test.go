@@ -71,6 +71,9 @@ func TestLifecycle(t *testing.T) {
 		if got := w.keeper.did(); !slices.Equal(got, want) {
 			t.Errorf("the stop was %v, want %v", got, want)
 		}
+		if lock := w.keeper.startOf("default/web-0", "main").Lock; lock == "" || !slices.Equal(w.keeper.asked["default/web-0"], []string{lock}) {
+			t.Errorf("it was given up with the locks %q asked, want %q", w.keeper.asked["default/web-0"], lock)
+		}
 		w.start(0)
 		settle(time.Second)
 		if m := w.want(0, spec.MemberRunning, true); m.Epoch != 2 {

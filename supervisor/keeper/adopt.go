@@ -69,7 +69,7 @@ func (p *process) adopt() {
 // recall takes what was noted of the present life.
 func (p *process) recall(l life) {
 	p.status.State, p.status.StartedAt, p.status.Restarts = l.State, l.Started, l.Restart
-	p.status.LastExit, p.why = l.Exit, l.Message
+	p.status.LastExit, p.status.OOMKills, p.why = l.Exit, l.OOMKills, l.Message
 	p.streak = backoff{streak: l.Streak, pause: time.Duration(l.Pause)}
 	p.last = procStat{pid: l.PID, ticks: l.Ticks}
 }
@@ -218,8 +218,10 @@ func (p *process) orphaned() {
 	case p.want != wantRun:
 		p.status.State, p.killAt = Stopping, time.Now()
 	case was == Running || was == Stopping:
-		p.status.LastExit = Exit{Code: -1, Unknown: true, At: time.Now()}
-		p.dead(time.Since(p.status.StartedAt), "ended while no keeper ran")
+		e := Exit{Code: -1, Unknown: true, At: time.Now()}
+		why := p.account(&e)
+		p.status.LastExit = e
+		p.dead(time.Since(p.status.StartedAt), orText(why, "ended while no keeper ran"))
 	case was == Backoff || was == Starting && !p.status.LastExit.At.IsZero():
 		p.status.State, p.status.NextStart = Backoff, time.Now().Add(p.streak.pause)
 	default: // the last keeper died before it had started it; whoever asked for it asks again

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,16 +19,17 @@ import (
 // ROOT/MEMBER/PROCESS/aux/N a Run beside it. A nil *cgroups means there are none.
 type cgroups struct {
 	mount string // where cgroup v2 is mounted
-	root  string // MOUNT/supd/NAME
+	top   string // ROOT, or above it: the highest cgroup whose controllers are ours to enable
+	root  string // MOUNT/supd/NAME, or the one that was delegated to us
 }
 
-// openCgroups makes the keeper's subtree.
-func openCgroups(name string) (*cgroups, error) {
+// openCgroups makes the keeper's subtree: the directory root, if it is named, else one of that name below CGROUP2/supd.
+func openCgroups(name, root string) (*cgroups, error) {
 	mount, err := cgroup2Mount("/proc/self/mountinfo")
 	if err != nil {
 		return nil, err
 	}
-	c := &cgroups{mount: mount, root: filepath.Join(mount, "supd", fileName(name))}
+	c := placeCgroups(mount, name, root, systemdRuns())
 	if err := os.MkdirAll(c.root, 0o755); err != nil {
 		return nil, err
 	}
@@ -35,6 +37,34 @@ func openCgroups(name string) (*cgroups, error) {
 		return nil, fmt.Errorf("cannot use %s: %w", c.root, err)
 	}
 	return c, nil
+}
+
+// placeCgroups decides where the keeper's cgroups are. Nothing is written above top: a delegated cgroup is given by
+// somebody to whom all above belongs, as systemd does the root of a host it runs.
+func placeCgroups(mount, name, root string, systemd bool) *cgroups {
+	switch {
+	case root != "":
+		return &cgroups{mount: mount, top: filepath.Clean(root), root: filepath.Clean(root)}
+	case systemd:
+		return &cgroups{mount: mount, top: filepath.Join(mount, "supd"), root: filepath.Join(mount, "supd", fileName(name))}
+	}
+	return &cgroups{mount: mount, top: mount, root: filepath.Join(mount, "supd", fileName(name))}
+}
+
+// systemdRuns tells whether systemd is this host's init, as its own sd_booted does.
+func systemdRuns() bool {
+	_, err := os.Lstat("/run/systemd/system")
+	return err == nil
+}
+
+// controllers are those that limits may ask for here.
+func (c *cgroups) controllers() []string {
+	offered, err := readControl(filepath.Join(c.top, "cgroup.controllers"))
+	if err != nil {
+		return nil
+	}
+	known := []string{"memory", "cpu", "pids", "io"}
+	return slices.DeleteFunc(known, func(s string) bool { return !slices.Contains(offered, s) })
 }
 
 // cgroup2Mount finds the v2 hierarchy, also that of a host that has v1 beside it.
@@ -134,14 +164,31 @@ func cgroupProcs(dir string) ([]procStat, error) {
 
 // killCgroup kills all in the cgroup and below at once; on kernels before 5.14 one by one, so call it until it is empty.
 func killCgroup(dir string) error {
-	f, err := os.OpenFile(filepath.Join(dir, "cgroup.kill"), os.O_WRONLY, 0) // never made: a missing one is an old kernel
+	err := writeControl(filepath.Join(dir, "cgroup.kill"), "1")
+	if errors.Is(err, os.ErrNotExist) {
+		return killFrozen(dir)
+	}
+	return err
+}
+
+// freezeWait bounds the wait for a cgroup to stand still.
+const freezeWait = 200 * time.Millisecond
+
+// killFrozen kills all in the cgroup and below one by one, while they stand still, so that none forks faster than it is
+// found.
+func killFrozen(dir string) error {
+	freezer := filepath.Join(dir, "cgroup.freeze")
+	err := writeControl(freezer, "1")
+	if errors.Is(err, os.ErrNotExist) {
+		return killEach(dir) // there is nobody, or Linux is older than 5.2
+	}
 	if err == nil {
-		_, err = f.WriteString("1")
-		return errors.Join(err, f.Close())
+		_, err = waitEvent(dir, "frozen 1", freezeWait) // in vain: a process the kernel holds; the rest is killed all the same
 	}
-	if !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
+	return errors.Join(err, killEach(dir), writeControl(freezer, "0"))
+}
+
+func killEach(dir string) error {
 	return eachCgroup(dir, func(d string) error {
 		procs, err := cgroupProcs(d)
 		for _, p := range procs {
@@ -194,38 +241,47 @@ const auxTimeout = 5 * time.Second
 
 // waitEmpty waits until a cgroup has no processes, or fails with ErrBusy.
 func waitEmpty(dir string) error {
+	empty, err := waitEvent(dir, "populated 0", auxTimeout)
+	if err == nil && !empty {
+		err = fmt.Errorf("%w: %s did not become empty", ErrBusy, dir)
+	}
+	return err
+}
+
+// waitEvent waits until a cgroup's events say so. One that is gone says everything.
+func waitEvent(dir, want string, most time.Duration) (bool, error) {
 	f, err := os.Open(filepath.Join(dir, "cgroup.events"))
 	if errors.Is(err, os.ErrNotExist) {
-		return nil
+		return true, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer f.Close()
 	raw, err := f.SyscallConn()
 	if err != nil {
-		return err
+		return false, err
 	}
-	until := time.Now().Add(auxTimeout)
+	until := time.Now().Add(most)
 	for {
 		var b [256]byte
 		n, err := f.ReadAt(b[:], 0)
-		if errors.Is(err, unix.ENODEV) || bytes.Contains(b[:n], []byte("populated 0")) {
-			return nil
+		if errors.Is(err, unix.ENODEV) || bytes.Contains(b[:n], []byte(want)) {
+			return true, nil
 		}
 		if err != nil && !errors.Is(err, io.EOF) {
-			return err
+			return false, err
 		}
 		left := time.Until(until)
 		if left <= 0 {
-			return fmt.Errorf("%w: %s did not become empty", ErrBusy, dir)
+			return false, nil
 		}
 		err = raw.Control(func(fd uintptr) {
 			// Interrupted or in time, what the file says is looked at again.
 			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLPRI}}, int(left.Milliseconds())+1)
 		})
 		if err != nil {
-			return err
+			return false, err
 		}
 	}
 }

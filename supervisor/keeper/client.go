@@ -89,9 +89,10 @@ func (c *Client) Restart(ctx context.Context, member, process string, timeout ti
 }
 
 // GiveUp promises that no process of member is ever again started here in this epoch or a lower one; it is on disk when
-// GiveUp returns. ErrBusy while one of them isn't gone.
-func (c *Client) GiveUp(ctx context.Context, member string, epoch uint64) error {
-	_, err := c.call(ctx, &request{Op: "giveup", Member: member, Epoch: epoch})
+// GiveUp returns. ErrBusy while one of them isn't gone. That is asked of the lock files that its processes may hold, too, so
+// that one whose record was lost is found where there are no cgroups; a keeper of protocol 1 asks those of its records only.
+func (c *Client) GiveUp(ctx context.Context, member string, epoch uint64, locks ...string) error {
+	_, err := c.call(ctx, &request{Op: "giveup", Member: member, Epoch: epoch, Locks: locks})
 	return err
 }
 

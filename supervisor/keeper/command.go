@@ -20,8 +20,8 @@ import (
 
 const usage = `supd-keeper keeps the member processes of one host. supd starts it and talks to it.
 
-  supd-keeper run --dir DIR [--cgroup NAME] [--log-file FILE]
-  supd-keeper halt --dir DIR [--cgroup NAME]
+  supd-keeper run --dir DIR [--cgroup NAME | --cgroup-root DIR] [--log-file FILE]
+  supd-keeper halt --dir DIR [--cgroup NAME | --cgroup-root DIR]
   supd-keeper version
 
 run works until SIGTERM or SIGINT and leaves the members running; the next keeper on DIR takes them over.
@@ -98,6 +98,7 @@ func (o *Options) parse(fs *flag.FlagSet, args []string, stderr io.Writer) int {
 	fs.SetOutput(stderr)
 	fs.StringVar(&o.Dir, "dir", "", "directory of the socket, records, locks and epochs")
 	fs.StringVar(&o.Cgroup, "cgroup", "", "name of the members' subtree below CGROUP2/supd; none: process groups only")
+	fs.StringVar(&o.CgroupRoot, "cgroup-root", "", "instead: a delegated cgroup without processes, below which they are")
 	if err := fs.Parse(args); err != nil {
 		return 2
 	}

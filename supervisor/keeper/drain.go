@@ -260,6 +260,9 @@ func (p *process) restart() {
 func (p *process) witnesses() (int, error) {
 	dir := p.cgroup()
 	if dir == "" {
+		if err := p.k.limitless(p.start.Limits); err != nil {
+			return -1, &ErrExec{"limits", err}
+		}
 		l, err := p.leftGroup()
 		if err != nil {
 			return -1, err
@@ -286,13 +289,18 @@ func (p *process) witnesses() (int, error) {
 	if err := p.freshCgroup(dir); err != nil {
 		return -1, &ErrExec{"cgroup", err}
 	}
+	if err := p.k.cg.limit(dir, p.start.Limits); err != nil {
+		p.dropCgroup()
+		return -1, &ErrExec{"limits", err}
+	}
 	return takeLock(p.lockPath())
 }
 
 // freshCgroup makes the empty cgroup ready for a start. One that was ever killed is made anew: Linux (seen with 6.18) kills
-// everything that is forked right into it for ever after, taking the fork for one that raced with the kill.
+// everything that is forked right into it for ever after, taking the fork for one that raced with the kill. So is one
+// that counts kills of the kernel's, which must not be taken for those of the next life.
 func (p *process) freshCgroup(dir string) error {
-	if p.killed {
+	if p.killed || readMemoryEvents(dir).kills > 0 {
 		if err := removeCgroup(dir); err != nil {
 			return err
 		}

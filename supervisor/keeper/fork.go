@@ -95,8 +95,11 @@ func (l *launcher) fork(n launch, path string, argv []string, attr *syscall.Proc
 	}
 	l.reaper.begin()
 	pid, err := l.forkLocked(n, path, argv, attr)
-	if err == nil && c.pidfd < 0 {
-		c.pidfd, err = unix.PidfdOpen(pid, 0)
+	if err == nil && c.pidfd < 0 { // before Linux 5.2 clone tells none
+		if c.pidfd, err = unix.PidfdOpen(pid, 0); err != nil {
+			l.reaper.abandon(pid)
+			return os.NewSyscallError("pidfd_open", err)
+		}
 	}
 	if err != nil {
 		l.reaper.end(nil)

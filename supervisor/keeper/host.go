@@ -241,3 +241,10 @@ func signalName(s unix.Signal) string {
 	}
 	return strconv.Itoa(int(s))
 }
+
+func orText(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -16,11 +17,14 @@ import (
 
 // Options say what a keeper works on.
 type Options struct {
-	Dir     string // absolute; holds the socket, records, locks and epochs; 0700
-	Cgroup  string // name of the subtree below CGROUP2/supd; "" = no cgroups
-	Version string // shown by Hello
-	Logger  *slog.Logger
-	systemd systemd // who is told that the keeper is ready and lives
+	Dir    string // absolute; holds the socket, records, locks and epochs; 0700
+	Cgroup string // name of the subtree below CGROUP2/supd; "" = no cgroups, unless CgroupRoot is set
+	// CgroupRoot is the directory of a cgroup that was delegated to the keeper and holds no processes of its own: the
+	// members' are made below, and nothing above is written. "" = below CGROUP2/supd.
+	CgroupRoot string
+	Version    string // shown by Hello
+	Logger     *slog.Logger
+	systemd    systemd // who is told that the keeper is ready and lives
 }
 
 func (o Options) socket() string { return files{o.Dir}.socket() }
@@ -28,15 +32,16 @@ func (o Options) socket() string { return files{o.Dir}.socket() }
 // Keeper is the server: the parent of a host's member processes. It must be alone in its process, because it reaps every
 // child there is.
 type Keeper struct {
-	opts   Options
-	log    *slog.Logger
-	files  files
-	boot   string
-	cg     *cgroups
-	launch *launcher
-	watch  *watcher
-	table  *table
-	ready  chan struct{}
+	opts      Options
+	log       *slog.Logger
+	files     files
+	boot      string
+	cg        *cgroups
+	noCgroups error // why cg is nil
+	launch    *launcher
+	watch     *watcher
+	table     *table
+	ready     chan struct{}
 
 	mu       sync.Mutex // guards what follows; nothing else is locked under it
 	members  map[string]*member
@@ -137,9 +142,9 @@ func (k *Keeper) prepare(null int) (err error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl", err)
 	}
-	if k.opts.Cgroup != "" {
-		if k.cg, err = openCgroups(k.opts.Cgroup); err != nil {
-			k.cg = nil
+	if k.opts.Cgroup != "" || k.opts.CgroupRoot != "" {
+		if k.cg, err = openCgroups(k.opts.Cgroup, k.opts.CgroupRoot); err != nil {
+			k.cg, k.noCgroups = nil, err
 			k.log.Warn("no cgroups can be used, members are held by process groups", "err", err)
 		}
 	}
@@ -256,11 +261,25 @@ func (k *Keeper) orphan() {
 	}
 }
 
+// limitless refuses limits where there are no cgroups.
+func (k *Keeper) limitless(l *Limits) error {
+	what := strings.Join(l.controllers(), ", ")
+	switch {
+	case what == "":
+		return nil
+	case os.Geteuid() != 0:
+		return fmt.Errorf("%s cannot be limited: that needs cgroups, and so root: %w", what, unix.EPERM)
+	case k.noCgroups != nil:
+		return fmt.Errorf("%s cannot be limited: no cgroup v2 can be used here: %w", what, k.noCgroups)
+	}
+	return fmt.Errorf("%s cannot be limited: this keeper was told to work without cgroups", what)
+}
+
 // info is Client.Hello.
 func (k *Keeper) info() Info {
 	i := Info{Version: k.opts.Version, Protocol: Protocol, PID: os.Getpid(), Boot: k.boot}
 	if k.cg != nil {
-		i.Cgroup = k.cg.root
+		i.Cgroup, i.Controllers = k.cg.root, k.cg.controllers()
 	}
 	return i
 }

@@ -47,6 +47,12 @@ func testChild(mode string) int {
 	case "stamp": // says when it got to run
 		fmt.Println(time.Now().UnixNano())
 		select {}
+	case "hog":
+		return hog()
+	case "bomb":
+		return bomb()
+	case "spin":
+		return spin()
 	}
 	return 2
 }
@@ -107,7 +113,10 @@ func newRig(t testing.TB, cgroup string) *rig {
 func (r *rig) up() {
 	r.t.Helper()
 	args := []string{"run", "--dir", r.dir}
-	if r.cgroup != "" {
+	switch root := os.Getenv("KEEPER_TEST_CGROUP_ROOT"); {
+	case r.cgroup != "" && root != "":
+		args = append(args, "--cgroup-root", filepath.Join(root, r.cgroup))
+	case r.cgroup != "":
 		args = append(args, "--cgroup", r.cgroup)
 	}
 	r.cmd = exec.Command("/proc/self/exe", args...)
@@ -178,11 +187,12 @@ func (r *rig) tearDown() {
 		r.t.Logf("keeper's log:\n%s", r.out)
 	}
 	if r.cgroup != "" {
-		_ = os.Remove(filepath.Join(cgroupMount, "supd", r.cgroup)) // perhaps there never was one
+		// Perhaps there never was one.
+		for _, root := range []string{"/sys/fs/cgroup/unified/supd", "/sys/fs/cgroup/supd", os.Getenv("KEEPER_TEST_CGROUP_ROOT")} {
+			_ = os.Remove(filepath.Join(root, r.cgroup))
+		}
 	}
 }
-
-const cgroupMount = "/sys/fs/cgroup/unified"
 
 func allGone(tab keeper.Table) bool {
 	for _, s := range tab.Processes {

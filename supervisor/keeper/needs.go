@@ -14,6 +14,9 @@ func (q *request) needs() int {
 			return 2
 		}
 	}
+	if q.Start != nil && q.Start.Limits != nil {
+		return 2
+	}
 	return MinProtocol
 }
 

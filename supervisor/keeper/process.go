@@ -114,7 +114,7 @@ func (p *process) message() string {
 // note writes down the present life. A disk that takes nothing must not stop a process from being kept, so it is only told.
 func (p *process) note() {
 	l := life{
-		Version: firstVersion, Boot: p.k.boot, Epoch: p.start.Epoch, Lock: p.lockPath(), State: p.status.State,
+		Version: firstVersion, Boot: p.k.boot, Epoch: p.start.Epoch, Lock: p.lockPath(), State: p.status.State, OOMKills: p.status.OOMKills,
 		PID: p.last.pid, Ticks: p.last.ticks, Started: p.status.StartedAt, Restart: p.status.Restarts,
 		Streak: p.streak.streak, Pause: int64(p.streak.pause), Exit: p.status.LastExit, Message: p.why,
 	}
@@ -252,6 +252,7 @@ func (p *process) ended(e Exit) {
 	unix.Close(p.main.pidfd)
 	p.main = nil
 	lived := e.At.Sub(p.status.StartedAt)
+	why := p.account(&e)
 	p.status.LastExit, p.status.PID = e, 0
 	switch {
 	case p.status.State == Stopping:
@@ -263,9 +264,28 @@ func (p *process) ended(e Exit) {
 		p.why = fmt.Sprintf("exited with %d, which it is not restarted on", e.Code)
 		p.killAt = time.Now()
 	default:
-		p.dead(lived, "")
+		p.dead(lived, why)
 	}
 	p.drain()
+}
+
+// account completes what is known of an end: whether it was for want of memory, and what else should be said of it.
+func (p *process) account(e *Exit) (why string) {
+	if dir := p.cgroup(); dir != "" {
+		weKilled := p.status.State == Stopping && !time.Now().Before(p.killAt)
+		if e.OOMKilled, why = readMemoryEvents(dir).endedBy(*e, p.start.Limits, weKilled); e.OOMKilled {
+			p.status.OOMKills++
+			p.k.log.Warn("out of memory", "member", p.key.member, "process", p.key.process, "epoch", p.start.Epoch, "why", why)
+		}
+	}
+	if why != "" || e.Code != 0 || p.status.State == Stopping {
+		return why
+	}
+	if l, err := p.left(); err == nil && len(l.procs) > 0 { // if it can't be seen now, drain tells
+		return fmt.Sprintf("it ended well and left process %s, which ends with it: a program that goes to the background is "+
+			"to be told to stay in the foreground", pidList(l.procs))
+	}
+	return ""
 }
 
 // dead begins the pause before a restart in place.
@@ -305,12 +325,19 @@ func (p *process) finish(s State) {
 	p.quiet()
 	p.status.State, p.status.PID, p.status.NextStart = s, 0, time.Time{}
 	p.again = false
-	if dir := p.cgroup(); dir != "" {
-		if err := removeCgroup(dir); err != nil {
-			p.k.log.Warn("cannot remove a cgroup", "member", p.key.member, "process", p.key.process, "err", err)
-		}
-		_ = os.Remove(filepath.Dir(dir)) // the member's: stays while it holds others
-	}
+	p.dropCgroup()
 	p.note()
 	p.show()
+}
+
+// dropCgroup removes the process's empty cgroup, if it has one.
+func (p *process) dropCgroup() {
+	dir := p.cgroup()
+	if dir == "" {
+		return
+	}
+	if err := removeCgroup(dir); err != nil {
+		p.k.log.Warn("cannot remove a cgroup", "member", p.key.member, "process", p.key.process, "err", err)
+	}
+	_ = os.Remove(filepath.Dir(dir)) // the member's: stays while it holds others
 }

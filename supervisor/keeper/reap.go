@@ -63,6 +63,20 @@ func (r *reaper) end(c *child) {
 	}
 }
 
+// abandon ends a fork whose child can't be kept: it is killed and waited for, with the group it leads.
+func (r *reaper) abandon(pid int) {
+	r.mu.Lock()
+	err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	if err != unix.ECHILD { // nobody else reaps it now, so the number is its own; an error means that it is dead
+		_, _ = unix.Kill(-pid, unix.SIGKILL), unix.Kill(pid, unix.SIGKILL)
+		for err = unix.EINTR; err == unix.EINTR; {
+			_, err = unix.Wait4(pid, nil, 0, nil)
+		}
+	}
+	r.mu.Unlock()
+	r.end(nil)
+}
+
 // reaped asks whether the child behind a pidfd has been waited for.
 func reaped(pidfd int) bool {
 	err := unix.Waitid(unix.P_PIDFD, pidfd, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)

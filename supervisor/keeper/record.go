@@ -41,19 +41,20 @@ type record struct {
 // life is what a keeper knows of a process's present life: RECORDS/KEY.life, written in place and not fsync'ed, for it
 // means nothing after a boot. Epoch and Lock are there in case the record is damaged.
 type life struct {
-	Version int       `json:"version"`
-	Boot    string    `json:"boot"`
-	Epoch   uint64    `json:"epoch"`
-	Lock    string    `json:"lock"`
-	PID     int       `json:"pid,omitempty"`
-	Ticks   uint64    `json:"ticks,omitempty"` // start time of PID
-	State   State     `json:"state"`
-	Started time.Time `json:"started,omitzero"`
-	Restart int       `json:"restarts,omitempty"`
-	Streak  int       `json:"streak,omitempty"`
-	Pause   int64     `json:"pause,omitempty"`
-	Exit    Exit      `json:"exit,omitzero"`
-	Message string    `json:"message,omitempty"`
+	Version  int       `json:"version"`
+	Boot     string    `json:"boot"`
+	Epoch    uint64    `json:"epoch"`
+	Lock     string    `json:"lock"`
+	PID      int       `json:"pid,omitempty"`
+	Ticks    uint64    `json:"ticks,omitempty"` // start time of PID
+	State    State     `json:"state"`
+	Started  time.Time `json:"started,omitzero"`
+	Restart  int       `json:"restarts,omitempty"`
+	Streak   int       `json:"streak,omitempty"`
+	Pause    int64     `json:"pause,omitempty"`
+	Exit     Exit      `json:"exit,omitzero"`
+	OOMKills int       `json:"oomKills,omitempty"`
+	Message  string    `json:"message,omitempty"`
 }
 
 // giveUp is an epoch given up: EPOCHS/MEMBER.json.
@@ -74,6 +75,21 @@ func (f files) record(k key) string      { return filepath.Join(f.records(), k.f
 func (f files) life(k key) string        { return filepath.Join(f.records(), k.file()+".life") }
 func (f files) epoch(m string) string    { return filepath.Join(f.epochs(), fileName(m)+".json") }
 func (f files) defaultLock(k key) string { return filepath.Join(f.locks(), k.file()+".lock") }
+
+// locksOf lists the lock files of a member that are in the keeper's own directory, those without a record too.
+func (f files) locksOf(member string) ([]string, error) {
+	entries, err := os.ReadDir(f.locks())
+	if err != nil {
+		return nil, err
+	}
+	var paths []string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), fileName(member)+"@") {
+			paths = append(paths, filepath.Join(f.locks(), e.Name()))
+		}
+	}
+	return paths, nil
+}
 
 func (f files) make() error {
 	for _, d := range []string{f.dir, f.records(), f.epochs(), f.locks()} {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,6 +29,9 @@ func checkStart(s *Start) error {
 		return invalid("epoch 0 is no epoch")
 	}
 	if err := checkExec(&s.Exec); err != nil {
+		return err
+	}
+	if err := s.Limits.check(); err != nil {
 		return err
 	}
 	return checkSettings(&s.Settings)
@@ -89,6 +93,7 @@ func (m *member) judge(s *Start) (done bool, err error) {
 func (p *process) begin(s Start) error {
 	was := p.start
 	p.start = s
+	p.killed = true // what is left of its cgroup may have other limits
 	lock, err := p.witnesses()
 	if err != nil {
 		p.start = was
@@ -312,9 +317,14 @@ func (k *Keeper) signalOne(member, process, name string) error {
 }
 
 // giveUp is Client.GiveUp.
-func (k *Keeper) giveUp(name string, epoch uint64) error {
+func (k *Keeper) giveUp(name string, epoch uint64, locks []string) error {
 	if err := (key{name, "main"}).check(); err != nil {
 		return err
+	}
+	for _, path := range locks {
+		if !filepath.IsAbs(path) {
+			return invalid("the lock %q is not absolute", path)
+		}
 	}
 	m := k.member(name)
 	m.mu.Lock()
@@ -344,6 +354,17 @@ func (k *Keeper) giveUp(name string, epoch uint64) error {
 			return fmt.Errorf("%w: the cgroup of %s is not empty", ErrBusy, name)
 		}
 	}
+	if !later {
+		own, err := k.files.locksOf(name)
+		if err != nil {
+			return err
+		}
+		for _, path := range append(own, locks...) {
+			if err := mustBeFree(name, path); err != nil {
+				return err
+			}
+		}
+	}
 	if err := writeSynced(k.files.epoch(name), &giveUp{Version: firstVersion, Member: name, Epoch: epoch}); err != nil {
 		return fmt.Errorf("cannot write down epoch %d of %s as given up: %w", epoch, name, err)
 	}
@@ -369,9 +390,14 @@ func (p *process) mayGiveUp(epoch uint64) error {
 	if p.bad != nil && p.start.Lock == "" && p.k.cg == nil {
 		return fmt.Errorf("%w: whether %s runs can't be told, its record can't be read: %v", ErrBusy, p.key, p.bad)
 	}
-	free, err := lockFree(p.lockPath())
+	return mustBeFree(p.key.String(), p.lockPath())
+}
+
+// mustBeFree refuses while a lock of what is held.
+func mustBeFree(what, path string) error {
+	free, err := lockFree(path)
 	if err == nil && !free {
-		err = fmt.Errorf("%w: %s: its lock is held by %s", ErrBusy, p.key, holderText(p.lockPath()))
+		err = fmt.Errorf("%w: %s: the lock %s is held by %s", ErrBusy, what, path, holderText(path))
 	}
 	return err
 }

@@ -143,7 +143,7 @@ func (k *Keeper) answer(ctx context.Context, q *request, c *net.UnixConn, r *buf
 	case "restart":
 		err = k.restartProcess(q.Member, q.Process, q.Timeout, q.Reason)
 	case "giveup":
-		err = k.giveUp(q.Member, q.Epoch)
+		err = k.giveUp(q.Member, q.Epoch, q.Locks)
 	case "forget":
 		err = k.forget(q.Member, q.Process)
 	case "signal":

@@ -79,8 +79,9 @@ type Start struct {
 	Process string `json:"process"` // "main"
 	Epoch   uint64 `json:"epoch"`
 	Exec
-	Lock   string `json:"lock,omitempty"`   // lock file, made if missing; "" = one in the keeper's own directory
-	LogDir string `json:"logDir,omitempty"` // "" = output is thrown away
+	Limits *Limits `json:"limits,omitempty"` // nil = none
+	Lock   string  `json:"lock,omitempty"`   // lock file, made if missing; "" = one in the keeper's own directory
+	LogDir string  `json:"logDir,omitempty"` // "" = output is thrown away
 	Settings
 }
 
@@ -125,12 +126,14 @@ const (
 	Failed   State = "Failed"   // ended with a code of NeverOn, or its record can't be read; nothing of it is left
 )
 
-// Exit is how a process ended. Unknown: it was not the keeper's child and the kernel didn't tell.
+// Exit is how a process ended. Unknown: it was not the keeper's child and the kernel didn't tell. OOMKilled: the kernel
+// killed it because its limit or the host had no memory left; told where cgroups count memory.
 type Exit struct {
-	Code    int       `json:"code"` // -1 if a signal ended it, or unknown
-	Signal  string    `json:"signal,omitempty"`
-	Unknown bool      `json:"unknown,omitempty"`
-	At      time.Time `json:"at,omitzero"`
+	Code      int       `json:"code"` // -1 if a signal ended it, or unknown
+	Signal    string    `json:"signal,omitempty"`
+	Unknown   bool      `json:"unknown,omitempty"`
+	OOMKilled bool      `json:"oomKilled,omitempty"`
+	At        time.Time `json:"at,omitzero"`
 }
 
 // Status is what the keeper knows of one process.
@@ -141,6 +144,7 @@ type Status struct {
 	PID       int           `json:"pid,omitempty"`
 	State     State         `json:"state"`
 	Restarts  int           `json:"restarts,omitempty"` // in place, since Start
+	OOMKills  int           `json:"oomKills,omitempty"` // how many of its lives since Start ended so
 	StartedAt time.Time     `json:"startedAt,omitzero"` // of the process that runs, or ran last
 	LastExit  Exit          `json:"lastExit,omitzero"`  // At is zero if none has ended since Start
 	NextStart time.Time     `json:"nextStart,omitzero"` // in Backoff
@@ -171,11 +175,12 @@ func (t Table) Find(member, process string) (Status, bool) {
 
 // Info says who a keeper is.
 type Info struct {
-	Version  string `json:"version"`
-	Protocol int    `json:"protocol"`
-	PID      int    `json:"pid"`
-	Boot     string `json:"boot"`             // the host's boot id
-	Cgroup   string `json:"cgroup,omitempty"` // directory of the members' cgroups; "" = process groups only
+	Version     string   `json:"version"`
+	Protocol    int      `json:"protocol"`
+	PID         int      `json:"pid"`
+	Boot        string   `json:"boot"`                  // the host's boot id
+	Cgroup      string   `json:"cgroup,omitempty"`      // directory of the members' cgroups; "" = process groups only
+	Controllers []string `json:"controllers,omitempty"` // of memory, cpu, pids and io those that Limits may ask for
 }
 
 // request and response are one JSON line each; a connection carries one call at a time.
@@ -188,6 +193,7 @@ type request struct {
 	Member   string        `json:"member,omitempty"`
 	Process  string        `json:"process,omitempty"`
 	Epoch    uint64        `json:"epoch,omitempty"`
+	Locks    []string      `json:"locks,omitempty"`
 	After    uint64        `json:"after,omitempty"`
 	Timeout  time.Duration `json:"timeout,omitempty"`
 	Reason   string        `json:"reason,omitempty"`
