@@ -279,9 +279,20 @@ func (d *Daemon) self() state.Node {
 	}
 }
 
+// sessionAgent is the agent as the server knows it.
+type sessionAgent struct{ *agent.Agent }
+
+func (a sessionAgent) Exec(ctx context.Context, namespace, member string, o client.ExecOptions) (server.Session, error) {
+	s, err := a.Agent.Exec(ctx, namespace, member, o)
+	if err != nil {
+		return nil, err // not a nil *agent.Session, which is no nil Session
+	}
+	return s, nil
+}
+
 func (d *Daemon) openServer() error {
 	d.server = server.New(server.Options{
-		Node: d.id.Name, Store: d.store, Cluster: d.cluster, Control: d.control, Agent: d.agent,
+		Node: d.id.Name, Store: d.store, Cluster: d.cluster, Control: d.control, Agent: sessionAgent{d.agent},
 		Transport: d.transport, TrashKeep: d.o.Config.TrashKeep.D(), Version: d.o.Version, Logger: d.log,
 	})
 	return nil

@@ -65,6 +65,7 @@ type Keeper interface {
 	Forget(ctx context.Context, member, process string) error
 	List(ctx context.Context, after uint64) (keeper.Table, error)
 	Run(ctx context.Context, r keeper.Run) (keeper.RunResult, error)
+	Exec(ctx context.Context, s keeper.Session, files ...*os.File) (*keeper.OpenSession, error)
 }
 
 var _ Keeper = (*keeper.Client)(nil)

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -276,6 +277,13 @@ func (k *fakeKeeper) Run(ctx context.Context, r keeper.Run) (keeper.RunResult, e
 		return f(ctx, r)
 	}
 	return keeper.RunResult{}, nil
+}
+
+// Exec runs nothing.
+func (k *fakeKeeper) Exec(context.Context, keeper.Session, ...*os.File) (*keeper.OpenSession, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return nil, k.call("exec")
 }
 
 func (k *fakeKeeper) startOf(member, process string) keeper.Start {

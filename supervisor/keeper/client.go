@@ -245,8 +245,10 @@ func (cc *clientConn) exchange(ctx context.Context, line []byte) (*response, err
 }
 
 func (cc *clientConn) roundTrip(line []byte) (*response, error) {
-	if _, err := cc.Write(line); err != nil {
-		return nil, err
+	if len(line) > 0 { // else it was sent already
+		if _, err := cc.Write(line); err != nil {
+			return nil, err
+		}
 	}
 	answer, err := cc.r.ReadBytes('\n')
 	if err != nil {

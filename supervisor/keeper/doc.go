@@ -26,7 +26,7 @@
 //	accept      the socket                      the connections' wait group     when the socket is closed
 //	connection  one client's calls              its connection                  client gone, or Run's context
 //	present     one client hanging up during    nothing                         with the call
-//	            List or Run
+//	            List, Run, Exec
 //	output      one Run's pipe                  the bytes kept                  with the Run
 //	pulse       a ticker                        what systemd is told            with the loops' context
 //	task        the end of a child, a timer,    nothing; takes the member's     at its end, soon

@@ -35,14 +35,18 @@ var threadSteps = []struct {
 	{"capabilities", stageBounding},
 }
 
-// onThread runs the steps above and then fork, on a thread that is thrown away afterwards. If the steps hang it fails in
-// time, and fork is never called.
-func onThread(e *Exec, fork func() *ErrExec) *ErrExec {
+// onThread enters namespaces, runs the steps above and then fork, on a thread that is thrown away afterwards. If the steps
+// hang it fails in time, and fork is never called.
+func onThread(e *Exec, join []namespace, fork func() *ErrExec) *ErrExec {
 	const hanging, forking = 1, 2
 	var state atomic.Int32
 	done := make(chan *ErrExec, 1)
 	go func() { // ends with the steps, which is waited for unless they hang
 		runtime.LockOSThread() // never unlocked: the thread ends with this function
+		if err := enter(join); err != nil {
+			done <- &ErrExec{"namespace", err}
+			return
+		}
 		for _, s := range threadSteps {
 			if err := s.do(e); err != nil {
 				done <- &ErrExec{s.name, err}
@@ -85,6 +89,7 @@ func unshare(e *Exec) error {
 func (l *launcher) fork(n launch, path string, argv []string, attr *syscall.ProcAttr, c *child) error {
 	c.pidfd = -1
 	attr.Sys.Setsid, attr.Sys.PidFD = true, &c.pidfd
+	attr.Sys.Setctty = n.tty // of descriptor 0
 	if n.cgroup != "" && !l.noCloneInto.Load() {
 		dir, err := unix.Open(n.cgroup, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err != nil {

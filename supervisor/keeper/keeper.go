@@ -42,6 +42,8 @@ type Keeper struct {
 	watch     *watcher
 	table     *table
 	ready     chan struct{}
+	// sessions are the only thing with a client that the keeper holds for long: child, client's connection, cgroup.
+	sessions sessions
 
 	mu       sync.Mutex // guards what follows; nothing else is locked under it
 	members  map[string]*member

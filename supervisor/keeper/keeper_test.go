@@ -26,7 +26,7 @@ import (
 const patience = 20 * time.Second
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && (slices.Contains([]string{"run", "stage", "halt"}, os.Args[1])) {
+	if len(os.Args) > 1 && (slices.Contains([]string{"run", "stage", "halt", "version"}, os.Args[1])) {
 		os.Exit(keeper.Main(os.Args[1:], os.Stdout, os.Stderr))
 	}
 	if mode := os.Getenv("KEEPER_TEST_CHILD"); mode != "" {

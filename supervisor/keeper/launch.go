@@ -21,6 +21,7 @@ import (
 const (
 	stageConfigFD = 3
 	stageErrorFD  = 4
+	stageCgroupFD = 5 // only if it has to be passed
 )
 
 // launcher turns an Exec into a child process.
@@ -39,6 +40,13 @@ type launch struct {
 	out    int    // descriptor of stdout and stderr
 	lock   int    // descriptor of the lock, -1 = none
 	cgroup string // directory, "" = none
+	// Of a session only.
+	stdio *[3]int     // in place of /dev/null and out
+	tty   bool        // stdio is a terminal, to be the controlling one
+	self  bool        // the program is the keeper's own binary
+	join  []namespace // entered first
+	// inside is the cgroup's descriptor where it has to be entered from within those; 0 = not.
+	inside int
 }
 
 // needsStage tells whether something is asked that belongs to a process, so that only the child itself can set it up.
@@ -54,17 +62,35 @@ func (l *launcher) start(n launch, c *child) *ErrExec {
 		return &ErrExec{"secret", err}
 	}
 	switch {
+	case l.needsStage(n) && len(n.join) > 0:
+		return l.stagedInside(n, env, c)
 	case l.needsStage(n):
 		return l.staged(n, env, c)
-	case needsThread(n.exec):
-		return onThread(n.exec, func() *ErrExec { return l.direct(n, env, c) })
+	case needsThread(n.exec) || len(n.join) > 0:
+		return onThread(n.exec, n.join, func() *ErrExec { return l.direct(n, env, c) })
 	}
 	return l.direct(n, env, c)
+}
+
+// stagedInside is staged in other namespaces. The cgroup is opened first: it may be read-only there.
+func (l *launcher) stagedInside(n launch, env []string, c *child) *ErrExec {
+	if n.cgroup != "" && l.noCloneInto.Load() {
+		dir, err := unix.Open(n.cgroup, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return &ErrExec{"cgroup", &os.PathError{Op: "open", Path: n.cgroup, Err: err}}
+		}
+		defer unix.Close(dir)
+		n.inside = dir
+	}
+	return onThread(&Exec{Umask: -1}, n.join, func() *ErrExec { return l.staged(n, env, c) })
 }
 
 // direct forks and execs the program, in the view and with the properties of this thread.
 func (l *launcher) direct(n launch, env []string, c *child) *ErrExec {
 	path, err := lookPath(n.exec, env)
+	if n.self {
+		path, err = selfExe, nil
+	}
 	if err != nil {
 		return &ErrExec{"exec", err}
 	}
@@ -83,6 +109,9 @@ func (l *launcher) direct(n launch, env []string, c *child) *ErrExec {
 // files lays out the child's descriptors, beside the lock's.
 func (l *launcher) files(n launch, more ...int) []uintptr {
 	files := []uintptr{uintptr(l.null), uintptr(n.out), uintptr(n.out)}
+	if n.stdio != nil {
+		files = []uintptr{uintptr(n.stdio[0]), uintptr(n.stdio[1]), uintptr(n.stdio[2])}
+	}
 	for _, fd := range more {
 		files = append(files, uintptr(fd))
 	}
@@ -91,10 +120,14 @@ func (l *launcher) files(n launch, more ...int) []uintptr {
 
 // staged starts the keeper's own binary, which sets up what is asked and then becomes the program.
 func (l *launcher) staged(n launch, env []string, c *child) *ErrExec {
-	cfg := stageConfig{Exec: *n.exec, Lock: n.lock >= 0}
+	cfg := stageConfig{Exec: *n.exec, Lock: n.lock >= 0, Self: n.self}
 	cfg.Env, cfg.Secrets = env, nil
 	if l.noCloneInto.Load() {
 		cfg.Cgroup = n.cgroup
+	}
+	var more []int
+	if n.inside > 0 {
+		cfg.Cgroup, more = "/proc/self/fd/"+strconv.Itoa(stageCgroupFD), []int{n.inside}
 	}
 	config, err := memfd(cfg)
 	if err != nil {
@@ -114,7 +147,7 @@ func (l *launcher) staged(n launch, env []string, c *child) *ErrExec {
 	if n.exec.Hostname != "" {
 		clone |= unix.CLONE_NEWUTS
 	}
-	attr := &syscall.ProcAttr{Dir: "/", Files: l.files(n, config, p[1]), Sys: &syscall.SysProcAttr{Cloneflags: clone}}
+	attr := &syscall.ProcAttr{Dir: "/", Files: l.files(n, append([]int{config, p[1]}, more...)...), Sys: &syscall.SysProcAttr{Cloneflags: clone}}
 	err = l.fork(n, selfExe, []string{"supd-keeper", "stage"}, attr, c)
 	unix.Close(p[1])
 	if err != nil {

@@ -14,7 +14,7 @@ func (q *request) needs() int {
 			return 2
 		}
 	}
-	if q.Start != nil && q.Start.Limits != nil {
+	if q.Op == "exec" || q.Start != nil && q.Start.Limits != nil {
 		return 2
 	}
 	return MinProtocol

@@ -187,7 +187,7 @@ func (p *process) spawn(lock int) *ErrExec {
 	p.last, p.status.State = procStat{}, Starting
 	p.note()
 	before := time.Now()
-	if ex := p.k.launch.start(launch{&p.start.Exec, out, lock, p.cgroup()}, c); ex != nil {
+	if ex := p.k.launch.start(launch{exec: &p.start.Exec, out: out, lock: lock, cgroup: p.cgroup()}, c); ex != nil {
 		return ex
 	}
 	stat, err := readStat(c.pid)
@@ -251,6 +251,7 @@ func exitOf(ws unix.WaitStatus) Exit {
 func (p *process) ended(e Exit) {
 	unix.Close(p.main.pidfd)
 	p.main = nil
+	p.k.sessions.end(p.key)
 	lived := e.At.Sub(p.status.StartedAt)
 	why := p.account(&e)
 	p.status.LastExit, p.status.PID = e, 0

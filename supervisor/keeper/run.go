@@ -63,7 +63,7 @@ type capture struct {
 }
 
 func (k *Keeper) startBeside(key key, run *Run) (*beside, error) {
-	b := &beside{k: k, key: key, exited: make(chan unix.WaitStatus, 1), got: make(chan capture, 1)}
+	b := &beside{k: k, key: key, exited: make(chan unix.WaitStatus, launchTries), got: make(chan capture, 1)}
 	b.child = &child{exited: func(ws unix.WaitStatus) { b.exited <- ws }}
 	lock := -1
 	if run.Epoch != 0 {
@@ -97,20 +97,40 @@ func (k *Keeper) startBeside(key key, run *Run) (*beside, error) {
 // launch starts the command in a cgroup of its own. That may vanish with the process's, when that stops just then.
 func (b *beside) launch(run *Run, out, lock int) *ErrExec {
 	n := launch{exec: &run.Exec, out: out, lock: lock}
-	if b.k.cg == nil {
-		b.child.beforeReap = func(pid int) { _ = unix.Kill(-pid, unix.SIGKILL) } // ESRCH: nobody is left
-		return b.k.launch.start(n, b.child)
-	}
-	n.cgroup = b.k.cg.aux(b.key, b.k.nextRun())
+	ex := b.k.launchBeside(&n, b.key, b.child)
 	b.dir = n.cgroup
+	return ex
+}
+
+// launchTries is how often a command beside a process is started when its cgroup vanishes meanwhile.
+const launchTries = 3
+
+// launchBeside starts a command in an aux cgroup of its own, or gives its group a last signal.
+func (k *Keeper) launchBeside(n *launch, key key, c *child) *ErrExec {
+	if k.cg == nil {
+		c.beforeReap = func(pid int) { _ = unix.Kill(-pid, unix.SIGKILL) } // ESRCH: nobody is left
+		ex := k.launch.start(*n, c)
+		closeFailed(ex, c)
+		return ex
+	}
+	n.cgroup = k.cg.aux(key, k.nextRun())
 	for try := 0; ; try++ {
 		if err := os.MkdirAll(n.cgroup, 0o755); err != nil {
 			return &ErrExec{"cgroup", err}
 		}
-		ex := b.k.launch.start(n, b.child)
-		if ex == nil || try == 2 || ex.Step != "cgroup" || !errors.Is(ex, os.ErrNotExist) {
+		ex := k.launch.start(*n, c)
+		closeFailed(ex, c)
+		if ex == nil || try == launchTries-1 || ex.Step != "cgroup" || !errors.Is(ex, os.ErrNotExist) {
 			return ex
 		}
+	}
+}
+
+// closeFailed forgets a child that was forked, as a stage, and then failed.
+func closeFailed(ex *ErrExec, c *child) {
+	if ex != nil && c.pidfd > 0 {
+		unix.Close(c.pidfd)
+		c.pidfd = -1
 	}
 }
 
@@ -203,7 +223,12 @@ func (b *beside) tidy() {
 	m := b.k.member(b.key.member)
 	m.mu.Lock() // no start is between making the cgroup and using it
 	defer m.mu.Unlock()
-	for _, d := range []string{b.dir, filepath.Dir(b.dir), b.k.cg.process(b.key), b.k.cg.member(b.key.member)} {
+	b.k.tidyAuxLocked(b.key, b.dir)
+}
+
+// tidyAuxLocked removes an aux cgroup, and those above if they serve nobody else. The member's lock is held.
+func (k *Keeper) tidyAuxLocked(key key, dir string) {
+	for _, d := range []string{dir, filepath.Dir(dir), k.cg.process(key), k.cg.member(key.member)} {
 		if os.Remove(d) != nil { // in use
 			return
 		}

@@ -72,8 +72,11 @@ func (k *Keeper) converse(ctx context.Context, c *net.UnixConn) error {
 	if err := peerAllowed(c); err != nil {
 		return err
 	}
-	r := bufio.NewReader(c)
+	in := &fileReader{c: c}
+	defer in.drop()
+	r := bufio.NewReader(in)
 	for {
+		in.drop()
 		line, err := readRequest(ctx, c, r)
 		if err != nil || line == nil {
 			return err
@@ -83,7 +86,7 @@ func (k *Keeper) converse(ctx context.Context, c *net.UnixConn) error {
 		if err := json.Unmarshal(line, &req); err != nil {
 			resp = &response{Error: toWire(invalid("cannot read the request: %v", err))}
 		} else {
-			resp = k.answer(ctx, &req, c, r)
+			resp = k.answer(ctx, &req, c, r, in)
 		}
 		b, err := json.Marshal(resp)
 		if err != nil {
@@ -115,7 +118,7 @@ func readRequest(ctx context.Context, c *net.UnixConn, r *bufio.Reader) ([]byte,
 }
 
 // answer carries out one request.
-func (k *Keeper) answer(ctx context.Context, q *request, c *net.UnixConn, r *bufio.Reader) *response {
+func (k *Keeper) answer(ctx context.Context, q *request, c *net.UnixConn, r *bufio.Reader, in *fileReader) *response {
 	resp := &response{}
 	var err error
 	switch q.Op {
@@ -156,6 +159,12 @@ func (k *Keeper) answer(ctx context.Context, q *request, c *net.UnixConn, r *buf
 			break
 		}
 		resp.Result, err = k.runWatched(ctx, *q.Run, c, r)
+	case "exec":
+		if q.Session == nil {
+			err = invalid("nothing to run")
+			break
+		}
+		resp.Session, err = k.serveSession(ctx, q.Session, in.take(), c, r)
 	default:
 		err = fmt.Errorf("%w: %q is not a call this keeper knows", ErrInvalid, q.Op)
 	}

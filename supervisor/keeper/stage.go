@@ -22,6 +22,7 @@ type stageConfig struct {
 	Exec
 	Lock   bool   `json:"lock,omitempty"`   // LockFD is the lock, to be inherited
 	Cgroup string `json:"cgroup,omitempty"` // to be entered
+	Self   bool   `json:"self,omitempty"`   // the program is this binary
 }
 
 // stageSteps are done in this order. What needs root comes before the user is changed; the working directory after, so
@@ -82,6 +83,9 @@ func runStage() (string, error) {
 		}
 	}
 	path, err := lookPath(&c.Exec, c.Env)
+	if c.Self {
+		path, err = selfExe, nil
+	}
 	if err != nil {
 		return "exec", err
 	}

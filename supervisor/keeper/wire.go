@@ -113,6 +113,23 @@ type RunResult struct {
 	TimedOut  bool   `json:"timedOut,omitempty"`
 }
 
+// Session is a command that somebody runs by hand beside a live process of a member: as its user, in its view, host name
+// and cgroup. It doesn't inherit the lock, runs in the member's aux cgroup and ends with the process.
+type Session struct {
+	Member  string   `json:"member"`
+	Process string   `json:"process"`
+	Argv    []string `json:"argv"`
+	Env     []string `json:"env,omitempty"`  // K=V, set beside or in place of the process's own
+	Self    bool     `json:"self,omitempty"` // Argv are arguments for the keeper's own binary
+}
+
+// SessionResult is how a Session ended. Code is -1 if a signal ended it; Message says why it was made to end.
+type SessionResult struct {
+	Code    int    `json:"code"`
+	Signal  string `json:"signal,omitempty"`
+	Message string `json:"message,omitempty"`
+}
+
 // State is where a process is in its life.
 type State string
 
@@ -189,6 +206,7 @@ type request struct {
 	Protocol int           `json:"protocol,omitempty"`
 	Start    *Start        `json:"start,omitempty"`
 	Run      *Run          `json:"run,omitempty"`
+	Session  *Session      `json:"session,omitempty"`
 	Settings *Settings     `json:"settings,omitempty"`
 	Member   string        `json:"member,omitempty"`
 	Process  string        `json:"process,omitempty"`
@@ -201,10 +219,12 @@ type request struct {
 }
 
 type response struct {
-	Error  *wireError `json:"error,omitempty"`
-	Info   *Info      `json:"info,omitempty"`
-	Table  *Table     `json:"table,omitempty"`
-	Result *RunResult `json:"result,omitempty"`
+	Error   *wireError     `json:"error,omitempty"`
+	Info    *Info          `json:"info,omitempty"`
+	Table   *Table         `json:"table,omitempty"`
+	Result  *RunResult     `json:"result,omitempty"`
+	Started bool           `json:"started,omitempty"` // a Session has; its end is told in a second answer
+	Session *SessionResult `json:"session,omitempty"`
 }
 
 // maxLine bounds a request; an environment of that size couldn't be exec'ed anyway.

@@ -38,6 +38,7 @@ func Routes() []Route {
 		{"DELETE", ns + "/members/{name}", Write, true, (*Server).deleteMember},
 		{"POST", ns + "/members/{name}/restart", Write, true, (*Server).restartMember},
 		{"GET", ns + "/members/{name}/logs", Read, false, (*Server).logs},
+		{"POST", ns + "/members/{name}/exec", Enter, false, (*Server).exec},
 
 		{"POST", ns + "/volumes/{name}/release", Write, true, (*Server).releaseVolume},
 		{"POST", ns + "/volumes/{name}/undo-release", Write, true, (*Server).undoRelease},
@@ -56,6 +57,7 @@ func Routes() []Route {
 		{"POST", "/v1/internal/stopping", Internal, true, (*Server).stopping},
 		{"GET", "/v1/internal/leases", Internal, true, (*Server).leases},
 		{"GET", "/v1/internal/logs", Internal, false, (*Server).nodeLogs},
+		{"POST", "/v1/internal/exec", Internal, false, (*Server).nodeExec},
 		{"GET", "/v1/internal/usage", Internal, false, (*Server).nodeUsage},
 	}
 	for _, k := range kinds() {

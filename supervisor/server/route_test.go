@@ -69,8 +69,8 @@ func TestEveryRoute(t *testing.T) {
 		if rt.Access == server.Write && !rt.Leader {
 			t.Errorf("%s becomes a log entry and must be the leader's", key)
 		}
-		if rt.Method != http.MethodGet && rt.Access != server.Write && rt.Access != server.Internal {
-			t.Errorf("%s changes something: its access must be Write or Internal", key)
+		if rt.Method != http.MethodGet && rt.Access != server.Write && rt.Access != server.Enter && rt.Access != server.Internal {
+			t.Errorf("%s changes something: its access must be Write, Enter or Internal", key)
 		}
 		url := hs.URL + fill(rt.Pattern)
 		for what, header := range map[string]map[string]string{

@@ -7,7 +7,10 @@
 //
 // Goroutines: Run (one per Server; fed by Store.Changed; owns the history of recent
 // Views that watch streams begin from; ends with its context). Every request has
-// net/http's own goroutine, which ends with the request or with Run's context.
+// net/http's own goroutine, which ends with the request or with Run's context. A command
+// in a member has besides: hang-up (looks whether the client has gone), input, output and
+// errors of the owner's, or a copier each way of a node between; they end with the session,
+// which ends with the command, its client or Run, and Run waits for it.
 package server
 
 import (
@@ -15,6 +18,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -71,6 +75,8 @@ type Control interface {
 type Agent interface {
 	Logs(ctx context.Context, namespace, member string, o client.LogOptions) (io.ReadCloser, error)
 	Usage(ctx context.Context, namespace, volume string) (int64, error)
+	// Exec runs a command beside a live process of a member of this node.
+	Exec(ctx context.Context, namespace, member string, o client.ExecOptions) (Session, error)
 }
 
 // Options of a Server. Node, Store, Cluster, Control and Agent are needed.
@@ -103,6 +109,34 @@ type Server struct {
 	history history
 	ending  chan struct{} // closed when Run ends: streams end
 	counts  counters
+
+	sessions sessions
+}
+
+// sessions are the connections that were taken over from HTTP, which http.Server does not wait for.
+type sessions struct {
+	mu     sync.Mutex // guards closed, and adding to open
+	closed bool
+	open   sync.WaitGroup
+}
+
+// enter announces one; leave must be called when nothing of it is left.
+func (ss *sessions) enter() (leave func(), err error) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if ss.closed {
+		return nil, spec.Errorf(spec.CodeNoLeader, "this daemon is ending")
+	}
+	ss.open.Add(1)
+	return ss.open.Done, nil
+}
+
+// close lets none in any more and waits for those that are.
+func (ss *sessions) close() {
+	ss.mu.Lock()
+	ss.closed = true
+	ss.mu.Unlock()
+	ss.open.Wait()
 }
 
 type counters struct {
@@ -137,6 +171,7 @@ func (s *Server) Handler() http.Handler { return s.handler }
 // Run follows the store so that watch streams can begin at a recent index, and
 // ends all streams when ctx ends. Call it once.
 func (s *Server) Run(ctx context.Context) error {
+	defer s.sessions.close()
 	defer close(s.ending)
 	for {
 		ch := s.o.Store.Changed()
