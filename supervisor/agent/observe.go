@@ -223,7 +223,7 @@ func processStatus(name string, r keeper.Status, sight ProcessSight) spec.Proces
 	ps := spec.ProcessStatus{
 		Name: name, PID: r.PID, State: processState(r), Restarts: r.Restarts,
 		Started: sight.Started, Ready: sight.Ready,
-		Message: oneLine(orWord(sight.Message, r.Message)),
+		Message: oneLine(orWord(orWord(sight.Message, r.Message), r.Notify.Text)),
 	}
 	if !r.StartedAt.IsZero() {
 		at := r.StartedAt.UTC().Round(0)

@@ -137,7 +137,7 @@ func (a *Agent) followOne(ctx context.Context, r *runtime, proc spec.Process, p 
 			seed = &probe.Seed{Started: p.started, Ready: p.ready}
 		}
 		p.end()
-		a.watch(ctx, r, proc, p, want, seed)
+		a.watch(ctx, r, proc, p, want, probe.Options{Started: p.since, Seed: seed, Word: wordOf(s.Notify)})
 	}
 	if p.watch == nil {
 		return
@@ -145,6 +145,7 @@ func (a *Agent) followOne(ctx context.Context, r *runtime, proc spec.Process, p 
 	if r.part.Member.Stopping() {
 		p.watch.Stop()
 	}
+	p.watch.Tell(wordOf(s.Notify))
 	st := p.watch.State()
 	p.started, p.message = st.Started, st.Message
 	p.setReady(st.Ready, now)
@@ -219,23 +220,31 @@ func (r *runtime) startTimes(now time.Time) {
 	}
 }
 
+// wordOf is what the keeper heard of a process, for its probes.
+func wordOf(n keeper.NotifyStatus) probe.Word {
+	return probe.Word{
+		Ready: n.Ready, Reloading: n.Reloading, Stopping: n.Stopping, Extending: n.Extending, Text: n.Text,
+		Watched: n.Watched, Missed: n.Missed, Trigger: n.Trigger,
+	}
+}
+
 // watch begins to run a process's probes.
-func (a *Agent) watch(ctx context.Context, r *runtime, proc spec.Process, p *procRuntime, want probes, seed *probe.Seed) {
+func (a *Agent) watch(ctx context.Context, r *runtime, proc spec.Process, p *procRuntime, want probes, o probe.Options) {
 	p.probes = want
-	o := probe.Options{Started: p.since, Seed: seed}
 	for _, x := range []struct {
+		kind   probe.Kind
 		p      *spec.Probe
 		check  *probe.Check
 		timing **probe.Timing
 	}{
-		{want.startup, &o.Checks.Startup, &o.Probes.Startup},
-		{want.readiness, &o.Checks.Readiness, &o.Probes.Readiness},
-		{want.liveness, &o.Checks.Liveness, &o.Probes.Liveness},
+		{probe.Startup, want.startup, &o.Checks.Startup, &o.Probes.Startup},
+		{probe.Readiness, want.readiness, &o.Checks.Readiness, &o.Probes.Readiness},
+		{probe.Liveness, want.liveness, &o.Checks.Liveness, &o.Probes.Liveness},
 	} {
 		if x.p == nil {
 			continue
 		}
-		check, err := r.prepared.check(a.o.Keeper, r.key, proc.Name, x.p)
+		check, err := r.prepared.check(a.o.Keeper, r.key, proc.Name, x.kind, x.p)
 		if err != nil {
 			p.invalid = err.Error()
 			return

@@ -2,11 +2,14 @@ package agent
 
 import (
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"supd/raftstore/state"
 	"supd/supervisor/keeper"
+	"supd/supervisor/probe"
 	"supd/supervisor/spec"
 	"supd/supervisor/template"
 	"supd/volumes"
@@ -107,6 +110,7 @@ func (j job) render(dirs map[string]volumes.Dir) (*rendering, error) {
 		r.starts[proc.Name] = keeper.Start{
 			Member: j.key.String(), Process: proc.Name, Epoch: j.step.Epoch, Exec: x,
 			Lock: lock, LogDir: j.logDir(), Settings: settingsOf(proc),
+			Notify: speaksNotify(proc), Watchdog: watchdogOf(proc),
 		}
 	}
 	for _, s := range t.Init {
@@ -220,6 +224,19 @@ func (j job) storage(name string, dirs map[string]volumes.Dir) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// speaksNotify tells whether a probe listens to the process.
+func speaksNotify(p spec.Process) bool {
+	return slices.ContainsFunc([]*spec.Probe{p.Startup, p.Readiness, p.Liveness}, func(x *spec.Probe) bool { return x != nil && x.Notify })
+}
+
+// watchdogOf is how often the process must ping; 0: it need not.
+func watchdogOf(p spec.Process) time.Duration {
+	if p.Liveness == nil || !p.Liveness.Notify {
+		return 0
+	}
+	return probe.TimingOf(p.Liveness).Period
 }
 
 // applyLimits sets what the keeper can limit without cgroups' help.

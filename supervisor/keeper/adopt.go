@@ -60,6 +60,7 @@ func (p *process) adopt() {
 		p.trouble = err.Error()
 		p.orphaned()
 	case found != nil:
+		p.reopenEar(l)
 		p.takeOver(found)
 	default:
 		p.orphaned()
@@ -72,6 +73,7 @@ func (p *process) recall(l life) {
 	p.status.LastExit, p.status.OOMKills, p.why = l.Exit, l.OOMKills, l.Message
 	p.streak = backoff{streak: l.Streak, pause: time.Duration(l.Pause)}
 	p.last = procStat{pid: l.PID, ticks: l.Ticks}
+	p.status.Notify = l.Notify
 }
 
 // damaged shows a process whose record can't be read. Nothing is done with it; a new Start asks both witnesses.
@@ -213,7 +215,7 @@ func (p *process) adoptedExited(m *mainProc) {
 // orphaned goes on with a process whose main process is dead: one that was to run is started again as after any death,
 // in the same boot and epoch.
 func (p *process) orphaned() {
-	p.status.PID = 0
+	p.status.PID, p.status.Notify = 0, NotifyStatus{}
 	switch was := p.status.State; {
 	case p.want != wantRun:
 		p.status.State, p.killAt = Stopping, time.Now()

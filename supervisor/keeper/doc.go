@@ -19,7 +19,8 @@
 //	name        fed by                          owns                            ends
 //	reaper      SIGCHLD                         wait, for every child           with the loops' context, last
 //	watcher     epoll: pidfds of adopted        the epoll descriptor            same
-//	            processes, cgroup.events
+//	            processes, cgroup.events,
+//	            notify sockets
 //	thread      one start that needs a view,    a thread of its own, thrown     with the fork; with a mount that
 //	            a host name, umask, nice,       away afterwards                 hangs, which nobody can end
 //	            capabilities or no_new_privs
@@ -42,4 +43,5 @@
 //	DIR/records/MEMBER@PROCESS.life   pid, start time, last exit; of no meaning after a boot, not fsync'ed
 //	DIR/epochs/MEMBER.json            the highest epoch given up; fsync'ed, never removed
 //	DIR/locks/MEMBER@PROCESS.lock     where Start names no lock file
+//	DIR/notify/MEMBER@PROCESS         socket of a Start with Notify; a hash where that is too long for one
 package keeper

@@ -17,7 +17,7 @@ import (
 
 // Options say what a keeper works on.
 type Options struct {
-	Dir    string // absolute; holds the socket, records, locks and epochs; 0700
+	Dir    string // absolute; holds the socket, records, locks, epochs, notify sockets
 	Cgroup string // name of the subtree below CGROUP2/supd; "" = no cgroups, unless CgroupRoot is set
 	// CgroupRoot is the directory of a cgroup that was delegated to the keeper and holds no processes of its own: the
 	// members' are made below, and nothing above is written. "" = below CGROUP2/supd.

@@ -44,6 +44,8 @@ func testChild(mode string) int {
 			return 1
 		}
 		return 0
+	case "teller":
+		return teller()
 	case "stamp": // says when it got to run
 		fmt.Println(time.Now().UnixNano())
 		select {}
@@ -277,17 +279,24 @@ func (r *rig) logHas(want string) {
 
 func (r *rig) log(o keeper.LogOptions) string {
 	r.t.Helper()
-	l, err := keeper.OpenLog(r.logs, "main", o)
+	return logOf(r.t, r.logs, o)
+}
+
+func logIn(t testing.TB, dir string) string { t.Helper(); return logOf(t, dir, keeper.LogOptions{}) }
+
+func logOf(t testing.TB, dir string, o keeper.LogOptions) string {
+	t.Helper()
+	l, err := keeper.OpenLog(dir, "main", o)
 	if errors.Is(err, os.ErrNotExist) {
 		return ""
 	}
 	if err != nil {
-		r.t.Fatal(err)
+		t.Fatal(err)
 	}
 	defer l.Close()
 	b, err := io.ReadAll(l)
 	if err != nil {
-		r.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return string(b)
 }

@@ -14,7 +14,7 @@ func (q *request) needs() int {
 			return 2
 		}
 	}
-	if q.Op == "exec" || q.Start != nil && q.Start.Limits != nil {
+	if q.Op == "exec" || q.Start != nil && (q.Start.Limits != nil || q.Start.Notify || q.Start.Watchdog > 0) {
 		return 2
 	}
 	return MinProtocol

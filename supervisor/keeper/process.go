@@ -43,9 +43,11 @@ type process struct {
 	killed  bool      // the cgroup was killed as a whole, or may have been
 	again   bool      // Stopping ends in a start in place
 	killAt  time.Time // in Stopping: from then on everything is killed
+	killMax time.Time // the latest that the program can put killAt off to
 	last    procStat  // main process of the latest life; its pid is the process group's
 	lastOwn bool      // it was watched when it died, so its group can't be a stranger's
 	grace   graceBox
+	ear     *ear // nil: it has no socket to tell anything
 
 	// What is waited for. seq grows when that changes, so a late timer finds that it is not meant.
 	seq    uint64
@@ -117,6 +119,10 @@ func (p *process) note() {
 		Version: firstVersion, Boot: p.k.boot, Epoch: p.start.Epoch, Lock: p.lockPath(), State: p.status.State, OOMKills: p.status.OOMKills,
 		PID: p.last.pid, Ticks: p.last.ticks, Started: p.status.StartedAt, Restart: p.status.Restarts,
 		Streak: p.streak.streak, Pause: int64(p.streak.pause), Exit: p.status.LastExit, Message: p.why,
+		Notify: p.status.Notify,
+	}
+	if p.ear != nil {
+		l.Socket, l.Extend = p.ear.name, int64(p.ear.extend)
 	}
 	if err := writeInPlace(p.k.files.life(p.key), &l); err != nil {
 		p.k.log.Error("cannot write a process's life", "member", p.key.member, "process", p.key.process, "err", err)
@@ -185,9 +191,12 @@ func (p *process) spawn(lock int) *ErrExec {
 	}
 	// From here until the note below, a keeper killed leaves a process that only the lock leads to.
 	p.last, p.status.State = procStat{}, Starting
+	env, deaf := p.openEar()
 	p.note()
+	x := p.start.Exec
+	x.Env = withNotify(x.Env, env)
 	before := time.Now()
-	if ex := p.k.launch.start(launch{exec: &p.start.Exec, out: out, lock: lock, cgroup: p.cgroup()}, c); ex != nil {
+	if ex := p.k.launch.start(launch{exec: &x, out: out, lock: lock, cgroup: p.cgroup()}, c); ex != nil {
 		return ex
 	}
 	stat, err := readStat(c.pid)
@@ -201,6 +210,9 @@ func (p *process) spawn(lock int) *ErrExec {
 	p.status.State, p.status.PID, p.status.StartedAt = Running, c.pid, before
 	p.status.NextStart, p.status.Adopted = time.Time{}, false
 	p.why, p.trouble = "", note
+	if deaf != "" {
+		p.trouble = deaf
+	}
 	p.show()
 	p.note()
 	return nil
@@ -255,6 +267,7 @@ func (p *process) ended(e Exit) {
 	lived := e.At.Sub(p.status.StartedAt)
 	why := p.account(&e)
 	p.status.LastExit, p.status.PID = e, 0
+	p.status.Notify = NotifyStatus{Text: p.status.Notify.Text, Errno: p.status.Notify.Errno} // its last words
 	switch {
 	case p.status.State == Stopping:
 		p.signalLeft()
@@ -324,6 +337,7 @@ func (p *process) stopSignal() unix.Signal {
 // finish ends a life for good: nothing is left.
 func (p *process) finish(s State) {
 	p.quiet()
+	p.closeEar()
 	p.status.State, p.status.PID, p.status.NextStart = s, 0, time.Time{}
 	p.again = false
 	p.dropCgroup()

@@ -55,6 +55,11 @@ type life struct {
 	Exit     Exit      `json:"exit,omitzero"`
 	OOMKills int       `json:"oomKills,omitempty"`
 	Message  string    `json:"message,omitempty"`
+
+	// Of sd_notify: what was told, where, and the extension asked for last.
+	Notify NotifyStatus `json:"notify,omitzero"`
+	Socket string       `json:"socket,omitempty"`
+	Extend int64        `json:"extend,omitempty"`
 }
 
 // giveUp is an epoch given up: EPOCHS/MEMBER.json.
@@ -70,6 +75,7 @@ type files struct{ dir string }
 func (f files) records() string          { return filepath.Join(f.dir, "records") }
 func (f files) epochs() string           { return filepath.Join(f.dir, "epochs") }
 func (f files) locks() string            { return filepath.Join(f.dir, "locks") }
+func (f files) notifies() string         { return filepath.Join(f.dir, "notify") }
 func (f files) socket() string           { return filepath.Join(f.dir, "keeper.sock") }
 func (f files) record(k key) string      { return filepath.Join(f.records(), k.file()+".json") }
 func (f files) life(k key) string        { return filepath.Join(f.records(), k.file()+".life") }
@@ -91,13 +97,14 @@ func (f files) locksOf(member string) ([]string, error) {
 	return paths, nil
 }
 
+// make makes the directories. Members reach their notify sockets through the first, and nothing else there.
 func (f files) make() error {
-	for _, d := range []string{f.dir, f.records(), f.epochs(), f.locks()} {
+	for _, d := range []string{f.dir, f.records(), f.epochs(), f.locks(), f.notifies()} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return err
 		}
 	}
-	return os.Chmod(f.dir, 0o700)
+	return errors.Join(os.Chmod(f.dir, 0o711), os.Chmod(f.notifies(), 0o711))
 }
 
 // writeSynced puts v into a file so that after a crash of anything either the old or the new is there, whole.

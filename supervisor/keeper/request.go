@@ -34,6 +34,9 @@ func checkStart(s *Start) error {
 	if err := s.Limits.check(); err != nil {
 		return err
 	}
+	if s.Watchdog < 0 || s.Watchdog > 0 && (s.Watchdog < time.Millisecond || !s.Notify) {
+		return invalid("a watchdog needs notify and a period of a millisecond or more")
+	}
 	return checkSettings(&s.Settings)
 }
 
@@ -240,7 +243,8 @@ func (p *process) halt(timeout time.Duration) {
 	p.poll = 0
 	p.status.State, p.status.NextStart = Stopping, time.Time{}
 	p.why, p.trouble = "", ""
-	p.killAt = time.Now().Add(timeout)
+	now := time.Now()
+	p.killAt, p.killMax = now.Add(timeout), now.Add(extendTimes*min(timeout, maxStopCounted))
 	if p.main == nil { // what a dead main process has left behind gets no grace
 		p.killAt = time.Now()
 		p.drain()
@@ -255,9 +259,18 @@ func (p *process) halt(timeout time.Duration) {
 	if err := signalFD(p.main.pidfd, sig); err != nil {
 		p.trouble = fmt.Sprintf("cannot signal process %d: %v", p.main.stat.pid, err)
 	}
-	p.later(timeout, p.killAll)
+	p.later(timeout, p.killDue)
 	p.show()
 	p.note()
+}
+
+// killDue ends the grace of a stop, unless the program has got more time.
+func (p *process) killDue() {
+	if left := time.Until(p.killAt); left > 0 {
+		p.later(left, p.killDue)
+		return
+	}
+	p.killAll()
 }
 
 // killAll kills a whole process, its main process alive or not.

@@ -28,6 +28,13 @@ func (t *table) set(k key, s Status) {
 	t.bumpLocked()
 }
 
+// replace shows s with the next change: alone it is no news.
+func (t *table) replace(k key, s Status) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.rows[k] = s
+}
+
 func (t *table) remove(k key) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

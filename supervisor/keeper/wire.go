@@ -82,6 +82,10 @@ type Start struct {
 	Limits *Limits `json:"limits,omitempty"` // nil = none
 	Lock   string  `json:"lock,omitempty"`   // lock file, made if missing; "" = one in the keeper's own directory
 	LogDir string  `json:"logDir,omitempty"` // "" = output is thrown away
+	// Notify: the program gets NOTIFY_SOCKET, and what it says there is shown in Status.Notify. Watchdog: it also gets
+	// WATCHDOG_USEC, and periods without WATCHDOG=1 are counted. Its Runs get neither.
+	Notify   bool          `json:"notify,omitempty"`
+	Watchdog time.Duration `json:"watchdog,omitempty"`
 	Settings
 }
 
@@ -169,6 +173,7 @@ type Status struct {
 	Backoff   time.Duration `json:"backoff,omitempty"`  // the pause before the latest restart; 0 = at once
 	Message   string        `json:"message,omitempty"`  // why it isn't running, or what is wrong beside
 	Adopted   bool          `json:"adopted,omitempty"`  // not the keeper's child: taken over from an earlier keeper
+	Notify    NotifyStatus  `json:"notify,omitzero"`
 }
 
 // Gone tells whether nothing of the process is left.

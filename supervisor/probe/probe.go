@@ -1,5 +1,6 @@
-// Package probe asks processes how they are: exec, HTTP and TCP checks, run on
-// Kubernetes' timing, and judged by thresholds.
+// Package probe asks processes how they are: exec, HTTP and TCP checks, and what
+// they tell of themselves by sd_notify, run on Kubernetes' timing, and judged by
+// thresholds.
 //
 // Decide and do are apart: a Tracker is a pure state machine that says which
 // probe is due and what the results mean; a Watch runs what is due.
@@ -23,6 +24,10 @@ import (
 type Result struct {
 	OK      bool
 	Message string
+	// Sure: one is enough, whatever the thresholds.
+	Sure bool
+	// Wait: not OK, but it counts for nothing: there is time yet.
+	Wait bool
 }
 
 // Check asks once. It ends with ctx, which carries the probe's timeout.
@@ -53,6 +58,7 @@ type Resolve struct {
 	// Host is the member's address.
 	Host   string
 	Runner Runner
+	Kind   Kind // of p
 }
 
 // New makes the check that p describes, its templates resolved.
@@ -85,9 +91,9 @@ func New(p *spec.Probe, r Resolve) (Check, error) {
 	case p.GRPC != nil:
 		return nil, fmt.Errorf("grpc probes are not supported by this version")
 	case p.Notify:
-		return nil, fmt.Errorf("notify probes are not supported by this version")
+		return &notifyCheck{kind: r.Kind, failures: TimingOf(p).Failure}, nil
 	}
-	return nil, fmt.Errorf("the probe has none of exec, http, tcp")
+	return nil, fmt.Errorf("the probe has none of exec, http, tcp, notify")
 }
 
 func target(port spec.IntOrString, host string, r Resolve) (int, string, error) {

@@ -133,16 +133,24 @@ func (t *Tracker) Stop() { t.stopping = true }
 func (t *Tracker) Next(kind Kind) (at time.Time, ok bool) {
 	r := t.rung(kind)
 	switch {
-	case r == nil, r.busy, t.failed != nil:
-		return time.Time{}, false
-	case kind == Startup:
-		return r.next, !r.passing && !t.stopping
-	case !t.Started():
-		return time.Time{}, false
-	case kind == Liveness && t.stopping:
+	case r == nil, r.busy, !t.open(kind):
 		return time.Time{}, false
 	}
 	return r.next, true
+}
+
+// open tells whether a result of kind would count.
+func (t *Tracker) open(kind Kind) bool {
+	r := t.rung(kind)
+	switch {
+	case r == nil, t.failed != nil:
+		return false
+	case kind == Startup:
+		return !r.passing && !t.stopping
+	case !t.Started():
+		return false
+	}
+	return kind != Liveness || !t.stopping
 }
 
 // Begin notes that the probe of kind runs now.
@@ -165,6 +173,10 @@ func (t *Tracker) Note(kind Kind, now time.Time, res Result) (changed bool) {
 	if t.failed != nil || kind == Startup && r.passing {
 		return false
 	}
+	if res.Wait {
+		r.run, r.message = 0, res.Message
+		return false
+	}
 	if r.run > 0 && res.OK == r.last {
 		r.run++
 	} else {
@@ -177,6 +189,9 @@ func (t *Tracker) Note(kind Kind, now time.Time, res Result) (changed bool) {
 	need := r.timing.Failure
 	if res.OK {
 		need = r.timing.Success
+	}
+	if res.Sure {
+		need = 1
 	}
 	if r.run < need {
 		return false

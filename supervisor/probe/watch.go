@@ -28,6 +28,8 @@ type Options struct {
 	Started time.Time
 	// Seed: the process was found running; see NewTracker.
 	Seed *Seed
+	// Word is what it has told so far; see Watch.Tell.
+	Word Word
 	// OnChange is called, never by two goroutines at once, after each change of
 	// the State, and must not block for long.
 	OnChange func(State)
@@ -37,15 +39,16 @@ type Options struct {
 type Watch struct {
 	o Options
 
-	mu      sync.Mutex // guards tracker; held while OnChange is called
+	mu      sync.Mutex // guards what follows; held while OnChange is called
 	tracker *Tracker
+	word    Word
 	moved   chan struct{} // closed and replaced when what is due may have changed
 }
 
 // NewWatch makes a Watch; Run runs it.
 func NewWatch(o Options) *Watch {
 	return &Watch{
-		o: o, moved: make(chan struct{}),
+		o: o, word: o.Word, moved: make(chan struct{}),
 		tracker: NewTracker(o.Probes, o.Started, time.Now(), o.Seed, rand.Float64()),
 	}
 }
@@ -72,6 +75,38 @@ func (w *Watch) Stop() {
 	w.wakeLocked()
 }
 
+// Tell says what the process has told of itself by now. What it says counts at
+// once, what it doesn't once a period. The caller looks at the State afterwards.
+func (w *Watch) Tell(word Word) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.word = word
+	changed := false
+	for _, k := range w.kinds() {
+		c, ok := k.check.(*notifyCheck)
+		if !ok || !w.tracker.open(k.kind) {
+			continue
+		}
+		if res := c.judge(word); res.Sure {
+			changed = w.tracker.Note(k.kind, time.Now(), res) || changed
+		}
+	}
+	if changed {
+		w.wakeLocked()
+	}
+}
+
+type kindCheck struct {
+	kind  Kind
+	check Check
+}
+
+// kinds are in the order in which they shield each other.
+func (w *Watch) kinds() []kindCheck {
+	c := w.o.Checks
+	return []kindCheck{{Startup, c.Startup}, {Readiness, c.Readiness}, {Liveness, c.Liveness}}
+}
+
 func (w *Watch) wakeLocked() {
 	close(w.moved)
 	w.moved = make(chan struct{})
@@ -80,10 +115,7 @@ func (w *Watch) wakeLocked() {
 // Run runs the probes until ctx ends, and returns nil then.
 func (w *Watch) Run(ctx context.Context) error {
 	var g errgroup.Group
-	for _, k := range []struct {
-		kind  Kind
-		check Check
-	}{{Startup, w.o.Checks.Startup}, {Readiness, w.o.Checks.Readiness}, {Liveness, w.o.Checks.Liveness}} {
+	for _, k := range w.kinds() {
 		if k.check != nil {
 			g.Go(func() error { w.loop(ctx, k.kind, k.check); return nil })
 		}
@@ -124,15 +156,22 @@ func (w *Watch) once(ctx context.Context, kind Kind, check Check) {
 	timeout := w.tracker.rung(kind).timing.Timeout
 	w.mu.Unlock()
 
-	cctx, cancel := context.WithTimeout(ctx, timeout)
-	res := check.Check(cctx)
-	cancel()
+	told, isTold := check.(*notifyCheck)
+	var res Result
+	if !isTold {
+		cctx, cancel := context.WithTimeout(ctx, timeout)
+		res = check.Check(cctx)
+		cancel()
+	}
 	if ctx.Err() != nil {
 		return // cut off by the owner: says nothing of the process
 	}
 
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if isTold {
+		res = told.poll(w.word)
+	}
 	before := w.stateLocked()
 	changed := w.tracker.Note(kind, time.Now(), res)
 	if changed {

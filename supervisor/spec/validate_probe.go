@@ -8,6 +8,9 @@ import (
 	"strings"
 )
 
+// maxNotifyFailures is how many missed pings the keeper counts.
+const maxNotifyFailures = 100
+
 // probe checks one probe; single says that one success must be enough.
 func (v *validator) probe(at string, p *Probe, single bool) {
 	if p == nil {
@@ -24,15 +27,15 @@ func (v *validator) probe(at string, p *Probe, single bool) {
 	}
 	switch {
 	case len(kinds) == 0:
-		v.bad(at, "one of exec, http or tcp is needed")
+		v.bad(at, "one of exec, http, tcp or notify is needed")
 	case len(kinds) > 1:
 		v.bad(at, "only one of %s may be given", strings.Join(kinds, ", "))
 	}
 	if p.GRPC != nil {
 		v.unsupported(at+".grpc", "grpc probes are")
 	}
-	if p.Notify {
-		v.unsupported(at+".notify", "notify probes are")
+	if p.Notify && p.FailureThreshold > maxNotifyFailures {
+		v.bad(at+".failureThreshold", "must be at most %d with notify", maxNotifyFailures)
 	}
 	if len(p.Exec) > 0 && strings.TrimSpace(p.Exec[0]) == "" {
 		v.bad(at+".exec[0]", "the program's name is empty")
