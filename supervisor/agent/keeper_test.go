@@ -175,6 +175,7 @@ func (k *fakeKeeper) againLocked(r *keeper.Status) {
 	k.pid++
 	r.State, r.PID, r.StartedAt = keeper.Running, k.pid, time.Now()
 	r.Restarts++
+	r.Notify = keeper.NotifyStatus{}
 	k.bumpLocked()
 }
 

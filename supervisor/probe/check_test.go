@@ -183,7 +183,6 @@ func TestNewRefuses(t *testing.T) {
 	t.Parallel()
 	for _, p := range []*spec.Probe{
 		{},
-		{Notify: true},
 		{GRPC: &spec.GRPCCall{}},
 		{Exec: []string{"x"}, Expect: "("},
 		{HTTP: &spec.HTTPGet{Port: "80", Scheme: "ftp"}},

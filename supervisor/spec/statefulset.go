@@ -207,6 +207,12 @@ type File struct {
 }
 
 // Probe asks a process how it is. Exactly one of Exec, HTTP, TCP, GRPC, Notify.
+//
+// Notify: the process tells it itself, by sd_notify, and its word counts at once.
+// Startup passes with READY=1; what EXTEND_TIMEOUT_USEC asks for does not count.
+// Readiness passes from READY=1 to STOPPING=1, but for the time from RELOADING=1 to
+// the next READY=1. Liveness fails with WATCHDOG=trigger, or when FailureThreshold
+// Periods (which the process finds in WATCHDOG_USEC) go by without WATCHDOG=1.
 type Probe struct {
 	Exec             []string  `json:"exec,omitempty"`
 	HTTP             *HTTPGet  `json:"http,omitempty"`

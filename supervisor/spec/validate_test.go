@@ -87,6 +87,12 @@ func TestValidate(t *testing.T) {
 		}, false},
 		{"period", "spec.processes[0].readiness.period", "more than zero", func(s *StatefulSet) { main(s).Readiness.Period = ptr(Duration(0)) }, false},
 		{"expect", "spec.processes[0].readiness.expect", "regular expression", func(s *StatefulSet) { main(s).Readiness.Expect = "[" }, false},
+		{"notify", "spec.processes[0].liveness.failureThreshold", "at most 100", func(s *StatefulSet) {
+			main(s).Liveness = &Probe{Notify: true, FailureThreshold: 101}
+		}, false},
+		{"notify with expect", "spec.processes[0].readiness.expect", "exec and http only", func(s *StatefulSet) {
+			main(s).Readiness = &Probe{Notify: true, Expect: "x"}
+		}, false},
 		{"grpc", "spec.processes[0].readiness.grpc", "not supported", func(s *StatefulSet) { main(s).Readiness = &Probe{GRPC: &GRPCCall{Port: "80"}} }, false},
 		{"hook", "spec.processes[0].hooks.preStop", "not supported", func(s *StatefulSet) { main(s).Hooks = Hooks{"preStop": {}} }, false},
 		{"signal", "spec.processes[0].stop.signal", "no signal", func(s *StatefulSet) { main(s).Stop.Signal = "SIGFOO" }, false},
