@@ -337,6 +337,7 @@ func (p *process) extendStop(d time.Duration) {
 	if p.killAt.After(p.killMax) {
 		p.killAt = p.killMax
 	}
+	p.show()
 }
 
 // watchPings begins to count the periods without a ping.
