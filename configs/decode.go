@@ -59,7 +59,7 @@ var (
 
 // numeric are string fields where a bare number says the same.
 var numeric = map[string]bool{
-	"mode": true, "umask": true, "user": true, "group": true, "supplementaryGroups": true, "cpu": true,
+	"mode": true, "umask": true, "user": true, "group": true, "supplementaryGroups": true,
 }
 
 var octalText = regexp.MustCompile(`^[0-9]+$`)
@@ -249,7 +249,7 @@ func (d *decoder) scalar(n *node, v reflect.Value, name string) {
 	switch v.Kind() {
 	case reflect.String:
 		ok := n.kind == str
-		if n.kind == number && (v.Type() == typeQuantity || numeric[name] && octalText.MatchString(n.text)) {
+		if n.kind == number && (v.Type() == typeQuantity || name == "cpu" || numeric[name] && octalText.MatchString(n.text)) {
 			ok = true
 		}
 		if !ok && (n.kind == number || n.kind == boolean) {

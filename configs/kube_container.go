@@ -23,6 +23,7 @@ func (w *workload) container(n *node) *node {
 			out.set(native, w.probe(p, vars))
 		}
 	}
+	w.resources(f.take("resources"), out)
 	w.lifecycle(f.take("lifecycle"), out)
 	if w.grace != nil {
 		stop := out.get("stop")
@@ -41,6 +42,11 @@ func (w *workload) initContainer(n *node) *node {
 	f := w.in(n)
 	out := n.derive(object)
 	w.exec(f, out)
+	r := w.in(f.take("resources"))
+	r.ignore("requests")
+	r.refuse("limiting cpu and memory of an init container is "+notYet, "limits")
+	r.refuse("resource claims are "+notYet, "claims")
+	r.end()
 	if r := f.take("restartPolicy"); r != nil {
 		w.errorf(r, "init containers that keep running are "+notYet)
 	}
@@ -91,7 +97,6 @@ func (w *workload) exec(f *kubeFields, out *node) vars {
 		out.set("mounts", f.n.get("volumeMounts").list(mounts...))
 	}
 	w.security(f.take("securityContext"), out)
-	w.resources(f.take("resources"))
 	return all
 }
 
@@ -174,11 +179,24 @@ func (w *workload) capabilities(n, user *node) {
 	f.end()
 }
 
-// resources: requests only place pods, limits would be missed.
-func (w *workload) resources(n *node) {
+// resources: requests only place pods, limits hold.
+func (w *workload) resources(n, out *node) {
 	f := w.in(n)
 	f.ignore("requests")
-	f.refuse("limiting cpu and memory is "+notYet, "limits")
+	if l := f.take("limits"); l != nil {
+		x, limits := w.in(l), l.derive(object)
+		limits.set("cpu", x.take("cpu"))
+		limits.set("memory", x.take("memory"))
+		for _, e := range x.n.keys {
+			if e.key != "cpu" && e.key != "memory" {
+				x.refuse("limiting "+e.key+" is "+notYet, e.key)
+			}
+		}
+		x.end()
+		if len(limits.keys) > 0 {
+			out.set("limits", limits)
+		}
+	}
 	f.refuse("resource claims are "+notYet, "claims")
 	f.end()
 }

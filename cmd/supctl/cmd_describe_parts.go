@@ -62,6 +62,8 @@ func exitWord(e *spec.Exit) string {
 	switch {
 	case e == nil:
 		return "-"
+	case e.Reason != "":
+		return e.Reason
 	case e.Signal != "":
 		return e.Signal
 	case e.Code < 0:

@@ -490,7 +490,11 @@ func (t *tx) observe(old *Member, seen Observation) {
 func (t *tx) tellObserved(old, m *Member) {
 	object := "member/" + m.Name()
 	if m.Seen.Restarts > old.Seen.Restarts && old.Seen.Epoch == m.Epoch {
-		t.warn(m.Namespace, object, "Restarted", "a process died and was restarted in place (%d times so far)%s", m.Seen.Restarts, lastExit(m))
+		reason := "Restarted"
+		if last := lastEnd(m); last != nil && last.Reason != "" {
+			reason = last.Reason
+		}
+		t.warn(m.Namespace, object, reason, "a process died and was restarted in place (%d times so far)%s", m.Seen.Restarts, lastExit(m))
 	}
 	if old.Seen.Phase != m.Seen.Phase || old.Seen.Reason != m.Seen.Reason {
 		warning := m.Seen.Phase == spec.MemberFailed
@@ -516,16 +520,24 @@ func sentence(m *Member) string {
 	return s
 }
 
-func lastExit(m *Member) string {
+// lastEnd is the latest end of a process of the member's, nil if none has ended.
+func lastEnd(m *Member) *spec.Exit {
 	var last *spec.Exit
 	for _, p := range m.Seen.Processes {
 		if p.LastExit != nil && (last == nil || p.LastExit.At.After(last.At)) {
 			last = p.LastExit
 		}
 	}
+	return last
+}
+
+func lastExit(m *Member) string {
+	last := lastEnd(m)
 	switch {
 	case last == nil:
 		return ""
+	case last.Reason == spec.OOMKilled:
+		return "; last killed by the kernel, out of memory"
 	case last.Signal != "":
 		return "; last ended by " + last.Signal
 	}

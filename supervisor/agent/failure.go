@@ -13,6 +13,7 @@ import (
 // Reasons of phase Failed, beside those of volumes.
 const (
 	NeedsRoot       = "NeedsRoot"
+	NeedsCgroup     = "NeedsCgroup"
 	TemplateFailed  = "TemplateFailed"
 	UserUnknown     = "UserUnknown"
 	PortInUse       = "PortInUse"
@@ -83,7 +84,12 @@ func execFailure(ex *keeper.ErrExec) *Failure {
 	switch ex.Step {
 	case "secret":
 		reason = SecretMissing
-	case "user", "mount", "hostname", "rlimit", "nice", "oom", "namespace":
+	case "limits":
+		reason = NeedsCgroup
+		if errors.Is(ex.Err, syscall.EPERM) || errors.Is(ex.Err, syscall.EACCES) {
+			reason = NeedsRoot
+		}
+	case "user", "mount", "hostname", "rlimit", "nice", "oom score", "namespace":
 		if errors.Is(ex.Err, syscall.EPERM) {
 			reason = NeedsRoot
 		}

@@ -374,6 +374,9 @@ func TestNeedsRoot(t *testing.T) {
 		"file": func(_ *spec.StatefulSetSpec, tpl *spec.Template) {
 			tpl.Processes[0].Files = []spec.File{{Path: "/etc/x"}}
 		},
+		"limits": func(_ *spec.StatefulSetSpec, tpl *spec.Template) {
+			tpl.Processes[0].Limits = &spec.Limits{Memory: "64Mi"}
+		},
 		"volume": func(s *spec.StatefulSetSpec, tpl *spec.Template) {
 			withVolume(s, tpl)
 			tpl.VolumeMounts = map[string]string{"data": "/var/lib/x"}

@@ -189,7 +189,7 @@ func unready(t *spec.Template, s Sight, obs state.Observation) (reason, message 
 		case sight.Reason != "":
 			return sight.Reason, oneLine(fmt.Sprintf("process %s: %s", proc.Name, sight.Message))
 		case r.State == keeper.Backoff:
-			return "CrashLoop", oneLine(fmt.Sprintf("process %s %s and is started again%s", proc.Name, ended(r.LastExit), because(r.Message)))
+			return orWord(exitReason(r.LastExit), "CrashLoop"), oneLine(fmt.Sprintf("process %s %s and is started again%s", proc.Name, ended(r.LastExit), because(r.Message)))
 		case r.State != keeper.Running:
 			return "Starting", fmt.Sprintf("process %s is not running yet", proc.Name)
 		case !ps.Started:
@@ -211,12 +211,25 @@ func ended(e keeper.Exit) string {
 	switch {
 	case e.At.IsZero():
 		return "did not start"
+	case e.OOMKilled:
+		return "was killed by the kernel"
 	case e.Unknown:
 		return "ended"
 	case e.Signal != "":
 		return "was ended by signal " + strings.TrimPrefix(e.Signal, "signal ")
 	}
 	return fmt.Sprintf("exited with %d", e.Code)
+}
+
+func exitOf(e keeper.Exit) *spec.Exit {
+	return &spec.Exit{Code: e.Code, Signal: e.Signal, Reason: exitReason(e), At: e.At.UTC().Round(0)}
+}
+
+func exitReason(e keeper.Exit) string {
+	if e.OOMKilled {
+		return spec.OOMKilled
+	}
+	return ""
 }
 
 func processStatus(name string, r keeper.Status, sight ProcessSight) spec.ProcessStatus {
@@ -230,7 +243,7 @@ func processStatus(name string, r keeper.Status, sight ProcessSight) spec.Proces
 		ps.StartedAt = &at
 	}
 	if !r.LastExit.At.IsZero() {
-		ps.LastExit = &spec.Exit{Code: r.LastExit.Code, Signal: r.LastExit.Signal, At: r.LastExit.At.UTC().Round(0)}
+		ps.LastExit = exitOf(r.LastExit)
 	}
 	if ps.State != spec.ProcessRunning {
 		ps.PID, ps.Started, ps.Ready = 0, false, false
@@ -267,7 +280,7 @@ func stopped(p Part, s Sight) state.Observation {
 		obs.Restarts += ps.Restarts
 		ps.PID, ps.State, ps.Started, ps.Ready, ps.Message = 0, spec.ProcessExited, false, false, ""
 		if r, ok := record(s.Records, ps.Name); ok && !r.LastExit.At.IsZero() {
-			ps.LastExit = &spec.Exit{Code: r.LastExit.Code, Signal: r.LastExit.Signal, At: r.LastExit.At.UTC().Round(0)}
+			ps.LastExit = exitOf(r.LastExit)
 		}
 		obs.Processes = append(obs.Processes, ps)
 	}

@@ -275,6 +275,8 @@ func needsRoot(p Part, root bool) error {
 			return failf(NeedsRoot, "process %s has mounts, which only root may do", proc.Name)
 		case len(proc.ReadOnly) > 0:
 			return failf(NeedsRoot, "process %s has readOnlyPaths, which only root may do", proc.Name)
+		case limitsOf(proc) != nil:
+			return failf(NeedsRoot, "process %s is limited in cpu, memory, pids or io, which only root may do", proc.Name)
 		case len(proc.Capabilities) > 0:
 			return failf(NeedsRoot, "process %s is to have capabilities, which only root may give", proc.Name)
 		}

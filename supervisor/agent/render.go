@@ -109,6 +109,7 @@ func (j job) render(dirs map[string]volumes.Dir) (*rendering, error) {
 		r.facts[proc.Name] = f
 		r.starts[proc.Name] = keeper.Start{
 			Member: j.key.String(), Process: proc.Name, Epoch: j.step.Epoch, Exec: x,
+			Limits: limitsOf(proc),
 			Lock: lock, LogDir: j.logDir(), Settings: settingsOf(proc),
 			Notify: speaksNotify(proc), Watchdog: watchdogOf(proc),
 		}
@@ -255,6 +256,21 @@ func applyLimits(x *keeper.Exec, p spec.Process) {
 	if p.Limits.Core != nil {
 		x.Rlimits["core"] = *p.Limits.Core
 	}
+}
+
+// limitsOf are the limits that need cgroups; nil: none.
+func limitsOf(p spec.Process) *keeper.Limits {
+	if p.Limits == nil {
+		return nil
+	}
+	l := keeper.Limits{PidsMax: p.Limits.Pids, IOWeight: p.Limits.IOWeight}
+	// Both were checked when the definition came in.
+	l.MemoryMax, _ = p.Limits.Memory.Bytes()
+	l.CPUMilli, _ = spec.CPUMilli(p.Limits.CPU)
+	if l == (keeper.Limits{}) {
+		return nil
+	}
+	return &l
 }
 
 func splitOwner(s string) (userName, group string) {

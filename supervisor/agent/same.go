@@ -33,6 +33,7 @@ func sameProcess(a, b spec.ProcessStatus) bool {
 		return false
 	}
 	return a.LastExit == nil || a.LastExit.Code == b.LastExit.Code && a.LastExit.Signal == b.LastExit.Signal &&
+		a.LastExit.Reason == b.LastExit.Reason &&
 		sameTime(a.LastExit.At, b.LastExit.At)
 }
 

@@ -256,7 +256,7 @@ func (e memoryEvents) endedBy(x Exit, l *Limits, weKilled bool) (oom bool, text 
 		whose = fmt.Sprintf("its memory limit is %d bytes", l.MemoryMax)
 	}
 	if x.Unknown || x.Signal == unix.SignalName(unix.SIGKILL) {
-		return true, "killed by the kernel, out of memory: " + whose
+		return true, "out of memory: " + whose
 	}
 	return false, fmt.Sprintf("the kernel has killed %d of its processes, out of memory: %s", e.kills, whose)
 }

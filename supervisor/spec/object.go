@@ -130,11 +130,16 @@ type ProcessStatus struct {
 	Message string `json:"message,omitempty"`
 }
 
+// OOMKilled is the reason of an end for want of memory: the kernel killed it at its limit, or because the host had no
+// more. A member is unwell for that reason while it waits to be started again.
+const OOMKilled = "OOMKilled"
+
 // Exit tells how a process ended. Code is -1 when a signal ended it or it is
 // not known.
 type Exit struct {
 	Code   int       `json:"code"`
 	Signal string    `json:"signal"`
+	Reason string    `json:"reason,omitempty"`
 	At     time.Time `json:"at"`
 }
 

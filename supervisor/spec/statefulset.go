@@ -278,11 +278,13 @@ type Backoff struct {
 	Max   *Duration `json:"max,omitempty"`
 }
 
-// Limits of a process.
+// Limits of a process. CPU ("500m", "1.5"), Memory, Pids and IOWeight bound the process, all it forks and its probes
+// together; the node needs cgroup v2 with their controllers. The others are each process's own.
 type Limits struct {
 	CPU      string   `json:"cpu,omitempty"`
 	Memory   Quantity `json:"memory,omitempty"`
 	Pids     int64    `json:"pids,omitempty"`
+	IOWeight int      `json:"ioWeight,omitempty"`
 	Nofile   uint64   `json:"nofile,omitempty"`
 	Core     *uint64  `json:"core,omitempty"`
 	Nice     *int     `json:"nice,omitempty"`

@@ -79,17 +79,26 @@ func (v *validator) stop(at string, p *Process) {
 	}
 }
 
+// leastMemory is the least that a limit may be: below it a unit was forgotten.
+const leastMemory = 1 << 20
+
 func (v *validator) limits(at string, l *Limits) {
 	if l == nil {
 		return
 	}
-	for _, x := range []struct {
-		name string
-		set  bool
-	}{{"cpu", l.CPU != ""}, {"memory", l.Memory != ""}, {"pids", l.Pids != 0}} {
-		if x.set {
-			v.unsupported(at+"."+x.name, "limiting "+x.name+" is")
-		}
+	_, err := CPUMilli(l.CPU)
+	v.err(at+".cpu", err)
+	switch n, err := l.Memory.Bytes(); {
+	case err != nil:
+		v.err(at+".memory", err)
+	case l.Memory != "" && n < leastMemory:
+		v.bad(at+".memory", "%s is less than any program needs (1Mi)", l.Memory)
+	}
+	if l.Pids < 0 {
+		v.bad(at+".pids", "%d is no number of processes and threads", l.Pids)
+	}
+	if l.IOWeight != 0 && (l.IOWeight < 1 || l.IOWeight > 10000) {
+		v.bad(at+".ioWeight", "%d is not between 1 and 10000", l.IOWeight)
 	}
 	if l.Nice != nil && (*l.Nice < -20 || *l.Nice > 19) {
 		v.bad(at+".nice", "%d is not between -20 and 19", *l.Nice)

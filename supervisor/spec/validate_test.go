@@ -96,7 +96,12 @@ func TestValidate(t *testing.T) {
 		{"grpc", "spec.processes[0].readiness.grpc", "not supported", func(s *StatefulSet) { main(s).Readiness = &Probe{GRPC: &GRPCCall{Port: "80"}} }, false},
 		{"hook", "spec.processes[0].hooks.preStop", "not supported", func(s *StatefulSet) { main(s).Hooks = Hooks{"preStop": {}} }, false},
 		{"signal", "spec.processes[0].stop.signal", "no signal", func(s *StatefulSet) { main(s).Stop.Signal = "SIGFOO" }, false},
-		{"memory", "spec.processes[0].limits.memory", "not supported", func(s *StatefulSet) { main(s).Limits = &Limits{Memory: "1Gi"} }, false},
+		{"memory", "spec.processes[0].limits.memory", "not a size", func(s *StatefulSet) { main(s).Limits = &Limits{Memory: "1GB"} }, false},
+		{"little memory", "spec.processes[0].limits.memory", "1Mi", func(s *StatefulSet) { main(s).Limits = &Limits{Memory: "512"} }, false},
+		{"cpu", "spec.processes[0].limits.cpu", "500m", func(s *StatefulSet) { main(s).Limits = &Limits{CPU: "2 cores"} }, false},
+		{"no cpu", "spec.processes[0].limits.cpu", "500m", func(s *StatefulSet) { main(s).Limits = &Limits{CPU: "0"} }, false},
+		{"pids", "spec.processes[0].limits.pids", "-1", func(s *StatefulSet) { main(s).Limits = &Limits{Pids: -1} }, false},
+		{"ioWeight", "spec.processes[0].limits.ioWeight", "10000", func(s *StatefulSet) { main(s).Limits = &Limits{IOWeight: 10001} }, false},
 		{"capabilities", "spec.processes[0].capabilities", "not supported", func(s *StatefulSet) { main(s).Capabilities = []string{"NET_RAW"} }, false},
 		{"backoff", "spec.processes[0].restart.backoff.max", "less than first", func(s *StatefulSet) {
 			main(s).Restart.Backoff = Backoff{First: ptr(Duration(time.Minute)), Max: ptr(Duration(time.Second))}

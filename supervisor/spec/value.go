@@ -55,6 +55,23 @@ func (v IntOrString) Of(total int) (int, error) {
 	return max(1, (n*total+99)/100), nil
 }
 
+// CPUMilli reads a number of CPUs as Kubernetes writes it ("1.5", "500m"), in thousandths, rounded up; "" is zero.
+func CPUMilli(s string) (int64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	const most = 1e6 // CPUs
+	num, milli := strings.CutSuffix(s, "m")
+	f, err := strconv.ParseFloat(num, 64)
+	if !milli {
+		f *= 1000
+	}
+	if err != nil || math.IsNaN(f) || f <= 0 || f > most*1000 {
+		return 0, fmt.Errorf("%q is not a number of CPUs; write for example %q or %q", s, "1.5", "500m")
+	}
+	return int64(math.Ceil(f - 1e-6)), nil
+}
+
 // Quantity is a number of bytes written as Kubernetes does ("10Gi", "500M").
 type Quantity string
 
