@@ -89,11 +89,12 @@ func TestEndToEnd(t *testing.T) {
 	})
 }
 
-// build makes the three binaries once.
+// build makes the three binaries, and what scripts have as members, once.
 func build(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", dir+"/", "supd/cmd/supd", "supd/cmd/supctl", "supd/cmd/supd-keeper")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", dir+"/", "supd/cmd/supd", "supd/cmd/supctl", "supd/cmd/supd-keeper",
+		"supd/cmd/supctl/testdata/teller")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("cannot build the binaries: %v\n%s", err, out)
 	}

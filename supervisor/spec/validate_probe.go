@@ -34,8 +34,8 @@ func (v *validator) probe(at string, p *Probe, single bool) {
 	if p.GRPC != nil {
 		v.unsupported(at+".grpc", "grpc probes are")
 	}
-	if p.Notify && p.FailureThreshold > maxNotifyFailures {
-		v.bad(at+".failureThreshold", "must be at most %d with notify", maxNotifyFailures)
+	if p.Notify && strings.HasSuffix(at, ".liveness") && p.FailureThreshold > maxNotifyFailures {
+		v.bad(at+".failureThreshold", "must be at most %d with notify: so many missed pings are counted", maxNotifyFailures)
 	}
 	if len(p.Exec) > 0 && strings.TrimSpace(p.Exec[0]) == "" {
 		v.bad(at+".exec[0]", "the program's name is empty")

@@ -88,6 +88,7 @@ func TestValidate(t *testing.T) {
 		{"period", "spec.processes[0].readiness.period", "more than zero", func(s *StatefulSet) { main(s).Readiness.Period = ptr(Duration(0)) }, false},
 		{"expect", "spec.processes[0].readiness.expect", "regular expression", func(s *StatefulSet) { main(s).Readiness.Expect = "[" }, false},
 		{"notify", "spec.processes[0].liveness.failureThreshold", "at most 100", func(s *StatefulSet) {
+			main(s).Startup = &Probe{Notify: true, FailureThreshold: 101} // takes as long as it takes
 			main(s).Liveness = &Probe{Notify: true, FailureThreshold: 101}
 		}, false},
 		{"notify with expect", "spec.processes[0].readiness.expect", "exec and http only", func(s *StatefulSet) {
