@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"slices"
 	"strings"
 
 	"supd/supervisor/spec"
@@ -161,22 +162,89 @@ func (w *workload) security(n, out *node) {
 			out.set("noNewPrivileges", v.bool(v.text != "true"))
 		}
 	}
-	w.capabilities(f.take("capabilities"), user)
+	w.capabilities(f.take("capabilities"), user, out)
 	f.refuse("privileged processes are "+notYet, "privileged")
-	f.refuse("making paths read-only is "+notYet, "readOnlyRootFilesystem")
+	if v := f.take("readOnlyRootFilesystem"); v != nil {
+		switch {
+		case v.kind != boolean:
+			w.errorf(v, "want true or false")
+		case v.text == "true":
+			out.set("readOnlyPaths", v.list(v.str("/")))
+		}
+	}
 	f.ignore("seccompProfile", "seLinuxOptions", "appArmorProfile", "procMount")
 	f.refuse("Windows is not supported", "windowsOptions")
 	f.end()
 }
 
-// capabilities: a process that is not root's has none, so dropping says nothing new.
-func (w *workload) capabilities(n, user *node) {
+// runtimeCapabilities are what container runtimes leave to a container of root.
+var runtimeCapabilities = strings.Fields(`AUDIT_WRITE CHOWN DAC_OVERRIDE FOWNER FSETID KILL MKNOD NET_BIND_SERVICE NET_RAW
+	SETFCAP SETGID SETPCAP SETUID SYS_CHROOT`)
+
+// capabilities: root begins with what container runtimes leave it, others with none;
+// what is dropped goes, what is added is given. A Program may say who the user is where
+// the manifest doesn't: then only what means the same for all is taken.
+func (w *workload) capabilities(n, user, out *node) {
 	f := w.in(n)
-	f.refuse("granting capabilities is "+notYet, "add")
-	if d := f.take("drop"); d != nil && !isFalse(d) && (user == nil || user.text == "0") {
-		w.errorf(d, "dropping capabilities is "+notYet+" for root; give a runAsUser (other users have none)")
-	}
+	add, dropped := w.capabilityNames(f.items("add")), w.capabilityNames(f.items("drop"))
 	f.end()
+	if len(add)+len(dropped) == 0 {
+		return
+	}
+	root := user != nil && user.text == "0"
+	var names []*node
+	have := map[string]bool{}
+	give := func(name string, at *node) {
+		if !have[name] {
+			have[name] = true
+			names = append(names, at.str(name))
+		}
+	}
+	all := slices.ContainsFunc(dropped, func(d *node) bool { return d.text == "ALL" })
+	gone := func(name string) bool {
+		return slices.ContainsFunc(dropped, func(d *node) bool { return d.text == name })
+	}
+	if user == nil && !all {
+		w.errorf(n, "what root begins with is not what others do: give a runAsUser, or drop ALL and add what is needed")
+		return
+	}
+	if root && !all {
+		for _, name := range runtimeCapabilities {
+			if !gone(name) {
+				give(name, n)
+			}
+		}
+	}
+	for _, a := range add {
+		if a.text == "ALL" {
+			w.errorf(a, "all capabilities are what root has: name those that are needed")
+			return
+		}
+		if !gone(a.text) {
+			give(a.text, a)
+		}
+	}
+	if len(names) == 0 {
+		if user != nil && !root {
+			return // has none in any case
+		}
+		names = append(names, n.str(spec.NoCapabilities))
+	}
+	out.set("capabilities", n.list(names...))
+}
+
+// capabilityNames are plain names. A misspelt one that is dropped would be kept.
+func (w *workload) capabilityNames(items []*node) []*node {
+	var out []*node
+	for _, it := range items {
+		name, ok := spec.CapabilityName(it.text)
+		if it.kind != str || !ok && name != "ALL" {
+			w.errorf(it, "%q is no capability%s", it.text, spec.DidYouMean(name, append(spec.CapabilityNames(), "ALL")))
+			continue
+		}
+		out = append(out, it.str(name))
+	}
+	return out
 }
 
 // resources: requests only place pods, limits hold.

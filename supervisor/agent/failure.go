@@ -89,8 +89,12 @@ func execFailure(ex *keeper.ErrExec) *Failure {
 		if errors.Is(ex.Err, syscall.EPERM) || errors.Is(ex.Err, syscall.EACCES) {
 			reason = NeedsRoot
 		}
-	case "user", "mount", "hostname", "rlimit", "nice", "oom score", "namespace":
+	case "user", "mount", "hostname", "rlimit", "namespace", "capabilities":
 		if errors.Is(ex.Err, syscall.EPERM) {
+			reason = NeedsRoot
+		}
+	case "oom score", "nice": // what the kernel says there when only root may raise it
+		if errors.Is(ex.Err, syscall.EACCES) || errors.Is(ex.Err, syscall.EPERM) {
 			reason = NeedsRoot
 		}
 	}

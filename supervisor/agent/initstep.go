@@ -136,6 +136,9 @@ func (j job) attempt(ctx context.Context, s initStep, lock string, attempt int) 
 		return err
 	}
 	tail := because(lastLine(res.Output))
+	if tail != "" && knowsSecret(s.spec.Exec, j.part.Template.Processes[0].Files) {
+		tail = fmt.Sprintf(" (its output is in the log only, for it has secrets: supctl logs %s -c %s)", j.key.Name(), initName(s.spec.Name))
+	}
 	switch {
 	case res.TimedOut:
 		return failf(InitFailed, "init step %s did not end within %v%s", s.spec.Name, timeout, tail)
@@ -206,6 +209,7 @@ func withVar(env []string, name, value string) []string {
 type runner struct {
 	keeper Keeper
 	run    keeper.Run
+	secret bool
 }
 
 var _ probe.Runner = runner{}
@@ -220,5 +224,22 @@ func (r runner) RunProbe(ctx context.Context, argv []string, timeout time.Durati
 		}
 		return probe.Exit{}, err
 	}
-	return probe.Exit{Code: res.Code, Signal: res.Signal, Output: res.Output, TimedOut: res.TimedOut}, nil
+	return probe.Exit{Code: res.Code, Signal: res.Signal, Output: res.Output, TimedOut: res.TimedOut, Secret: r.secret}, nil
+}
+
+// knowsSecret tells whether a program is given what no message may show. It could
+// print it, and the last line it has printed goes into the log of the cluster.
+func knowsSecret(e spec.Exec, files []spec.File) bool {
+	return slices.ContainsFunc(e.Env, func(v spec.EnvVar) bool { return v.FromFile != "" }) ||
+		slices.ContainsFunc(files, func(f spec.File) bool { return f.FromFile != "" })
+}
+
+// secretProcess is knowsSecret for a process by name.
+func secretProcess(t *spec.Template, name string) bool {
+	for _, p := range t.Processes {
+		if p.Name == name {
+			return knowsSecret(p.Exec, p.Files)
+		}
+	}
+	return false
 }

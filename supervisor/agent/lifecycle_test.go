@@ -377,6 +377,14 @@ func TestNeedsRoot(t *testing.T) {
 		"limits": func(_ *spec.StatefulSetSpec, tpl *spec.Template) {
 			tpl.Processes[0].Limits = &spec.Limits{Memory: "64Mi"}
 		},
+		"capabilities": func(_ *spec.StatefulSetSpec, tpl *spec.Template) {
+			tpl.Processes[0].Capabilities = []string{"KILL"}
+		},
+		"readOnlyPaths": func(_ *spec.StatefulSetSpec, tpl *spec.Template) { tpl.Processes[0].ReadOnly = []string{"/"} },
+		"privateTmp":    func(_ *spec.StatefulSetSpec, tpl *spec.Template) { tpl.Processes[0].PrivateTmp = true },
+		"init": func(_ *spec.StatefulSetSpec, tpl *spec.Template) {
+			tpl.Init = []spec.InitStep{{Name: "a", Exec: spec.Exec{Command: []string{"a"}}, Privileges: spec.Privileges{PrivateTmp: true}}}
+		},
 		"volume": func(s *spec.StatefulSetSpec, tpl *spec.Template) {
 			withVolume(s, tpl)
 			tpl.VolumeMounts = map[string]string{"data": "/var/lib/x"}

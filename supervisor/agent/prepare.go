@@ -36,7 +36,7 @@ func (p *prepared) check(k Keeper, key Key, process string, kind probe.Kind, pr 
 		Port: func(v spec.IntOrString) (int, error) { return template.Port(v, f) },
 		Host: f.Member.IP,
 		Kind: kind,
-		Runner: runner{keeper: k, run: keeper.Run{
+		Runner: runner{keeper: k, secret: secretProcess(&p.revision.Template, process), run: keeper.Run{
 			Member: key.String(), Process: process,
 			Exec: p.starts[process].Exec, MaxOutput: probe.MaxBody,
 		}},
@@ -268,17 +268,19 @@ func needsRoot(p Part, root bool) error {
 		if len(s.Mounts) > 0 {
 			return failf(NeedsRoot, "init step %s has mounts, which only root may do", s.Name)
 		}
+		if err := privilegesNeedRoot("init step "+s.Name, s.Privileges); err != nil {
+			return err
+		}
 	}
 	for _, proc := range t.Processes {
-		switch {
-		case len(proc.Mounts) > 0:
+		if len(proc.Mounts) > 0 {
 			return failf(NeedsRoot, "process %s has mounts, which only root may do", proc.Name)
-		case len(proc.ReadOnly) > 0:
-			return failf(NeedsRoot, "process %s has readOnlyPaths, which only root may do", proc.Name)
-		case limitsOf(proc) != nil:
+		}
+		if limitsOf(proc) != nil {
 			return failf(NeedsRoot, "process %s is limited in cpu, memory, pids or io, which only root may do", proc.Name)
-		case len(proc.Capabilities) > 0:
-			return failf(NeedsRoot, "process %s is to have capabilities, which only root may give", proc.Name)
+		}
+		if err := privilegesNeedRoot("process "+proc.Name, proc.Privileges); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -330,6 +332,9 @@ func (j job) makeDirs(owner account) error {
 		}
 	}
 	if err := j.sweep(); err != nil {
+		return err
+	}
+	if err := j.makeTmp(); err != nil {
 		return err
 	}
 	for _, s := range j.part.Template.Scratch {

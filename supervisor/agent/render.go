@@ -85,7 +85,7 @@ func (j job) render(dirs map[string]volumes.Dir) (*rendering, error) {
 	}
 	var mainFiles []keeper.Mount
 	for i, proc := range t.Processes {
-		x, f, acc, err := j.exec("process "+proc.Name, proc.Exec, r, dirs, shared, nil)
+		x, f, acc, err := j.exec("process "+proc.Name, proc.Exec, proc.Privileges, r, dirs, shared, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -98,10 +98,9 @@ func (j job) render(dirs map[string]volumes.Dir) (*rendering, error) {
 		if i == 0 {
 			mainFiles = mounts
 		}
-		for _, path := range proc.ReadOnly {
-			x.Mounts = append(x.Mounts, keeper.Mount{Source: path, Target: path, ReadOnly: true})
+		if err := applyLimits(&x, proc); err != nil {
+			return nil, err
 		}
-		applyLimits(&x, proc)
 		lock := ""
 		if len(j.part.Volumes) > 0 {
 			lock = dirs[j.part.Volumes[0].Template].Lock(proc.Name)
@@ -115,7 +114,7 @@ func (j job) render(dirs map[string]volumes.Dir) (*rendering, error) {
 		}
 	}
 	for _, s := range t.Init {
-		x, _, _, err := j.exec("init step "+s.Name, s.Exec, r, dirs, shared, []template.Var{{Name: "SUP_ATTEMPT", Value: "1"}})
+		x, _, _, err := j.exec("init step "+s.Name, s.Exec, s.Privileges, r, dirs, shared, []template.Var{{Name: "SUP_ATTEMPT", Value: "1"}})
 		if err != nil {
 			return nil, err
 		}
@@ -126,7 +125,7 @@ func (j job) render(dirs map[string]volumes.Dir) (*rendering, error) {
 }
 
 // exec resolves what processes and init steps have in common.
-func (j job) exec(what string, e spec.Exec, r *rendering, dirs map[string]volumes.Dir, shared []keeper.Mount, more []template.Var) (keeper.Exec, *template.Facts, account, error) {
+func (j job) exec(what string, e spec.Exec, p spec.Privileges, r *rendering, dirs map[string]volumes.Dir, shared []keeper.Mount, more []template.Var) (keeper.Exec, *template.Facts, account, error) {
 	bad := func(err error) (keeper.Exec, *template.Facts, account, error) {
 		return keeper.Exec{}, nil, account{}, err
 	}
@@ -178,6 +177,7 @@ func (j job) exec(what string, e spec.Exec, r *rendering, dirs map[string]volume
 	}
 	x.Mounts = append(x.Mounts, own...)
 	x.Mounts = append(x.Mounts, j.etcMounts(r)...)
+	j.confine(&x, p, dirs)
 	return x, f, acc, nil
 }
 
@@ -209,7 +209,11 @@ func (j job) ownMounts(what string, mounts []spec.Mount, dirs map[string]volumes
 		if m.SubPath != "" && !filepath.IsLocal(m.SubPath) {
 			return nil, failf(CannotStart, "the subPath %q of %s leads out of the volume", m.SubPath, what)
 		}
-		out = append(out, keeper.Mount{Source: filepath.Join(root, m.SubPath), Target: m.MountPath, ReadOnly: m.ReadOnly})
+		mount := keeper.Mount{Source: filepath.Join(root, m.SubPath), Target: m.MountPath, ReadOnly: m.ReadOnly}
+		if m.SubPath != "" {
+			mount.Beneath = root
+		}
+		out = append(out, mount)
 	}
 	return out, nil
 }
@@ -241,12 +245,9 @@ func watchdogOf(p spec.Process) time.Duration {
 }
 
 // applyLimits sets what the keeper can limit without cgroups' help.
-func applyLimits(x *keeper.Exec, p spec.Process) {
-	if p.NoNewPrivs != nil {
-		x.NoNewPrivs = *p.NoNewPrivs
-	}
+func applyLimits(x *keeper.Exec, p spec.Process) error {
 	if p.Limits == nil {
-		return
+		return nil
 	}
 	x.Nice, x.OOMScore = p.Limits.Nice, p.Limits.OOMScore
 	x.Rlimits = map[string]uint64{}
@@ -256,6 +257,14 @@ func applyLimits(x *keeper.Exec, p spec.Process) {
 	if p.Limits.Core != nil {
 		x.Rlimits["core"] = *p.Limits.Core
 	}
+	for _, name := range sortedKeys(p.Limits.Rlimits) {
+		n, err := spec.ParseRlimit(p.Limits.Rlimits[name])
+		if err != nil {
+			return failf(CannotStart, "limit %s of process %s: %v", name, p.Name, err)
+		}
+		x.Rlimits[name] = n
+	}
+	return nil
 }
 
 // limitsOf are the limits that need cgroups; nil: none.

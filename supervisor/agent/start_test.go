@@ -385,7 +385,7 @@ func TestWhatAProcessIsGiven(t *testing.T) {
 		for _, want := range []keeper.Mount{
 			{Source: data, Target: "/srv/data"},
 			{Source: run + "/scratch/tmp", Target: "/scratch"},
-			{Source: data + "/deep/er", Target: "/sub", ReadOnly: true},
+			{Source: data + "/deep/er", Target: "/sub", ReadOnly: true, Beneath: data},
 			{Source: run + "/files/main.1", Target: "/etc/app/main.conf"},
 			{Source: run + "/hosts", Target: "/etc/hosts"},
 			{Source: run + "/resolv.conf", Target: "/etc/resolv.conf"},

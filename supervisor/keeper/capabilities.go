@@ -16,6 +16,9 @@ var capabilityNames = strings.Fields(`CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER 
 	AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF
 	CHECKPOINT_RESTORE`)
 
+// CapabilityNames are all that Exec.Capabilities may name, in the kernel's order.
+func CapabilityNames() []string { return slices.Clone(capabilityNames) }
+
 // capabilitySet is the set of names.
 func capabilitySet(names []string) (uint64, error) {
 	var set uint64

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -126,6 +127,9 @@ var rlimits = map[string]int{
 	"nproc": unix.RLIMIT_NPROC, "rss": unix.RLIMIT_RSS, "rtprio": unix.RLIMIT_RTPRIO, "rttime": unix.RLIMIT_RTTIME,
 	"sigpending": unix.RLIMIT_SIGPENDING, "stack": unix.RLIMIT_STACK,
 }
+
+// RlimitNames are all that Exec.Rlimits may name, sorted.
+func RlimitNames() []string { return slices.Sorted(maps.Keys(rlimits)) }
 
 func stageRlimits(c *stageConfig) error {
 	names := make([]string, 0, len(c.Rlimits))

@@ -36,15 +36,19 @@ func (c *execCheck) Check(ctx context.Context) Result {
 	case exit.Signal != "":
 		return Result{Message: "the probe was ended by signal " + exit.Signal}
 	case exit.Code != 0:
-		return Result{Message: withText(fmt.Sprintf("the probe exited with %d", exit.Code), exit.Output)}
+		return Result{Message: withText(fmt.Sprintf("the probe exited with %d", exit.Code), exit)}
 	case c.expect != nil && !c.expect.Match(exit.Output):
-		return Result{Message: withText("the probe's output is not what is expected", exit.Output)}
+		return Result{Message: withText("the probe's output is not what is expected", exit)}
 	}
 	return Result{OK: true}
 }
 
-func withText(s string, output []byte) string {
-	if b := brief(output); b != "" {
+func withText(s string, exit Exit) string {
+	b := brief(exit.Output)
+	if b != "" && exit.Secret {
+		b = "its output is not shown, for the process has secrets"
+	}
+	if b != "" {
 		return s + ": " + b
 	}
 	return s
@@ -149,7 +153,7 @@ func (c *httpCheck) Check(ctx context.Context) Result {
 	closeErr := resp.Body.Close()
 	switch {
 	case resp.StatusCode < 200 || resp.StatusCode > 399:
-		return Result{Message: withText(fmt.Sprintf("GET %s answered %d", c.url, resp.StatusCode), body)}
+		return Result{Message: withText(fmt.Sprintf("GET %s answered %d", c.url, resp.StatusCode), Exit{Output: body})}
 	case c.expect == nil:
 		return Result{OK: true}
 	case c.expect.Match(body):
@@ -157,7 +161,7 @@ func (c *httpCheck) Check(ctx context.Context) Result {
 	case readErr != nil || closeErr != nil:
 		return Result{Message: dialMessage("GET "+c.url, errors.Join(readErr, closeErr))}
 	}
-	return Result{Message: withText("the answer of GET "+c.url+" is not what is expected", body)}
+	return Result{Message: withText("the answer of GET "+c.url+" is not what is expected", Exit{Output: body})}
 }
 
 func hostPort(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }

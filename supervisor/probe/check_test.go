@@ -165,12 +165,15 @@ func TestExec(t *testing.T) {
 		{fakeRunner{exit: Exit{Code: 3, Output: []byte("  LOADING x\nmore")}}, "", false, "exited with 3: LOADING x"},
 		{fakeRunner{exit: Exit{Output: []byte("LOADING")}}, "^PONG", false, "not what is expected: LOADING"},
 		{fakeRunner{exit: Exit{Output: []byte("PONG\n")}}, "^PONG", true, ""},
+		{fakeRunner{exit: Exit{Output: []byte("PONG\n"), Secret: true}}, "^PONG", true, ""},
+		{fakeRunner{exit: Exit{Code: 1, Output: []byte("canary"), Secret: true}}, "", false, "exited with 1: its output is not shown"},
+		{fakeRunner{exit: Exit{Output: []byte("canary"), Secret: true}}, "^PONG", false, "not what is expected: its output is not shown"},
 		{fakeRunner{exit: Exit{Signal: "SIGSEGV", Code: -1}}, "", false, "SIGSEGV"},
 		{fakeRunner{exit: Exit{TimedOut: true}}, "", false, "did not end within 1s"},
 		{fakeRunner{err: errors.New("keeper\ngone")}, "", false, "cannot run the probe: keeper"},
 	} {
 		res := check(t, &spec.Probe{Exec: []string{"redis-cli", "${x}"}, Expect: c.expect}, resolve("h", &c.run))
-		if res.OK != c.ok || !strings.Contains(res.Message, c.message) || strings.Contains(res.Message, "\n") {
+		if res.OK != c.ok || !strings.Contains(res.Message, c.message) || strings.Contains(res.Message, "\n") || strings.Contains(res.Message, "canary") {
 			t.Errorf("%+v expect %q: %+v, want ok %v %q", c.run, c.expect, res, c.ok, c.message)
 		}
 		if len(c.run.argv) != 2 || c.run.argv[1] != "there" {

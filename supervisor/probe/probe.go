@@ -49,6 +49,8 @@ type Exit struct {
 	Signal   string
 	Output   []byte
 	TimedOut bool
+	// Secret: the program knows a secret, so its output is matched, never told.
+	Secret bool
 }
 
 // Resolve renders a probe's templates and finds its port and host.

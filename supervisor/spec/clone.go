@@ -43,7 +43,14 @@ func (p ProgramSpec) Clone() ProgramSpec {
 func cloneInit(s InitStep) InitStep {
 	s.Exec = cloneExec(s.Exec)
 	s.Timeout = clonePtr(s.Timeout)
+	s.Privileges = clonePrivileges(s.Privileges)
 	return s
+}
+
+func clonePrivileges(p Privileges) Privileges {
+	p.Capabilities, p.ReadOnly = slices.Clone(p.Capabilities), slices.Clone(p.ReadOnly)
+	p.NoNewPrivs = clonePtr(p.NoNewPrivs)
+	return p
 }
 
 func cloneExec(e Exec) Exec {
@@ -69,10 +76,10 @@ func cloneProcess(p Process) Process {
 	if p.Limits != nil {
 		l := *p.Limits
 		l.Core, l.Nice, l.OOMScore = clonePtr(l.Core), clonePtr(l.Nice), clonePtr(l.OOMScore)
+		l.Rlimits = maps.Clone(l.Rlimits)
 		p.Limits = &l
 	}
-	p.Capabilities, p.ReadOnly = slices.Clone(p.Capabilities), slices.Clone(p.ReadOnly)
-	p.NoNewPrivs = clonePtr(p.NoNewPrivs)
+	p.Privileges = clonePrivileges(p.Privileges)
 	return p
 }
 

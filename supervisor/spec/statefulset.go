@@ -163,25 +163,39 @@ type InitStep struct {
 	// them the whole start is tried again with back-off.
 	Timeout *Duration `json:"timeout,omitempty"`
 	Retries int       `json:"retries,omitempty"`
+	Privileges
+}
+
+// Privileges are what a process or init step may do, whoever its user is.
+type Privileges struct {
+	// Capabilities bound what the program and all that it starts may ever have
+	// (needs root): root keeps no others, another user is given them. NONE alone
+	// takes all from root. Left out, root has all and other users have none.
+	Capabilities []string `json:"capabilities,omitempty"`
+	NoNewPrivs   *bool    `json:"noNewPrivileges,omitempty"`
+	// ReadOnly are paths that the program cannot write below (needs root), but for
+	// volumes, scratch directories and the private /tmp; / spares /dev and /proc.
+	ReadOnly []string `json:"readOnlyPaths,omitempty"`
+	// PrivateTmp gives the member's programs that ask for it a /tmp and /var/tmp of
+	// their own, empty at each start of the member (needs root).
+	PrivateTmp bool `json:"privateTmp,omitempty"`
 }
 
 // Process is one program of a member; the first is the main one.
 type Process struct {
 	Name string `json:"name"`
 	Exec
-	Output       string   `json:"output,omitempty"`
-	Ports        []Port   `json:"ports,omitempty"`
-	Files        []File   `json:"files,omitempty"`
-	Startup      *Probe   `json:"startup,omitempty"`
-	Readiness    *Probe   `json:"readiness,omitempty"`
-	Liveness     *Probe   `json:"liveness,omitempty"`
-	Hooks        Hooks    `json:"hooks,omitempty"`
-	Stop         Stop     `json:"stop,omitzero"`
-	Restart      Restart  `json:"restart,omitzero"`
-	Limits       *Limits  `json:"limits,omitempty"`
-	Capabilities []string `json:"capabilities,omitempty"`
-	NoNewPrivs   *bool    `json:"noNewPrivileges,omitempty"`
-	ReadOnly     []string `json:"readOnlyPaths,omitempty"`
+	Output    string  `json:"output,omitempty"`
+	Ports     []Port  `json:"ports,omitempty"`
+	Files     []File  `json:"files,omitempty"`
+	Startup   *Probe  `json:"startup,omitempty"`
+	Readiness *Probe  `json:"readiness,omitempty"`
+	Liveness  *Probe  `json:"liveness,omitempty"`
+	Hooks     Hooks   `json:"hooks,omitempty"`
+	Stop      Stop    `json:"stop,omitzero"`
+	Restart   Restart `json:"restart,omitzero"`
+	Limits    *Limits `json:"limits,omitempty"`
+	Privileges
 }
 
 // Outputs of a process.
@@ -289,6 +303,9 @@ type Limits struct {
 	Core     *uint64  `json:"core,omitempty"`
 	Nice     *int     `json:"nice,omitempty"`
 	OOMScore *int     `json:"oomScore,omitempty"`
+	// Rlimits are the kernel's other limits of a process (memlock, nproc, fsize,
+	// stack, ...), soft and hard: a number, a size, or "unlimited".
+	Rlimits map[string]IntOrString `json:"rlimits,omitempty"`
 }
 
 // Service is the governing headless service of a set.

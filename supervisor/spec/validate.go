@@ -319,17 +319,21 @@ func (v *validator) mountTargets(at string, t Template, vols []VolumeSpec) {
 			v.target(fmt.Sprintf("%s.scratch[%d].mountPath", at, i), s.Name, s.MountPath, common)
 		}
 	}
-	own := func(at string, mounts []Mount) {
+	own := func(at string, mounts []Mount, p Privileges) {
 		seen := maps.Clone(common)
+		if p.PrivateTmp {
+			v.target(at+".privateTmp", "the private /tmp", "/tmp", seen)
+			v.target(at+".privateTmp", "the private /tmp", "/var/tmp", seen)
+		}
 		for i, m := range mounts {
 			v.target(fmt.Sprintf("%s.mounts[%d].mountPath", at, i), m.Volume, m.MountPath, seen)
 		}
 	}
 	for i, s := range t.Init {
-		own(fmt.Sprintf("%s.init[%d]", at, i), s.Mounts)
+		own(fmt.Sprintf("%s.init[%d]", at, i), s.Mounts, s.Privileges)
 	}
 	for i, p := range t.Processes {
-		own(fmt.Sprintf("%s.processes[%d]", at, i), p.Mounts)
+		own(fmt.Sprintf("%s.processes[%d]", at, i), p.Mounts, p.Privileges)
 	}
 }
 

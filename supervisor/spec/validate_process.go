@@ -48,12 +48,7 @@ func (v *validator) process(at string, p *Process, open bool, portNames, portNum
 	}
 	v.stop(at, p)
 	v.limits(at+".limits", p.Limits)
-	if len(p.Capabilities) > 0 {
-		v.unsupported(at+".capabilities", "granting capabilities is")
-	}
-	if len(p.ReadOnly) > 0 {
-		v.unsupported(at+".readOnlyPaths", "making paths read-only is")
-	}
+	v.privileges(at, &p.Privileges)
 }
 
 func (v *validator) stop(at string, p *Process) {
@@ -106,6 +101,7 @@ func (v *validator) limits(at string, l *Limits) {
 	if l.OOMScore != nil && (*l.OOMScore < -1000 || *l.OOMScore > 1000) {
 		v.bad(at+".oomScore", "%d is not between -1000 and 1000", *l.OOMScore)
 	}
+	v.rlimits(at, l)
 }
 
 // init checks init steps. Retries and timeouts bound one start's attempts.
@@ -115,6 +111,7 @@ func (v *validator) init(at string, steps []InitStep) {
 		s, p := &steps[i], fmt.Sprintf("%s[%d]", at, i)
 		v.name(p+".name", "init step", s.Name, names)
 		v.exec(p, &s.Exec, s.Image != "")
+		v.privileges(p, &s.Privileges)
 		v.positive(p+".timeout", s.Timeout)
 		if s.Retries < 0 {
 			v.bad(p+".retries", "must not be negative")

@@ -1,6 +1,8 @@
 package spec
 
 import (
+	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -103,7 +105,25 @@ func TestValidate(t *testing.T) {
 		{"no cpu", "spec.processes[0].limits.cpu", "500m", func(s *StatefulSet) { main(s).Limits = &Limits{CPU: "0"} }, false},
 		{"pids", "spec.processes[0].limits.pids", "-1", func(s *StatefulSet) { main(s).Limits = &Limits{Pids: -1} }, false},
 		{"ioWeight", "spec.processes[0].limits.ioWeight", "10000", func(s *StatefulSet) { main(s).Limits = &Limits{IOWeight: 10001} }, false},
-		{"capabilities", "spec.processes[0].capabilities", "not supported", func(s *StatefulSet) { main(s).Capabilities = []string{"NET_RAW"} }, false},
+		{"capability", "spec.processes[0].capabilities[1]", `did you mean "NET_RAW"?`, func(s *StatefulSet) { main(s).Capabilities = []string{"cap_chown", "CAP_NETRAW"} }, false},
+		{"all capabilities", "spec.processes[0].capabilities[0]", "name those", func(s *StatefulSet) { main(s).Capabilities = []string{"ALL"} }, false},
+		{"none and one", "spec.processes[0].capabilities[0]", "alone", func(s *StatefulSet) { main(s).Capabilities = []string{"NONE", "CHOWN"} }, false},
+		{"capability of a step", "spec.init[0].capabilities[0]", "no capability", func(s *StatefulSet) { s.Spec.Init[0].Capabilities = []string{"X"} }, false},
+		{"read-only path", "spec.processes[0].readOnlyPaths[0]", "absolute", func(s *StatefulSet) { main(s).ReadOnly = []string{"etc"} }, false},
+		{"read-only twice", "spec.processes[0].readOnlyPaths[1]", "twice", func(s *StatefulSet) { main(s).ReadOnly = []string{"/etc", "/etc"} }, false},
+		{"private and mounted", "spec.processes[0].privateTmp", "mounted already", func(s *StatefulSet) { main(s).PrivateTmp = true }, false},
+		{"unknown limit", "spec.processes[0].limits.rlimits.memlok", `did you mean "memlock"?`, func(s *StatefulSet) {
+			main(s).Limits = &Limits{Rlimits: map[string]IntOrString{"memlok": "1"}}
+		}, false},
+		{"limit's value", "spec.processes[0].limits.rlimits.stack", "8Mi", func(s *StatefulSet) {
+			main(s).Limits = &Limits{Rlimits: map[string]IntOrString{"stack": "lots"}}
+		}, false},
+		{"limit twice", "spec.processes[0].limits.rlimits.nofile", "already", func(s *StatefulSet) {
+			main(s).Limits = &Limits{Nofile: 5, Rlimits: map[string]IntOrString{"nofile": "6"}}
+		}, false},
+		{"files without limit", "spec.processes[0].limits.rlimits.nofile", "nr_open", func(s *StatefulSet) {
+			main(s).Limits = &Limits{Rlimits: map[string]IntOrString{"nofile": "infinity"}}
+		}, false},
 		{"backoff", "spec.processes[0].restart.backoff.max", "less than first", func(s *StatefulSet) {
 			main(s).Restart.Backoff = Backoff{First: ptr(Duration(time.Minute)), Max: ptr(Duration(time.Second))}
 		}, false},
@@ -159,6 +179,35 @@ func TestNearest(t *testing.T) {
 	} {
 		if n := Nearest(got, names); n != want {
 			t.Errorf("%q: got %q, want %q", got, n, want)
+		}
+	}
+}
+
+func TestPrivilegesAndLimits(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{"NET_RAW": "NET_RAW", "cap_net_raw": "NET_RAW", "CAP_BPF": "BPF", "NONE": "", "net-raw": "", "": ""} {
+		if got, ok := CapabilityName(in); ok != (want != "") || ok && got != want {
+			t.Errorf("%q: got %q, %v", in, got, ok)
+		}
+	}
+	for in, want := range map[IntOrString]uint64{"0": 0, "4096": 4096, "8Mi": 8 << 20, "unlimited": math.MaxUint64, "Infinity": math.MaxUint64} {
+		if got, err := ParseRlimit(in); err != nil || got != want {
+			t.Errorf("%q: got %d, %v", in, got, err)
+		}
+	}
+	for _, in := range []IntOrString{"", "-1", "x"} {
+		if got, err := ParseRlimit(in); err == nil {
+			t.Errorf("%q: got %d, want an error", in, got)
+		}
+	}
+	for _, c := range []struct {
+		in    []string
+		want  []string
+		given bool
+	}{{nil, nil, false}, {[]string{"NONE"}, nil, true}, {[]string{"cap_chown", "CHOWN", "kill"}, []string{"CHOWN", "KILL"}, true}} {
+		got, given := Privileges{Capabilities: c.in}.CapabilityList()
+		if !slices.Equal(got, c.want) || given != c.given {
+			t.Errorf("%v: got %v, %v", c.in, got, given)
 		}
 	}
 }
