@@ -132,6 +132,20 @@ func (c *Client) Signal(ctx context.Context, member, process, sig string) error 
 	return err
 }
 
+// Upgrade has the keeper become the program at binary, "" = the file it was started from, in place: same process, and its
+// children stay its own. It returns who the new one is; or ErrNotUpgraded, ErrBusy or ErrProtocol with why the old one goes
+// on. No other call fails because of it.
+func (c *Client) Upgrade(ctx context.Context, binary string) (Info, error) {
+	r, err := c.call(ctx, &request{Op: "upgrade", Binary: binary})
+	if err != nil {
+		return Info{}, err
+	}
+	if r.Info == nil {
+		return Info{}, fmt.Errorf("%w: no info in its answer", ErrProtocol)
+	}
+	return *r.Info, nil
+}
+
 func (c *Client) call(ctx context.Context, req *request) (*response, error) {
 	line, err := json.Marshal(req)
 	if err != nil {
@@ -143,6 +157,12 @@ func (c *Client) call(ctx context.Context, req *request) (*response, error) {
 	cc, err := c.conn(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if req.suits(cc.protocol) != nil { // it may have been upgraded since this connection was made
+		cc.Close()
+		if cc, err = c.connect(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if err := req.suits(cc.protocol); err != nil {
 		c.release(cc)

@@ -22,11 +22,14 @@ const usage = `supd-keeper keeps the member processes of one host. supd starts i
 
   supd-keeper run --dir DIR [--cgroup NAME | --cgroup-root DIR] [--log-file FILE]
   supd-keeper halt --dir DIR [--cgroup NAME | --cgroup-root DIR]
+  supd-keeper check-state FILE
   supd-keeper version
 
 run works until SIGTERM or SIGINT and leaves the members running; the next keeper on DIR takes them over.
 halt stops all members on DIR, of each set from the last to the first; whether a keeper runs there or not. A supd that
 runs starts them again: stop it first.
+SIGHUP has it become the binary now on disk, in place: same process, same children. It asks
+the new one first, with check-state and the present state in FILE, whether it can go on with that; if not, the old one does.
 Exit status: 0 ended as told, 1 failed (also: another keeper works on DIR), 2 wrong usage.
 `
 
@@ -43,6 +46,8 @@ func Main(args []string, stdout, stderr io.Writer) int {
 		return runMain(args[1:], stderr)
 	case "halt":
 		return haltMain(args[1:], stderr)
+	case "check-state":
+		return checkMain(args[1:], stderr)
 	case "version":
 		fmt.Fprintf(stdout, "supd-keeper %s protocol %d\n", BuildVersion(), Protocol)
 		return 0
@@ -52,6 +57,18 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	}
 	fmt.Fprintf(stderr, "supd-keeper: %q is not a command\n%s", args[0], usage)
 	return 2
+}
+
+func checkMain(args []string, stderr io.Writer) int {
+	if len(args) != 1 {
+		fmt.Fprint(stderr, usage)
+		return 2
+	}
+	if err := checkStateMain(args[0]); err != nil {
+		fmt.Fprintln(stderr, err)
+		return 1
+	}
+	return 0
 }
 
 // BuildVersion is the version the binary was built from.
@@ -127,6 +144,15 @@ func runKeeper(o Options, logFile string, stderr io.Writer) (err error) {
 		defer f.Close()
 		out = f
 	}
+	if o.given, err = takeHandover(); err != nil {
+		return fmt.Errorf("cannot go on as the keeper before; the next one takes the members over from their records: %w", err)
+	}
+	if o.given != nil {
+		o.Binary = o.given.Binary
+	} else if o.Binary, err = startedFrom(); err != nil {
+		return err
+	}
+	o.Args = os.Args
 	if err := o.prepare(out); err != nil {
 		return err
 	}
@@ -171,12 +197,15 @@ func (o *Options) prepare(log io.Writer) (err error) {
 // cleanProcess undoes what the keeper has inherited and its members must not: open descriptors, ignored and blocked
 // signals.
 func cleanProcess() error {
+	if err := unblockSignals(); err != nil { // first: what it starts anew needs what was handed over
+		return err
+	}
 	if err := keepNothing(); err != nil {
 		return err
 	}
 	unix.Close(LockFD) // where a member started the keeper, it is that one's lock; else there is none
 	// A signal that is handled, if by nobody, is back to its default after exec; an ignored one stays ignored. SIGPIPE is
-	// among them so that a reader of the log who goes away doesn't end the keeper, SIGHUP for it has no meaning yet.
+	// among them so that a reader of the log who goes away doesn't end the keeper, SIGHUP so that one that comes too early doesn't: see hangups.
 	discard := make(chan os.Signal, 1)
 	for s := unix.Signal(1); s < 65; s++ {
 		switch s {
@@ -190,10 +219,7 @@ func cleanProcess() error {
 			}
 		}
 	}
-	if err := defaultSignals(); err != nil {
-		return err
-	}
-	return unblockSignals()
+	return defaultSignals()
 }
 
 // defaultSignals resets the signals that the signal package does not reach: those of terminals, which the runtime leaves

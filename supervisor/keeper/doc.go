@@ -24,14 +24,19 @@
 //	thread      one start that needs a view,    a thread of its own, thrown     with the fork; with a mount that
 //	            a host name, umask, nice,       away afterwards                 hangs, which nobody can end
 //	            capabilities or no_new_privs
+//	hangups     SIGHUP                          an upgrade                      Run's context
 //	accept      the socket                      the connections' wait group     when the socket is closed
 //	connection  one client's calls              its connection                  client gone, or Run's context
 //	present     one client hanging up during    nothing                         with the call
 //	            List, Run, Exec
-//	output      one Run's pipe                  the bytes kept                  with the Run
+//	output      the pipe of a Run or            the bytes kept                  with it, or its hand-over
+//	            check-state
 //	pulse       a ticker                        what systemd is told            with the loops' context
 //	task        the end of a child, a timer,    nothing; takes the member's     at its end, soon
 //	            a notice of the watcher         lock
+//
+// An upgrade makes all but the watcher stand still (gate): connections and accept park, tasks wait, the reaper reaps nobody.
+// Whoever waits for long there ends the wait with errStill when gate.now does and parks with what is to go over (handedConn).
 //
 // There is none per member. Everything done to a member is done under its lock, disk writes and forks included; the table
 // that List shows is a copy, so looking never waits for doing.

@@ -22,6 +22,8 @@ var (
 	ErrProtocol = errors.New("protocol mismatch")
 	// ErrDown: no keeper answers on the socket, or it went away during the call.
 	ErrDown = errors.New("keeper does not answer")
+	// ErrNotUpgraded: the keeper could not be replaced by the new binary, and goes on as it was.
+	ErrNotUpgraded = errors.New("not upgraded")
 	// ErrInternal: the keeper failed, its message says at what.
 	ErrInternal = errors.New("keeper failed")
 )
@@ -49,6 +51,7 @@ var codes = []struct {
 	{"not-found", ErrNotFound},
 	{"invalid", ErrInvalid},
 	{"protocol", ErrProtocol},
+	{"not-upgraded", ErrNotUpgraded},
 	{"internal", ErrInternal},
 }
 

@@ -37,25 +37,21 @@ var threadSteps = []struct {
 
 // onThread enters namespaces, runs the steps above and then fork, on a thread that is thrown away afterwards. If the steps
 // hang it fails in time, and fork is never called.
-func onThread(e *Exec, join []namespace, fork func() *ErrExec) *ErrExec {
+func (l *launcher) onThread(e *Exec, join []namespace, fork func() *ErrExec) *ErrExec {
 	const hanging, forking = 1, 2
 	var state atomic.Int32
 	done := make(chan *ErrExec, 1)
+	l.threads.Add(1)
 	go func() { // ends with the steps, which is waited for unless they hang
 		runtime.LockOSThread() // never unlocked: the thread ends with this function
-		if err := enter(join); err != nil {
-			done <- &ErrExec{"namespace", err}
-			return
-		}
-		for _, s := range threadSteps {
-			if err := s.do(e); err != nil {
-				done <- &ErrExec{s.name, err}
-				return
+		ex := onThisThread(e, join, func() *ErrExec {
+			if state.CompareAndSwap(0, forking) {
+				return fork()
 			}
-		}
-		if state.CompareAndSwap(0, forking) {
-			done <- fork()
-		}
+			return nil
+		})
+		l.threads.Add(-1)
+		done <- ex
 	}()
 	t := time.NewTimer(setupTimeout)
 	defer t.Stop()
@@ -68,6 +64,18 @@ func onThread(e *Exec, join []namespace, fork func() *ErrExec) *ErrExec {
 		return &ErrExec{"mount", fmt.Errorf("not done after %s", setupTimeout)}
 	}
 	return <-done
+}
+
+func onThisThread(e *Exec, join []namespace, fork func() *ErrExec) *ErrExec {
+	if err := enter(join); err != nil {
+		return &ErrExec{"namespace", err}
+	}
+	for _, s := range threadSteps {
+		if err := s.do(e); err != nil {
+			return &ErrExec{s.name, err}
+		}
+	}
+	return fork()
 }
 
 func unshare(e *Exec) error {

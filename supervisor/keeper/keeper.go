@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,6 +26,12 @@ type Options struct {
 	Version    string // shown by Hello
 	Logger     *slog.Logger
 	systemd    systemd // who is told that the keeper is ready and lives
+
+	// Binary is the program's file, where a newer one will be found, and Args its arguments, with its name; without them
+	// it can't be upgraded.
+	Binary string
+	Args   []string
+	given  *handover // what the keeper was that this one replaces in its process
 }
 
 func (o Options) socket() string { return files{o.Dir}.socket() }
@@ -44,13 +51,19 @@ type Keeper struct {
 	ready     chan struct{}
 	// sessions are the only thing with a client that the keeper holds for long: child, client's connection, cgroup.
 	sessions sessions
+	gate     *gate
+	given    *handover // nil: nothing was handed over
+	socket   *net.UnixListener
+
+	dirLock   int
+	hup       chan os.Signal
+	upgrading sync.Mutex // held by an upgrade
 
 	mu       sync.Mutex // guards what follows; nothing else is locked under it
 	members  map[string]*member
 	draining map[*process]struct{}
 	aux      uint64 // number of the latest Run
-	closing  bool
-	tasks    sync.WaitGroup
+	upgrades Upgrades
 }
 
 // New makes a keeper. It opens and starts nothing.
@@ -62,7 +75,8 @@ func New(o Options) (*Keeper, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Keeper{
-		opts: o, log: o.Logger, files: files{o.Dir}, ready: make(chan struct{}),
+		opts: o, log: o.Logger, files: files{o.Dir}, ready: make(chan struct{}), gate: newGate(), given: o.given,
+		hup:     make(chan os.Signal, 1),
 		members: map[string]*member{}, draining: map[*process]struct{}{},
 	}, nil
 }
@@ -81,6 +95,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 
 	// The loops below end after everything that needs them.
 	base, stopLoops := context.WithCancel(context.WithoutCancel(ctx))
+	k.restore()
 	failed := make(chan error, 2)
 	var loops sync.WaitGroup
 	for _, loop := range []func(context.Context) error{
@@ -93,17 +108,18 @@ func (k *Keeper) Run(ctx context.Context) error {
 		})
 	}
 	loops.Go(func() { k.pulse(base, k.opts.systemd) })
-	err = k.adopt()
+	if k.given != nil {
+		k.resume()
+	} else {
+		err = k.adopt()
+	}
 	if err == nil {
 		err = k.listen(ctx, failed)
 	}
 	if terr := k.opts.systemd.tell("STOPPING=1"); terr != nil {
 		k.log.Warn("systemd not told", "err", terr)
 	}
-	k.mu.Lock()
-	k.closing = true
-	k.mu.Unlock()
-	k.tasks.Wait()
+	k.gate.close()
 	stopLoops()
 	loops.Wait()
 	return err
@@ -114,7 +130,7 @@ func (k *Keeper) open() (closeAll func(), err error) {
 	if err := k.files.make(); err != nil {
 		return nil, err
 	}
-	dirLock, err := takeDirLock(k.opts.Dir)
+	dirLock, err := k.lockDir()
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +173,7 @@ func (k *Keeper) prepare(null int) (err error) {
 	if err != nil {
 		return err
 	}
-	k.launch = &launcher{null: null, reaper: newReaper(k.task, k.orphan), standing: st}
+	k.launch = &launcher{null: null, reaper: newReaper(k.gate.taskNow, k.orphan), standing: st}
 	if _, err := unix.FcntlInt(LockFD, unix.F_GETFD, 0); err == nil {
 		return fmt.Errorf("descriptor %d is in use, which must be the members' locks'", LockFD)
 	}
@@ -166,7 +182,11 @@ func (k *Keeper) prepare(null int) (err error) {
 	}
 	k.launch.reserved = true
 	k.table = newTable(time.Now())
-	if k.cg != nil {
+	switch {
+	case k.given != nil:
+		k.table.version = k.given.Table + 1
+		k.launch.noCloneInto.Store(k.given.NoCloneInto)
+	case k.cg != nil:
 		return k.tryCloneInto()
 	}
 	return nil
@@ -201,12 +221,16 @@ func (k *Keeper) tryCloneInto() error {
 }
 
 // task runs f in a goroutine that Run waits for. After Run was told to end nothing new is begun.
-func (k *Keeper) task(f func()) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if !k.closing {
-		k.tasks.Go(f)
+func (k *Keeper) task(f func()) { k.gate.task(f) }
+
+// lockDir makes sure that one keeper works on the directory.
+func (k *Keeper) lockDir() (fd int, err error) {
+	if k.given != nil {
+		k.dirLock = k.given.take(k.given.DirLock)
+		return k.dirLock, nil
 	}
+	k.dirLock, err = takeDirLock(k.opts.Dir)
+	return k.dirLock, err
 }
 
 // member finds or makes a member.
@@ -279,7 +303,9 @@ func (k *Keeper) limitless(l *Limits) error {
 
 // info is Client.Hello.
 func (k *Keeper) info() Info {
-	i := Info{Version: k.opts.Version, Protocol: Protocol, PID: os.Getpid(), Boot: k.boot}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	i := Info{Version: k.opts.Version, Protocol: Protocol, PID: os.Getpid(), Boot: k.boot, Binary: k.opts.Binary, Upgrades: k.upgrades}
 	if k.cg != nil {
 		i.Cgroup, i.Controllers = k.cg.root, k.cg.controllers()
 	}

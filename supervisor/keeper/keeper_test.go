@@ -26,7 +26,7 @@ import (
 const patience = 20 * time.Second
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && (slices.Contains([]string{"run", "stage", "halt", "version"}, os.Args[1])) {
+	if len(os.Args) > 1 && (slices.Contains([]string{"run", "stage", "halt", "version", "check-state"}, os.Args[1])) {
 		os.Exit(keeper.Main(os.Args[1:], os.Stdout, os.Stderr))
 	}
 	if mode := os.Getenv("KEEPER_TEST_CHILD"); mode != "" {
@@ -66,6 +66,7 @@ type rig struct {
 	logs   string
 	cgroup string // name, "" = none
 	soft   int    // the keeper's soft limit of descriptors, 0 = ours
+	binary string // that it is started from
 	cmd    *exec.Cmd
 	out    *bytes.Buffer
 	*keeper.Client
@@ -103,8 +104,18 @@ func newCgroupRig(t *testing.T) *rig {
 
 func newRig(t testing.TB, cgroup string) *rig {
 	t.Helper()
+	return startRig(t, cgroup, "/proc/self/exe")
+}
+
+func startedAs(t testing.TB, binary string) *rig {
+	t.Helper()
+	return startRig(t, "", binary)
+}
+
+func startRig(t testing.TB, cgroup, binary string) *rig {
+	t.Helper()
 	dir := t.TempDir()
-	r := &rig{t: t, dir: filepath.Join(dir, "keeper"), logs: filepath.Join(dir, "logs"), cgroup: cgroup, out: new(bytes.Buffer)}
+	r := &rig{t: t, dir: filepath.Join(dir, "keeper"), logs: filepath.Join(dir, "logs"), cgroup: cgroup, binary: binary, out: new(bytes.Buffer)}
 	r.Client = keeper.Dial(filepath.Join(r.dir, "keeper.sock"))
 	r.up()
 	t.Cleanup(r.tearDown)
@@ -121,7 +132,10 @@ func (r *rig) up() {
 	case r.cgroup != "":
 		args = append(args, "--cgroup", r.cgroup)
 	}
-	r.cmd = exec.Command("/proc/self/exe", args...)
+	if r.binary == "" {
+		r.binary = "/proc/self/exe"
+	}
+	r.cmd = exec.Command(r.binary, args...)
 	if r.soft != 0 {
 		self, err := os.Executable()
 		if err != nil {

@@ -29,9 +29,10 @@ type launcher struct {
 	null        int  // /dev/null
 	reserved    bool // LockFD is
 	reaper      *reaper
-	standing    standing    // what of the keeper's own must not be inherited
-	forking     sync.Mutex  // held over a fork: LockFD is this child's
-	noCloneInto atomic.Bool // the kernel can't fork into a cgroup: the stage moves itself
+	standing    standing     // what of the keeper's own must not be inherited
+	forking     sync.Mutex   // held over a fork: LockFD is this child's
+	noCloneInto atomic.Bool  // the kernel can't fork into a cgroup: the stage moves itself
+	threads     atomic.Int32 // that set something up, or hang
 }
 
 // launch is what one child needs beside its Exec.
@@ -67,7 +68,7 @@ func (l *launcher) start(n launch, c *child) *ErrExec {
 	case l.needsStage(n):
 		return l.staged(n, env, c)
 	case needsThread(n.exec) || len(n.join) > 0:
-		return onThread(n.exec, n.join, func() *ErrExec { return l.direct(n, env, c) })
+		return l.onThread(n.exec, n.join, func() *ErrExec { return l.direct(n, env, c) })
 	}
 	return l.direct(n, env, c)
 }
@@ -82,7 +83,7 @@ func (l *launcher) stagedInside(n launch, env []string, c *child) *ErrExec {
 		defer unix.Close(dir)
 		n.inside = dir
 	}
-	return onThread(&Exec{Umask: -1}, n.join, func() *ErrExec { return l.staged(n, env, c) })
+	return l.onThread(&Exec{Umask: -1}, n.join, func() *ErrExec { return l.staged(n, env, c) })
 }
 
 // direct forks and execs the program, in the view and with the properties of this thread.

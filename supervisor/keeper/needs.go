@@ -8,6 +8,9 @@ import (
 // needs is the lowest protocol whose keepers carry a request out as it is meant; an older one would leave parts of it out
 // without a word. What a version brings anew is listed here.
 func (q *request) needs() int {
+	if q.Op == "upgrade" {
+		return 2
+	}
 	for _, e := range q.execs() {
 		if e.SetCapabilities || len(e.ReadOnlyPaths) > 0 ||
 			slices.ContainsFunc(e.Mounts, func(m Mount) bool { return m.Beneath != "" }) {
@@ -35,7 +38,7 @@ func (q *request) execs() []*Exec {
 // suits tells whether a keeper of that protocol can be asked.
 func (q *request) suits(protocol int) error {
 	if n := q.needs(); n > protocol {
-		return fmt.Errorf("%w: the keeper speaks version %d, this call needs %d: upgrade it (supctl node upgrade-keeper NODE)",
+		return fmt.Errorf("%w: the keeper speaks version %d, this call needs %d: upgrade it (install the new supd-keeper, then kill -HUP its process; one of version 1 must be restarted)",
 			ErrProtocol, protocol, n)
 	}
 	return nil

@@ -184,11 +184,7 @@ func (p *process) spawn(lock int) *ErrExec {
 		defer unix.Close(out)
 	}
 	p.grace.set(0)
-	c := &child{}
-	c.exited = func(ws unix.WaitStatus) { p.childExited(c, ws) }
-	if p.k.cg == nil {
-		c.beforeReap = p.leaderDied
-	}
+	c := p.newChild()
 	// From here until the note below, a keeper killed leaves a process that only the lock leads to.
 	p.last, p.status.State = procStat{}, Starting
 	env, deaf := p.openEar()
@@ -216,6 +212,16 @@ func (p *process) spawn(lock int) *ErrExec {
 	p.show()
 	p.note()
 	return nil
+}
+
+// newChild is a child that will be, or was, this process.
+func (p *process) newChild() *child {
+	c := &child{}
+	c.exited = func(ws unix.WaitStatus) { p.childExited(c, ws) }
+	if p.k.cg == nil {
+		c.beforeReap = p.leaderDied
+	}
+	return c
 }
 
 // openOutput opens a new log. A disk that takes none costs the log, not the member; the note says so.

@@ -27,15 +27,17 @@ type reaper struct {
 	run    func(func())
 	orphan func()             // an inherited child has ended
 	pings  chan chan struct{} // each closed by the loop
+	kick   chan struct{}      // look again
 
 	mu    sync.Mutex // guards what follows, and is held from the peek at a dead child to its reap
 	kids  map[int]*child
 	forks int                     // under way: their children may be reaped before they are known
 	early map[int]unix.WaitStatus // reaped meanwhile
+	held  bool                    // nobody is reaped: the dead wait for the next keeper
 }
 
 func newReaper(run func(func()), orphan func()) *reaper {
-	return &reaper{run: run, orphan: orphan, pings: make(chan chan struct{}), kids: map[int]*child{}, early: map[int]unix.WaitStatus{}}
+	return &reaper{run: run, orphan: orphan, pings: make(chan chan struct{}), kick: make(chan struct{}, 1), kids: map[int]*child{}, early: map[int]unix.WaitStatus{}}
 }
 
 // begin announces a fork; end must follow with its child, nil if it failed.
@@ -94,6 +96,17 @@ func (r *reaper) signalGroup(c *child, sig unix.Signal) error {
 	return unix.Kill(-c.pid, sig)
 }
 
+// hold leaves the dead unreaped from now on, or reaps again.
+func (r *reaper) hold(on bool) {
+	r.mu.Lock()
+	r.held = on
+	r.mu.Unlock()
+	select {
+	case r.kick <- struct{}{}:
+	default:
+	}
+}
+
 // loop reaps until ctx ends.
 func (r *reaper) loop(ctx context.Context) error {
 	ch := make(chan os.Signal, 1)
@@ -108,6 +121,7 @@ func (r *reaper) loop(ctx context.Context) error {
 		case <-ch:
 		case done := <-r.pings:
 			close(done)
+		case <-r.kick:
 		}
 	}
 }
@@ -116,6 +130,9 @@ func (r *reaper) loop(ctx context.Context) error {
 func (r *reaper) one() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.held {
+		return false
+	}
 	pid := peekDead()
 	if pid <= 0 {
 		return false

@@ -14,17 +14,18 @@ import (
 // drainOutput is how long the output of a Run is read on after all of it that can be killed was.
 const drainOutput = 200 * time.Millisecond
 
-// runBeside runs a command to its end and then kills what it has left behind; when ctx or its time ends, all of it.
-func (k *Keeper) runBeside(ctx context.Context, run Run) (RunResult, error) {
+// runBeside runs a command to its end and then kills what it has left behind; when its time ends or the client goes, all
+// of it.
+func (k *Keeper) runBeside(ctx context.Context, run Run, c *conn) (*RunResult, error) {
 	key := key{run.Member, run.Process}
 	if err := key.check(); err != nil {
-		return RunResult{}, err
+		return nil, err
 	}
 	if err := checkExec(&run.Exec); err != nil {
-		return RunResult{}, err
+		return nil, err
 	}
 	if run.Timeout < 0 || run.MaxOutput < 0 {
-		return RunResult{}, invalid("a timeout or a bound is negative")
+		return nil, invalid("a timeout or a bound is negative")
 	}
 	if run.Timeout == 0 {
 		run.Timeout = DefaultRunTimeout
@@ -32,14 +33,39 @@ func (k *Keeper) runBeside(ctx context.Context, run Run) (RunResult, error) {
 	if run.MaxOutput == 0 {
 		run.MaxOutput = DefaultMaxOutput
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, run.Timeout, errTimedOut)
-	defer cancel()
+	until := time.Now().Add(run.Timeout)
 	b, err := k.startBeside(key, &run)
 	if err != nil {
-		return RunResult{}, err
+		return nil, err
 	}
+	b.until = until
+	return k.finishBeside(ctx, b, c)
+}
+
+// finishBeside waits for a Run, if need be in the next keeper.
+func (k *Keeper) finishBeside(ctx context.Context, b *beside, c *conn) (*RunResult, error) {
 	defer b.close()
-	return b.wait(ctx)
+	keeper := ctx
+	ctx, cancel := context.WithDeadlineCause(ctx, b.until, errTimedOut)
+	defer cancel()
+	for {
+		still := k.gate.now().Done()
+		if keeper.Err() != nil { // it ends, and the command with it
+			still = nil
+		}
+		here, leave := c.present(ctx)
+		res, err := b.wait(here, still)
+		leave()
+		switch {
+		case err == nil:
+			return &res, nil
+		case !errors.Is(err, errStill):
+			return nil, err
+		}
+		b.stopReading()
+		k.stand(c, handedConn{Unread: c.unread(nil), run: b})
+		b.read()
+	}
 }
 
 var errTimedOut = errors.New("timed out")
@@ -51,9 +77,12 @@ type beside struct {
 	dir    string // its cgroup, "" without
 	lock   string // held by all of it, "" = none
 	number uint64 // with a lock
+	until  time.Time
 	child  *child
 	exited chan unix.WaitStatus
 	output *os.File
+	most   int          // bytes of output kept
+	have   capture      // while nobody reads it
 	got    chan capture // the output, when its end was reached
 }
 
@@ -63,8 +92,7 @@ type capture struct {
 }
 
 func (k *Keeper) startBeside(key key, run *Run) (*beside, error) {
-	b := &beside{k: k, key: key, exited: make(chan unix.WaitStatus, launchTries), got: make(chan capture, 1)}
-	b.child = &child{exited: func(ws unix.WaitStatus) { b.exited <- ws }}
+	b := k.newBeside(key, run.MaxOutput)
 	lock := -1
 	if run.Epoch != 0 {
 		var err error
@@ -90,8 +118,30 @@ func (k *Keeper) startBeside(key key, run *Run) (*beside, error) {
 		b.tidy()
 		return nil, ex
 	}
-	go func() { b.got <- readBounded(b.output, run.MaxOutput) }() // ends with the pipe, see wait
+	b.read()
 	return b, nil
+}
+
+func (k *Keeper) newBeside(key key, most int) *beside {
+	b := &beside{k: k, key: key, exited: make(chan unix.WaitStatus, launchTries), got: make(chan capture, 1), most: most}
+	b.child = &child{exited: func(ws unix.WaitStatus) { b.exited <- ws }}
+	if k.cg == nil {
+		b.child.beforeReap = func(pid int) { _ = unix.Kill(-pid, unix.SIGKILL) } // ESRCH: nobody is left
+	}
+	return b
+}
+
+// read reads the output on.
+func (b *beside) read() {
+	have := b.have
+	go func() { b.got <- readBounded(b.output, b.most, have) }() // ends with the pipe, see wait, or with stopReading
+}
+
+// stopReading leaves the rest of the output to another read.
+func (b *beside) stopReading() {
+	_ = b.output.SetReadDeadline(time.Unix(1, 0)) // it is a pipe's, which can have one
+	b.have = <-b.got
+	_ = b.output.SetReadDeadline(time.Time{})
 }
 
 // launch starts the command in a cgroup of its own. That may vanish with the process's, when that stops just then.
@@ -142,8 +192,7 @@ func (k *Keeper) nextRun() uint64 {
 }
 
 // readBounded reads to the end and keeps the first bytes; the rest is read too, so that the writer never waits.
-func readBounded(r io.Reader, most int) capture {
-	var c capture
+func readBounded(r io.Reader, most int, c capture) capture {
 	buf := make([]byte, 4<<10)
 	for {
 		n, err := r.Read(buf)
@@ -156,12 +205,15 @@ func readBounded(r io.Reader, most int) capture {
 	}
 }
 
-// wait returns when the command and all it left behind have ended.
-func (b *beside) wait(ctx context.Context) (RunResult, error) {
+// wait returns when the command and all it left behind have ended, or with errStill when still is closed before the
+// command has ended; then it can be called again, in the next keeper too.
+func (b *beside) wait(ctx context.Context, still <-chan struct{}) (RunResult, error) {
 	var res RunResult
 	var ws unix.WaitStatus
 	select {
 	case ws = <-b.exited:
+	case <-still:
+		return res, errStill
 	case <-ctx.Done():
 		res.TimedOut = errors.Is(context.Cause(ctx), errTimedOut)
 		if err := b.kill(); err != nil {
@@ -169,6 +221,8 @@ func (b *beside) wait(ctx context.Context) (RunResult, error) {
 		}
 		select { // it can only be late if it hangs in the kernel
 		case ws = <-b.exited:
+		case <-still:
+			return res, errStill
 		case <-time.After(auxTimeout):
 			return res, errors.Join(errors.New("cannot be killed"), b.output.SetReadDeadline(time.Now()))
 		}

@@ -1,7 +1,6 @@
 package keeper
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,12 +13,18 @@ import (
 
 // listen serves the socket until ctx ends or one of the keeper's loops fails, and returns when all connections are done.
 func (k *Keeper) listen(ctx context.Context, failed <-chan error) error {
-	l, err := listenSocket(k.files.socket())
+	l, err := k.listener()
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	k.gate.start(ctx)
+	k.socket = l
+	var loops sync.WaitGroup
+	defer loops.Wait()
+	defer cancel()
+	loops.Go(func() { k.hangups(ctx) })
 	accepted := make(chan error, 1)
 	go func() { accepted <- k.accept(ctx, l) }() // ends when l is closed, and is waited for
 	close(k.ready)
@@ -40,87 +45,127 @@ func (k *Keeper) listen(ctx context.Context, failed <-chan error) error {
 func (k *Keeper) accept(ctx context.Context, l *net.UnixListener) error {
 	var conns sync.WaitGroup
 	defer conns.Wait()
+	w := k.gate.enter(nil)
+	defer k.gate.leave(w)
+	for _, h := range k.given.conns() {
+		if c := k.takeConn(h); c != nil {
+			conns.Go(func() { k.serve(ctx, c, &h) })
+		}
+	}
+	k.given.done()
 	for {
-		c, err := l.AcceptUnix()
-		if errors.Is(err, net.ErrClosed) {
+		c, err := k.acceptOne(l)
+		switch {
+		case errors.Is(err, net.ErrClosed):
 			return nil
-		}
-		var ne net.Error
-		if errors.As(err, &ne) && ne.Timeout() {
-			continue
-		}
-		if err != nil {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			if !k.gate.park(w, &handedConn{}) {
+				return nil
+			}
+		case err != nil:
 			k.log.Error("cannot accept", "err", err)
 			select { // out of descriptors, most likely: don't spin
-			case <-ctx.Done():
-				return nil
+			case <-k.gate.now().Done():
 			case <-time.After(100 * time.Millisecond):
 			}
-			continue
+		default:
+			c := k.newConn(c, nil)
+			conns.Go(func() { k.serve(ctx, c, nil) })
 		}
-		conns.Go(func() {
-			defer c.Close()
-			if err := k.converse(ctx, c); err != nil {
-				k.log.Debug("connection ended", "err", err)
-			}
-		})
+	}
+}
+
+// acceptOne fails with os.ErrDeadlineExceeded when the gate is shut.
+func (k *Keeper) acceptOne(l *net.UnixListener) (*net.UnixConn, error) {
+	done := make(chan struct{})
+	cancel := context.AfterFunc(k.gate.now(), func() {
+		defer close(done)
+		_ = l.SetDeadline(time.Unix(1, 0)) // it fails on a closed one, which is as good
+	})
+	defer func() {
+		if !cancel() {
+			<-done
+			_ = l.SetDeadline(time.Time{})
+		}
+	}()
+	return l.AcceptUnix()
+}
+
+// serve deals with a connection to its end; h is what an earlier keeper has left to do.
+func (k *Keeper) serve(ctx context.Context, c *conn, h *handedConn) {
+	defer k.gate.leave(c.w)
+	defer c.Close()
+	err := k.goOn(ctx, c, h)
+	if err == nil {
+		err = k.converse(ctx, c)
+	}
+	if err != nil {
+		k.log.Debug("connection ended", "err", err)
 	}
 }
 
 // converse answers one client's calls, one after the other.
-func (k *Keeper) converse(ctx context.Context, c *net.UnixConn) error {
-	if err := peerAllowed(c); err != nil {
+func (k *Keeper) converse(ctx context.Context, c *conn) error {
+	if err := peerAllowed(c.UnixConn); err != nil {
 		return err
 	}
-	in := &fileReader{c: c}
-	defer in.drop()
-	r := bufio.NewReader(in)
+	defer c.in.drop()
 	for {
-		in.drop()
-		line, err := readRequest(ctx, c, r)
-		if err != nil || line == nil {
+		line, err := c.readLine(k.gate.now())
+		if err == nil && line == nil {
+			return nil
+		}
+		if err != nil && !errors.Is(err, errStill) {
 			return err
 		}
-		var req request
 		var resp *response
-		if err := json.Unmarshal(line, &req); err != nil {
-			resp = &response{Error: toWire(invalid("cannot read the request: %v", err))}
-		} else {
-			resp = k.answer(ctx, &req, c, r, in)
+		if err == nil {
+			resp = k.carryOut(ctx, c, line)
 		}
-		b, err := json.Marshal(resp)
-		if err != nil {
-			return err
+		if resp == nil { // not begun: it is the next keeper's
+			if !k.stand(c, handedConn{Unread: c.unread(line)}) {
+				return nil
+			}
+			continue
 		}
-		if _, err := c.Write(append(b, '\n')); err != nil {
+		c.in.drop()
+		if err := k.say(c, resp); err != nil {
 			return err
 		}
 	}
 }
 
-// readRequest reads a line; nil when the client has gone or ctx has ended.
-func readRequest(ctx context.Context, c *net.UnixConn, r *bufio.Reader) ([]byte, error) {
-	stop := context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) }) // it fails on a closed one, which is as good
-	defer stop()
-	var line []byte
-	for {
-		part, err := r.ReadSlice('\n')
-		line = append(line, part...)
-		switch {
-		case err == nil:
-			return line, nil
-		case !errors.Is(err, bufio.ErrBufferFull):
-			return nil, nil // closed, by one end or the other
-		case len(line) > maxLine:
-			return nil, fmt.Errorf("a request of more than %d bytes", maxLine)
-		}
+// say sends an answer.
+func (k *Keeper) say(c *conn, resp *response) error {
+	b, err := json.Marshal(resp)
+	if err != nil {
+		return err
 	}
+	k.gate.answering(c.w)
+	_, err = c.Write(append(b, '\n'))
+	return err
 }
 
-// answer carries out one request.
-func (k *Keeper) answer(ctx context.Context, q *request, c *net.UnixConn, r *bufio.Reader, in *fileReader) *response {
-	resp := &response{}
-	var err error
+// carryOut carries out one request; nil if that is left to the next keeper.
+func (k *Keeper) carryOut(ctx context.Context, c *conn, line []byte) *response {
+	var req request
+	if err := json.Unmarshal(line, &req); err != nil {
+		return &response{Error: toWire(invalid("cannot read the request: %v", err))}
+	}
+	if !k.gate.begin(c.w, req.String()) {
+		return nil
+	}
+	resp, err := k.answer(ctx, &req, c)
+	if errors.Is(err, errStill) {
+		return nil
+	}
+	resp.Error = toWire(err)
+	return resp
+}
+
+// answer carries out one request. errStill: it is as if it had not begun.
+func (k *Keeper) answer(ctx context.Context, q *request, c *conn) (resp *response, err error) {
+	resp = &response{}
 	switch q.Op {
 	case "hello":
 		if q.Protocol < MinProtocol {
@@ -152,71 +197,47 @@ func (k *Keeper) answer(ctx context.Context, q *request, c *net.UnixConn, r *buf
 	case "signal":
 		err = k.signalOne(q.Member, q.Process, q.Signal)
 	case "list":
-		resp.Table, err = k.list(ctx, q.After, c, r)
+		resp.Table, err = k.list(q.After, c)
 	case "run":
 		if q.Run == nil {
 			err = invalid("nothing to run")
 			break
 		}
-		resp.Result, err = k.runWatched(ctx, *q.Run, c, r)
+		resp.Result, err = k.runBeside(ctx, *q.Run, c)
 	case "exec":
 		if q.Session == nil {
 			err = invalid("nothing to run")
 			break
 		}
-		resp.Session, err = k.serveSession(ctx, q.Session, in.take(), c, r)
+		resp.Session, err = k.serveSession(ctx, q.Session, c.in.take(), c)
+	case "upgrade":
+		err = k.upgrade(ctx, q.Binary, c)
 	default:
 		err = fmt.Errorf("%w: %q is not a call this keeper knows", ErrInvalid, q.Op)
 	}
-	resp.Error = toWire(err)
-	return resp
+	return resp, err
 }
 
 // list waits until there is news for one who knows version after.
-func (k *Keeper) list(ctx context.Context, after uint64, c *net.UnixConn, r *bufio.Reader) (*Table, error) {
+func (k *Keeper) list(after uint64, c *conn) (*Table, error) {
 	t, changed := k.table.after(after)
 	if t != nil {
 		return t, nil
 	}
-	here, leave := present(ctx, c, r)
+	period := k.gate.now()
+	here, leave := c.present(period)
 	defer leave()
 	for {
 		select {
 		case <-here.Done():
-			return nil, errors.New("the client or the keeper is going")
+			if period.Err() != nil {
+				return nil, errStill
+			}
+			return nil, errors.New("the client has gone")
 		case <-changed:
 		}
 		if t, changed = k.table.after(after); t != nil {
 			return t, nil
 		}
-	}
-}
-
-func (k *Keeper) runWatched(ctx context.Context, run Run, c *net.UnixConn, r *bufio.Reader) (*RunResult, error) {
-	here, leave := present(ctx, c, r)
-	defer leave()
-	res, err := k.runBeside(here, run)
-	if err != nil {
-		return nil, err
-	}
-	return &res, nil
-}
-
-// present gives a context that ends with ctx or when the client hangs up while its call is under way. leave must be called
-// before the connection is read again; it returns when nothing reads it any more.
-func present(ctx context.Context, c *net.UnixConn, r *bufio.Reader) (here context.Context, leave func()) {
-	here, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() { // ends when leave is called, which waits for it
-		defer close(done)
-		if _, err := r.Peek(1); err != nil {
-			cancel()
-		}
-	}()
-	return here, func() {
-		_ = c.SetReadDeadline(time.Unix(1, 0)) // it fails on a closed one, which is as good
-		<-done
-		cancel()
-		_ = c.SetReadDeadline(time.Time{}) // then the next read fails, and says so
 	}
 }

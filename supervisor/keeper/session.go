@@ -1,12 +1,10 @@
 package keeper
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -51,6 +49,21 @@ func (ss *sessions) remove(s *session) {
 	delete(ss.open, s)
 }
 
+// busy names the sessions that an upgrade would cut off.
+func (ss *sessions) busy() error {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	var of []string
+	for s := range ss.open {
+		of = append(of, fmt.Sprintf("process %d beside %s", s.child.pid, s.key))
+	}
+	if len(of) == 0 {
+		return nil
+	}
+	slices.Sort(of)
+	return fmt.Errorf("%w: exec sessions are open: %s: end them first", ErrBusy, strings.Join(of, ", "))
+}
+
 // end ends the sessions beside a process, and waits for none.
 func (ss *sessions) end(k key) {
 	ss.mu.Lock()
@@ -63,7 +76,7 @@ func (ss *sessions) end(k key) {
 }
 
 // serveSession is Client.Exec: it answers that the command runs, and returns how it has ended. files are closed.
-func (k *Keeper) serveSession(ctx context.Context, q *Session, files []int, c *net.UnixConn, r *bufio.Reader) (*SessionResult, error) {
+func (k *Keeper) serveSession(ctx context.Context, q *Session, files []int, c *conn) (*SessionResult, error) {
 	s, err := k.startSession(q, files)
 	for _, fd := range files {
 		unix.Close(fd)
@@ -76,7 +89,7 @@ func (k *Keeper) serveSession(ctx context.Context, q *Session, files []int, c *n
 	if err == nil {
 		_, err = c.Write(append(b, '\n'))
 	}
-	here, leave := present(ctx, c, r)
+	here, leave := c.present(ctx)
 	defer leave()
 	if err != nil { // nobody is there
 		var cancel context.CancelFunc

@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"os"
+	"strings"
 	"time"
 )
 
@@ -203,6 +204,17 @@ type Info struct {
 	Boot        string   `json:"boot"`                  // the host's boot id
 	Cgroup      string   `json:"cgroup,omitempty"`      // directory of the members' cgroups; "" = process groups only
 	Controllers []string `json:"controllers,omitempty"` // of memory, cpu, pids and io those that Limits may ask for
+	Binary      string   `json:"binary,omitempty"`      // its file, where it looks for a newer one
+
+	Upgrades Upgrades `json:"upgrades,omitzero"`
+}
+
+// Upgrades tells how often a keeper was replaced in its process, since that was started.
+type Upgrades struct {
+	Done    int       `json:"done,omitempty"`
+	From    string    `json:"from,omitempty"` // the version before this one
+	At      time.Time `json:"at,omitzero"`
+	Refused string    `json:"refused,omitempty"` // why the latest was not done; "" = it was
 }
 
 // request and response are one JSON line each; a connection carries one call at a time.
@@ -221,6 +233,19 @@ type request struct {
 	Timeout  time.Duration `json:"timeout,omitempty"`
 	Reason   string        `json:"reason,omitempty"`
 	Signal   string        `json:"signal,omitempty"`
+	Binary   string        `json:"binary,omitempty"`
+}
+
+// String says what is asked for, for people.
+func (q *request) String() string {
+	member, process := q.Member, q.Process
+	switch {
+	case q.Start != nil:
+		member, process = q.Start.Member, q.Start.Process
+	case q.Run != nil:
+		member, process = q.Run.Member, q.Run.Process
+	}
+	return strings.TrimSpace(q.Op + " " + member + " " + process)
 }
 
 type response struct {
