@@ -177,7 +177,16 @@ func stageUmask(c *Exec) error {
 	return nil
 }
 
-func stageDir(c *stageConfig) error { return os.Chdir(workDir(&c.Exec)) }
+func stageDir(c *stageConfig) error {
+	dir := workDir(&c.Exec)
+	err := os.Chdir(dir)
+	if errors.Is(err, unix.EACCES) {
+		if why := whoIs(&c.Exec).barred(dir+"/.", 0); why != "" {
+			return fmt.Errorf("%s: %s: %w", dir, why, unix.EACCES)
+		}
+	}
+	return err
+}
 
 func stageNoNewPrivs(c *Exec) error {
 	if !c.NoNewPrivs {
