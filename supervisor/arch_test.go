@@ -34,6 +34,7 @@ var imports = map[string][]string{
 	"supervisor/agent":             {"supervisor/spec", "raftstore/state", "supervisor/keeper", "supervisor/client", "volumes", "netid", "supervisor/probe", "supervisor/template"},
 	"supervisor/plan":              {"supervisor/spec", "raftstore/state"},
 	"supervisor/keeper":            {},
+	"supervisor/archive":           {},
 	"supervisor/probe":             {"supervisor/spec"},
 	"supervisor/template":          {"supervisor/spec"},
 	"supervisor/sim":               {"supervisor/spec", "raftstore/state", "supervisor/plan", "netid/dns"},
@@ -70,9 +71,11 @@ var heavy = map[string][]string{
 // frugal packages use the standard library and these alone.
 var frugal = map[string][]string{
 	"supervisor/keeper": {"golang.org/x/sys"},
-	"supervisor/spec":   {},
-	"supervisor/plan":   {},
-	"volumes":           {"golang.org/x/sys"},
+	// It is part of the keeper's binary.
+	"supervisor/archive": {},
+	"supervisor/spec":    {},
+	"supervisor/plan":    {},
+	"volumes":            {"golang.org/x/sys"},
 }
 
 type pkg struct {

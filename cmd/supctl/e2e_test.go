@@ -80,6 +80,7 @@ func TestEndToEnd(t *testing.T) {
 				"dirof":      cmdDirOf,
 				"healthy":    cmdHealthy,
 				"resolves":   cmdResolves,
+				"pty":        cmdPty,
 			},
 		})
 	})

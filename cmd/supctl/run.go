@@ -82,6 +82,11 @@ func (a *app) run(ctx context.Context, args []string) int {
 	if err == nil {
 		return exitOK
 	}
+	var end *commandEnd
+	if errors.As(err, &end) {
+		a.notef("%s", oneLine(end.text))
+		return end.status
+	}
 	var e *spec.Error
 	if !a.started && !errors.As(err, &e) {
 		err = spec.Errorf(spec.CodeInvalid, "%v; see supctl --help", err)
@@ -132,7 +137,7 @@ or conflict; 5 no leader or daemon to talk to; 6 --timeout ran out.`,
 		a.applyCommand(), a.planCommand(), a.diffCommand(), a.validateCommand(), a.convertCommand(),
 		a.getCommand(), a.describeCommand(), a.explainCommand(),
 		a.scaleCommand(), a.deleteCommand(), a.restartCommand(), a.volumeCommand(),
-		a.logsCommand(), a.eventsCommand(), a.nodeCommand(), a.clusterCommand(), a.waitCommand(), a.versionCommand(),
+		a.logsCommand(), a.execCommand(), a.cpCommand(), a.eventsCommand(), a.nodeCommand(), a.clusterCommand(), a.waitCommand(), a.versionCommand(),
 	)
 	root.InitDefaultCompletionCmd()
 	if c, _, err := root.Find([]string{"completion"}); err == nil {

@@ -4,7 +4,13 @@ package main
 import (
 	"os"
 
+	"supd/supervisor/archive"
 	"supd/supervisor/keeper"
 )
 
-func main() { os.Exit(keeper.Main(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	if len(os.Args) > 1 && (os.Args[1] == "pack" || os.Args[1] == "unpack") { // an end of supctl cp
+		os.Exit(archive.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
+	os.Exit(keeper.Main(os.Args[1:], os.Stdout, os.Stderr))
+}

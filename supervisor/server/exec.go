@@ -213,6 +213,9 @@ type execution struct {
 // no cgroups somebody may still have it open.
 const drainOutput = 200 * time.Millisecond
 
+// linger is how long a client that was told the end may take to close the connection.
+const linger = 5 * time.Second
+
 // run returns when the session has ended and nothing of it is left.
 func (e *execution) run(ctx context.Context, ending <-chan struct{}, in io.Reader) {
 	stdin, stdout, stderr := e.x.Files()
@@ -223,7 +226,9 @@ func (e *execution) run(ctx context.Context, ending <-chan struct{}, in io.Reade
 	stop := make(chan struct{})
 	var wg, outs sync.WaitGroup
 	wg.Go(func() { untilHangup(ctx, ending, e.conn, stop); end() })
-	wg.Go(func() { e.input(in, stdin); end() })
+	heard := make(chan struct{})
+	wg.Go(func() { defer close(heard); e.input(in, stdin) })
+	wg.Go(func() { <-heard; end() })
 	exited := make(chan struct{})
 	outs.Go(func() { e.output(client.FrameStdout, stdout, exited, end) })
 	if stderr != nil {
@@ -237,12 +242,15 @@ func (e *execution) run(ctx context.Context, ending <-chan struct{}, in io.Reade
 		}
 	}
 	outs.Wait()
-	e.last(res, err)
-	close(stop)
-	end()
 	if stdin != nil {
 		_ = stdin.SetWriteDeadline(time.Unix(1, 0)) // input that nobody takes any more
 	}
+	e.last(res, err)
+	// A connection closed with input unread would be reset, and the last words lost: the client closes it.
+	_ = e.conn.SetReadDeadline(time.Now().Add(linger)) // one that is closed needs none
+	<-heard
+	close(stop)
+	end()
 	wg.Wait()
 }
 

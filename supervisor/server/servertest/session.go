@@ -44,6 +44,9 @@ func (n *Node) Exec(_ context.Context, ns, member string, o client.ExecOptions) 
 			s.theirs[i], s.ours[i] = r, w
 		}
 	}
+	if !o.Stdin { // it reads the end at once, as of /dev/null
+		_ = s.ours[0].Close()
+	}
 	go func() { // ends with the pretended command, or when it is hung up
 		res := s.run(ns + "/" + member)
 		for _, f := range s.theirs {
