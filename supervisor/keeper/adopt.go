@@ -74,6 +74,7 @@ func (p *process) recall(l life) {
 	p.streak = backoff{streak: l.Streak, pause: time.Duration(l.Pause)}
 	p.last = procStat{pid: l.PID, ticks: l.Ticks}
 	p.status.Notify = l.Notify
+	p.noted = l.Output
 }
 
 // damaged shows a process whose record can't be read. Nothing is done with it; a new Start asks both witnesses.
@@ -168,6 +169,7 @@ func (p *process) takeOver(m *mainProc) {
 		p.status.StartedAt = time.Now()
 	}
 	p.watchAdopted()
+	p.adoptOutput(p.noted)
 	p.k.log.Info("adopted", "member", p.key.member, "process", p.key.process, "epoch", p.start.Epoch, "pid", m.stat.pid)
 	p.show()
 	p.note()

@@ -20,7 +20,9 @@
 //	reaper      SIGCHLD                         wait, for every child           with the loops' context, last
 //	watcher     epoll: pidfds of adopted        the epoll descriptor            same
 //	            processes, cgroup.events,
-//	            notify sockets
+//	            notify sockets,
+//	            pipes of members' output,
+//	            inotify of quiet logs
 //	thread      one start that needs a view,    a thread of its own, thrown     with the fork; with a mount that
 //	            a host name, umask, nice,       away afterwards                 hangs, which nobody can end
 //	            capabilities or no_new_privs
@@ -33,7 +35,7 @@
 //	            check-state
 //	pulse       a ticker                        what systemd is told            with the loops' context
 //	task        the end of a child, a timer,    nothing; takes the member's     at its end, soon
-//	            a notice of the watcher         lock
+//	            a notice of the watcher         lock, or an output's
 //
 // An upgrade makes all but the watcher stand still (gate): connections and accept park, tasks wait, the reaper reaps nobody.
 // Whoever waits for long there ends the wait with errStill when gate.now does and parks with what is to go over (handedConn).
@@ -49,4 +51,6 @@
 //	DIR/epochs/MEMBER.json            the highest epoch given up; fsync'ed, never removed
 //	DIR/locks/MEMBER@PROCESS.lock     where Start names no lock file
 //	DIR/notify/MEMBER@PROCESS         socket of a Start with Notify; a hash where that is too long for one
+//	LOGDIR/PROCESS.log, .log.1 ... .5 of the present start and of earlier ones; bounded by holes at the head
+//	LOGDIR/PROCESS.log.idx, ...       (time, offset) for Since; a help only
 package keeper

@@ -70,6 +70,7 @@ type handedProcess struct {
 	StartIn   *time.Duration `json:"startIn,omitempty"`
 	KillMaxIn *time.Duration `json:"killMaxIn,omitempty"`
 	Ear       *handedEar     `json:"ear,omitempty"`
+	Output    *handedOutput  `json:"output,omitempty"`
 	PID       int            `json:"pid,omitempty"` // the latest main process, alive or not
 	Ticks     uint64         `json:"ticks,omitempty"`
 	LastOwn   bool           `json:"lastOwn,omitempty"`
@@ -86,6 +87,12 @@ type handedEar struct {
 	Watching  bool          `json:"watching,omitempty"` // for pings
 	PingedAgo time.Duration `json:"pingedAgo,omitempty"`
 	Extend    time.Duration `json:"extend,omitempty"`
+}
+
+// handedOutput is where a process writes. The log is opened again; of the pipe, what is in it stays.
+type handedOutput struct {
+	outputNote
+	Pipe int `json:"pipe,omitempty"`
 }
 
 // handedConn is a client's connection. Unread holds what was read from it and not answered.
@@ -190,6 +197,12 @@ func (p *process) handOver(h *handover) handedProcess {
 	out.KillMaxIn = untilTime(p.killMax)
 	if e := p.ear; e != nil {
 		out.Ear = &handedEar{FD: h.keep(e.fd), Name: e.name, Told: e.told, Watching: e.dog != nil, PingedAgo: time.Since(e.pinged), Extend: e.extend}
+	}
+	if o := p.output; o != nil {
+		out.Output = &handedOutput{outputNote: *o.note()}
+		if fd := o.pipeFD(); fd >= 0 {
+			out.Output.Pipe = h.keep(fd)
+		}
 	}
 	if p.bad != nil {
 		out.Bad = p.bad.Error()

@@ -47,6 +47,7 @@ type Keeper struct {
 	noCgroups error // why cg is nil
 	launch    *launcher
 	watch     *watcher
+	logs      *logWatch
 	table     *table
 	ready     chan struct{}
 	// sessions are the only thing with a client that the keeper holds for long: child, client's connection, cgroup.
@@ -120,6 +121,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		k.log.Warn("systemd not told", "err", terr)
 	}
 	k.gate.close()
+	k.closeOutputs()
 	stopLoops()
 	loops.Wait()
 	return err
@@ -145,6 +147,9 @@ func (k *Keeper) open() (closeAll func(), err error) {
 		if k.launch != nil && k.launch.reserved {
 			unix.Close(LockFD)
 		}
+		if k.logs != nil {
+			unix.Close(k.logs.fd)
+		}
 	}
 	if err := k.prepare(null); err != nil {
 		closeAll()
@@ -167,6 +172,12 @@ func (k *Keeper) prepare(null int) (err error) {
 		}
 	}
 	if k.watch, err = newWatcher(k.task); err != nil {
+		return err
+	}
+	if k.logs, err = newLogWatch(); err != nil {
+		return err
+	}
+	if err := k.logs.hear(k); err != nil {
 		return err
 	}
 	st, err := newStanding(k.log)

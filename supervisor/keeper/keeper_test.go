@@ -46,6 +46,8 @@ func testChild(mode string) int {
 		return 0
 	case "teller":
 		return teller()
+	case "writer":
+		return writerChild()
 	case "stamp": // says when it got to run
 		fmt.Println(time.Now().UnixNano())
 		select {}

@@ -7,6 +7,8 @@ import (
 
 // needs is the lowest protocol whose keepers carry a request out as it is meant; an older one would leave parts of it out
 // without a word. What a version brings anew is listed here.
+//
+// Not here: LogMax. A keeper of version 1 lets logs grow, as it does for its own clients.
 func (q *request) needs() int {
 	if q.Op == "upgrade" {
 		return 2
@@ -18,6 +20,9 @@ func (q *request) needs() int {
 		}
 	}
 	if q.Op == "exec" || q.Start != nil && (q.Start.Limits != nil || q.Start.Notify || q.Start.Watchdog > 0) {
+		return 2
+	}
+	if q.Start != nil && q.Start.Output == OutputPipe { // it would give the process a file
 		return 2
 	}
 	return MinProtocol

@@ -1,7 +1,6 @@
 package keeper
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"os"
@@ -19,9 +18,10 @@ const followEvery = 100 * time.Millisecond
 
 // LogOptions choose what OpenLog reads.
 type LogOptions struct {
-	Previous bool // the log of the start before this one; Follow is then ignored
-	Tail     int  // only the last so many lines; 0 = all, negative = none of what is there
-	Follow   bool // go on with what is written later, also over restarts, until Close
+	Previous bool      // the log of the start before this one; Follow is then ignored
+	Tail     int       // only the last so many lines; 0 = all, negative = none of what is there
+	Since    time.Time // only what was written from then on, also by earlier starts; zero = what this start has written
+	Follow   bool      // go on with what is written later, also over restarts, until Close
 }
 
 // LogPath is the file that holds the current log of a process; earlier ones have .1 (the latest) to .5 appended.
@@ -34,34 +34,48 @@ func keptLog(path string, n int) string {
 	return path + "." + strconv.Itoa(n)
 }
 
-// OpenLog reads the log of a process that a keeper writes under dir. It needs no keeper. A log that isn't there is
-// fs.ErrNotExist. Close may be called while Read waits, and ends it with io.EOF.
+// OpenLog reads the log of a process that a keeper writes under dir. It needs no keeper, and nobody waits for it. A log
+// that isn't there is fs.ErrNotExist. Close may be called while Read waits, and ends it with io.EOF.
+//
+// It begins with a whole line, and where bytes are missing, because the log was truncated or its head given back before
+// they were read, a line in brackets says so. Without Follow it ends where the log ended when it was opened. Since is as
+// exact as the keeper's looks, and shows too much rather than too little.
 func OpenLog(dir, process string, o LogOptions) (io.ReadCloser, error) {
-	path := LogPath(dir, process)
+	l := &logReader{path: LogPath(dir, process), follow: o.Follow && !o.Previous, closed: make(chan struct{})}
+	newest := 0
 	if o.Previous {
-		path, o.Follow = keptLog(path, 1), false
+		newest = 1
 	}
-	f, err := os.Open(path)
+	st, err := os.Stat(keptLog(l.path, newest))
 	if err != nil {
 		return nil, err
 	}
-	if o.Tail != 0 {
-		if err := seekTail(f, o.Tail); err != nil {
-			f.Close()
-			return nil, err
-		}
+	l.chain = l.follow || !o.Since.IsZero() && !o.Previous
+	if !l.follow {
+		l.last, l.end = st, st.Size()
 	}
-	return &logReader{path: path, f: f, follow: o.Follow, closed: make(chan struct{})}, nil
+	if err := l.begin(newest, &o); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
 }
 
 type logReader struct {
 	path   string
 	follow bool
+	chain  bool        // go on with the log of the next start
+	last   os.FileInfo // without follow: where to end
+	end    int64
 	closed chan struct{}
 	once   sync.Once
 
-	mu sync.Mutex // guards f: held by Read but not while it waits
-	f  *os.File
+	mu   sync.Mutex // guards what follows: held by Read but not while it waits
+	f    *os.File
+	at   int64
+	skip bool  // the rest of a line whose head is not there any more
+	lost int64 // bytes of a hole that was punched below the reader
+	text []byte
+	mid  bool // what was read last doesn't end a line
 }
 
 func (l *logReader) Close() error {
@@ -78,6 +92,9 @@ func (l *logReader) Close() error {
 
 // Read implements io.Reader.
 func (l *logReader) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
 	for {
 		n, err := l.read(p)
 		if n > 0 || !l.follow || !errors.Is(err, io.EOF) {
@@ -97,27 +114,51 @@ func (l *logReader) Read(p []byte) (int, error) {
 func (l *logReader) read(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.f == nil {
-		return 0, io.EOF
+	for {
+		if l.f == nil {
+			return 0, io.EOF
+		}
+		n, err := l.fileLocked(p)
+		if n > 0 || !l.chain || !errors.Is(err, io.EOF) {
+			return n, err
+		}
+		next, err := l.nextLocked()
+		if err != nil {
+			return 0, err
+		}
+		if next == nil && len(l.text) == 0 {
+			return 0, io.EOF
+		}
+		// What was written between the read above and the rotation comes first.
+		if n, err := l.fileLocked(p); n > 0 || next == nil {
+			if next != nil {
+				err = errors.Join(err, next.Close())
+			}
+			return n, err
+		}
+		if err := l.turnLocked(next); err != nil {
+			return 0, err
+		}
 	}
-	n, err := l.f.Read(p)
-	if n > 0 || !l.follow || !errors.Is(err, io.EOF) {
-		return n, err
-	}
-	next, err := l.nextLocked()
-	if err != nil || next == nil {
-		return 0, errors.Join(err, io.EOF)
-	}
-	// What was written between the read above and the rotation comes first.
-	if n, err := l.f.Read(p); n > 0 {
-		return n, errors.Join(err, next.Close())
-	}
+}
+
+// turnLocked goes on with the log of the next start.
+func (l *logReader) turnLocked(next *os.File) error {
 	old := l.f
-	l.f = next
-	if err := old.Close(); err != nil {
-		return 0, err
+	l.f, l.at, l.skip, l.lost = next, 0, false, 0
+	if l.mid { // its last line was never ended
+		l.text, l.mid = []byte("\n"), false
 	}
-	return l.f.Read(p)
+	return errors.Join(old.Close(), l.startLocked())
+}
+
+// startLocked goes to the first whole line that is there, if what is before was given back.
+func (l *logReader) startLocked() error {
+	d, err := firstData(int(l.f.Fd()), l.at)
+	if d > l.at {
+		l.at, l.skip = d, true
+	}
+	return err
 }
 
 // nextLocked opens the file that came after the one at hand, nil if there is none yet.
@@ -125,6 +166,9 @@ func (l *logReader) nextLocked() (*os.File, error) {
 	st, err := l.f.Stat()
 	if err != nil {
 		return nil, err
+	}
+	if l.last != nil && os.SameFile(st, l.last) {
+		return nil, nil
 	}
 	oldest := -1
 	for i := 0; i <= KeptLogs; i++ {
@@ -137,7 +181,8 @@ func (l *logReader) nextLocked() (*os.File, error) {
 		}
 		if os.SameFile(st, at) {
 			if i == 0 {
-				return nil, l.truncatedLocked(at)
+				l.truncatedLocked(at)
+				return nil, nil
 			}
 			return l.followerLocked(st, i)
 		}
@@ -171,45 +216,18 @@ func openIfThere(path string) (*os.File, error) {
 }
 
 // truncatedLocked starts over in a file that somebody cut short.
-func (l *logReader) truncatedLocked(st os.FileInfo) error {
-	at, err := l.f.Seek(0, io.SeekCurrent)
-	if err != nil || st.Size() >= at {
-		return err
+func (l *logReader) truncatedLocked(st os.FileInfo) {
+	if st.Size() < l.at {
+		l.at, l.skip, l.lost = 0, false, 0
+		l.sayLocked("[supd: the log was truncated here]\n")
 	}
-	_, err = l.f.Seek(0, io.SeekStart)
-	return err
 }
 
-// seekTail moves to the start of the last n lines. A last line without a newline counts.
-func seekTail(f *os.File, n int) error {
-	const block = 32 << 10
-	end, err := f.Seek(0, io.SeekEnd)
-	if err != nil || n < 0 {
-		return err
+// sayLocked puts a line of our own between those of the log.
+func (l *logReader) sayLocked(line string) {
+	if l.mid {
+		line = "\n" + line
 	}
-	buf := make([]byte, block)
-	for at := end; at > 0; {
-		size := min(at, block)
-		at -= size
-		b := buf[:size]
-		if _, err := f.ReadAt(b, at); err != nil && !errors.Is(err, io.EOF) {
-			return err
-		}
-		if at+size == end && b[size-1] == '\n' {
-			b = b[:size-1]
-		}
-		for {
-			i := bytes.LastIndexByte(b, '\n')
-			if i < 0 {
-				break
-			}
-			if n--; n == 0 {
-				_, err := f.Seek(at+int64(i)+1, io.SeekStart)
-				return err
-			}
-			b = b[:i]
-		}
-	}
-	_, err = f.Seek(0, io.SeekStart)
-	return err
+	l.text = append(l.text, line...)
+	l.mid = false
 }

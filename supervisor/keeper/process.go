@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,6 +38,7 @@ type process struct {
 	status  Status
 	why     string // why it isn't running: half of the status's message
 	trouble string // what is wrong just now: the other half
+	logNote string // what is wrong with its output
 
 	main    *mainProc // the live main process, nil if there is none
 	streak  backoff
@@ -47,7 +49,10 @@ type process struct {
 	last    procStat  // main process of the latest life; its pid is the process group's
 	lastOwn bool      // it was watched when it died, so its group can't be a stranger's
 	grace   graceBox
-	ear     *ear // nil: it has no socket to tell anything
+	ear     *ear        // nil: it has no socket to tell anything
+	output  *output     // where the latest life writes, nil = nowhere
+	noted   *outputNote // what an earlier keeper has noted of it
+	handed  int         // the pipe, if that was handed over, else 0
 
 	// What is waited for. seq grows when that changes, so a late timer finds that it is not meant.
 	seq    uint64
@@ -107,10 +112,7 @@ func (p *process) show() {
 }
 
 func (p *process) message() string {
-	if p.why != "" && p.trouble != "" {
-		return p.why + "; " + p.trouble
-	}
-	return p.why + p.trouble
+	return strings.Join(slices.DeleteFunc([]string{p.why, p.trouble, p.logNote}, func(s string) bool { return s == "" }), "; ")
 }
 
 // note writes down the present life. A disk that takes nothing must not stop a process from being kept, so it is only told.
@@ -123,6 +125,9 @@ func (p *process) note() {
 	}
 	if p.ear != nil {
 		l.Socket, l.Extend = p.ear.name, int64(p.ear.extend)
+	}
+	if p.output != nil {
+		l.Output = p.output.note()
 	}
 	if err := writeInPlace(p.k.files.life(p.key), &l); err != nil {
 		p.k.log.Error("cannot write a process's life", "member", p.key.member, "process", p.key.process, "err", err)
@@ -179,10 +184,8 @@ func (p *process) locked(seq uint64, f func()) {
 // spawn starts the program; lock is held, and closed here. All is as before if it fails.
 func (p *process) spawn(lock int) *ErrExec {
 	defer unix.Close(lock)
-	out, note := p.openOutput()
-	if out != p.k.launch.null {
-		defer unix.Close(out)
-	}
+	out, done := p.openOutput()
+	defer done()
 	p.grace.set(0)
 	c := p.newChild()
 	// From here until the note below, a keeper killed leaves a process that only the lock leads to.
@@ -205,12 +208,15 @@ func (p *process) spawn(lock int) *ErrExec {
 	p.again, p.killAt = false, time.Time{}
 	p.status.State, p.status.PID, p.status.StartedAt = Running, c.pid, before
 	p.status.NextStart, p.status.Adopted = time.Time{}, false
-	p.why, p.trouble = "", note
+	p.why, p.trouble = "", ""
 	if deaf != "" {
 		p.trouble = deaf
 	}
 	p.show()
 	p.note()
+	if p.output != nil {
+		p.output.begin()
+	}
 	return nil
 }
 
@@ -222,18 +228,6 @@ func (p *process) newChild() *child {
 		c.beforeReap = p.leaderDied
 	}
 	return c
-}
-
-// openOutput opens a new log. A disk that takes none costs the log, not the member; the note says so.
-func (p *process) openOutput() (fd int, note string) {
-	if p.start.LogDir == "" {
-		return p.k.launch.null, ""
-	}
-	fd, err := newLog(p.start.LogDir, p.key.process)
-	if err != nil {
-		return p.k.launch.null, "no log is written: " + err.Error()
-	}
-	return fd, ""
 }
 
 // leaderDied runs while the dead main process still holds its pid, so what its group gets goes to no stranger. Called by
@@ -346,6 +340,8 @@ func (p *process) finish(s State) {
 	p.closeEar()
 	p.status.State, p.status.PID, p.status.NextStart = s, 0, time.Time{}
 	p.again = false
+	p.closeOutput()
+	p.logNote = ""
 	p.dropCgroup()
 	p.note()
 	p.show()

@@ -60,6 +60,8 @@ type life struct {
 	Notify NotifyStatus `json:"notify,omitzero"`
 	Socket string       `json:"socket,omitempty"`
 	Extend int64        `json:"extend,omitempty"`
+
+	Output *outputNote `json:"output,omitempty"`
 }
 
 // giveUp is an epoch given up: EPOCHS/MEMBER.json.

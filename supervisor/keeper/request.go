@@ -37,12 +37,18 @@ func checkStart(s *Start) error {
 	if s.Watchdog < 0 || s.Watchdog > 0 && (s.Watchdog < time.Millisecond || !s.Notify) {
 		return invalid("a watchdog needs notify and a period of a millisecond or more")
 	}
+	if s.Output != "" && s.Output != OutputFile && s.Output != OutputPipe {
+		return invalid("%q is no output, want %s or %s", s.Output, OutputFile, OutputPipe)
+	}
 	return checkSettings(&s.Settings)
 }
 
 func checkSettings(s *Settings) error {
 	if s.StopTimeout < 0 || s.BackoffFirst < 0 || s.BackoffMax < 0 {
 		return invalid("a duration is negative")
+	}
+	if s.LogMax != 0 && s.LogMax < MinLogMax {
+		return invalid("a log of %d bytes at most: it must be %d or more", s.LogMax, MinLogMax)
 	}
 	_, err := parseSignal(s.StopSignal)
 	return err
@@ -164,6 +170,9 @@ func (k *Keeper) updateProcess(member, process string, s Settings) error {
 	if err := p.save(); err != nil {
 		p.start.Settings = was
 		return err
+	}
+	if p.output != nil {
+		p.output.setMost(s.logMax())
 	}
 	return nil
 }

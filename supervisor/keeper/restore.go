@@ -22,7 +22,14 @@ func (k *Keeper) restore() {
 		m.mu.Lock()
 		m.runs = hm.Runs
 		for _, hp := range hm.Processes {
-			k.newProcess(m, hp.Start.Process).inherit(h, hp)
+			p := k.newProcess(m, hp.Start.Process)
+			p.inherit(h, hp)
+			if o := hp.Output; o != nil {
+				if p.handed = o.Pipe; p.handed != 0 {
+					h.take(p.handed)
+				}
+				p.adoptOutput(&o.outputNote)
+			}
 		}
 		m.mu.Unlock()
 	}

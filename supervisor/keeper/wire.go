@@ -71,6 +71,14 @@ type Settings struct {
 	BackoffFirst time.Duration `json:"backoffFirst,omitempty"`
 	BackoffMax   time.Duration `json:"backoffMax,omitempty"`
 	NeverOn      []int         `json:"neverOn,omitempty"` // exit codes after which the process is Failed and not restarted
+	LogMax       int64         `json:"logMax,omitempty"`  // bytes kept of a start's log, and of all earlier ones; 0 = DefaultLogMax
+}
+
+func (s *Settings) logMax() int64 {
+	if s.LogMax == 0 {
+		return DefaultLogMax
+	}
+	return s.LogMax
 }
 
 // Start describes one process of a member. The keeper writes all of it to a record (0600) and restarts the process from
@@ -83,6 +91,7 @@ type Start struct {
 	Limits *Limits `json:"limits,omitempty"` // nil = none
 	Lock   string  `json:"lock,omitempty"`   // lock file, made if missing; "" = one in the keeper's own directory
 	LogDir string  `json:"logDir,omitempty"` // "" = output is thrown away
+	Output string  `json:"output,omitempty"` // OutputFile or OutputPipe; "" = OutputFile
 	// Notify: the program gets NOTIFY_SOCKET, and what it says there is shown in Status.Notify. Watchdog: it also gets
 	// WATCHDOG_USEC, and periods without WATCHDOG=1 are counted. Its Runs get neither.
 	Notify   bool          `json:"notify,omitempty"`
