@@ -110,7 +110,6 @@ func (j job) prepare(ctx context.Context) (*prepared, error) {
 			return nil, err
 		}
 	}
-	j.warnPipe(t)
 	return r.prepared(j), nil
 }
 
@@ -298,16 +297,6 @@ func mainGroup(t *spec.Template) string {
 		return ""
 	}
 	return t.Processes[0].Group
-}
-
-// warnPipe says that this version gives every process a file.
-func (j job) warnPipe(t *spec.Template) {
-	for _, p := range t.Processes {
-		if p.Output == spec.OutputPipe {
-			j.a.log.Info("output pipe is not supported by this version; the process writes to its log file itself",
-				"namespace", j.key.Namespace, "set", j.key.Set, "member", j.key.Name(), "process", p.Name)
-		}
-	}
 }
 
 // makeDirs makes the member's run directory and logs, and its scratch directories

@@ -35,9 +35,6 @@ func (v *validator) process(at string, p *Process, open bool, portNames, portNum
 	if p.Output != "" {
 		v.oneOf(at+".output", p.Output, OutputFile, OutputPipe)
 	}
-	if p.Output == OutputPipe && p.Image == "" {
-		v.warn(at+".output", "this version writes to the log file itself, not through a pipe; a program that opens /dev/stdout again after giving up root may be refused")
-	}
 	v.ports(at+".ports", p.Ports, portNames, portNumbers)
 	v.files(at+".files", p.Files)
 	v.probe(at+".startup", p.Startup, true)

@@ -72,7 +72,6 @@ func TestValidate(t *testing.T) {
 		{"no command", "spec.processes[0].command", "needed", func(s *StatefulSet) { main(s).Command = nil }, false},
 		{"umask", "spec.processes[0].umask", "more than", func(s *StatefulSet) { main(s).Umask = "7777" }, false},
 		{"root", "spec.processes[0].user", "root", func(s *StatefulSet) { main(s).User = "root" }, true},
-		{"pipe", "spec.processes[0].output", "pipe", func(s *StatefulSet) { main(s).Output = OutputPipe }, true},
 		{"unknown volume", "spec.processes[0].mounts[0].volume", `did you mean "data"?`, func(s *StatefulSet) { main(s).Mounts[0].Volume = "dat" }, false},
 		{"subPath", "spec.processes[0].mounts[0].subPath", "..", func(s *StatefulSet) { main(s).Mounts[0].SubPath = "a/../../b" }, false},
 		{"reserved env", "spec.processes[0].env[0].name", "SUP_", func(s *StatefulSet) { main(s).Env = Env{{Name: "SUP_IP"}} }, false},
