@@ -103,11 +103,13 @@ func tick(role, life string, f func(n int) error) {
 	if role == kindForking {
 		pause = 100 * time.Millisecond
 	}
+	pace := time.NewTicker(pause)
+	defer pace.Stop()
 	for n := 0; err == nil && (role != "child" || n < 500); n++ {
 		if err = f(n); err == nil {
 			_, err = fmt.Fprintf(j, "%s %s %d\n", life, role, n)
 		}
-		time.Sleep(pause)
+		<-pace.C
 	}
 	fmt.Fprintln(os.Stderr, "ends:", err)
 }
