@@ -55,7 +55,7 @@ func teller() int {
 		if err != nil {
 			d = 0
 		}
-		time.Sleep(d) // its way of stopping
+		<-time.After(d) // its way of stopping
 		os.Exit(0)
 	}()
 	f, err := os.OpenFile(os.Args[1], os.O_RDWR, 0)

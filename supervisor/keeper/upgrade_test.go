@@ -520,7 +520,7 @@ func TestHangupUpgrades(t *testing.T) {
 		if err := r.cmd.Process.Signal(unix.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Millisecond) // spreads them over the moments of an exec; nothing waits for it
+		<-time.After(time.Millisecond) // spreads them over the moments of an exec; nothing waits for it
 	}
 	r.mustUpgradeSoon()
 	if s := r.status("d/a"); s.PID != was.PID || s.Restarts != 0 {
