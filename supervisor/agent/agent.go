@@ -14,6 +14,7 @@
 //	watch     the loop, one per probed process    that process's probes        with the process or Run
 //	table     the keeper's long poll              -                            with Run
 //	leader    its ticker                          lease, registration          with Run
+//	renewal   the leader goroutine, its timer     what the keeper knows of it  with Run
 //	reporter  the loop, its timer                 what was said and accepted   with Run
 //	trash     Views.Changed, its timer            volumes being released       with Run
 package agent
@@ -66,6 +67,7 @@ type Keeper interface {
 	List(ctx context.Context, after uint64) (keeper.Table, error)
 	Run(ctx context.Context, r keeper.Run) (keeper.RunResult, error)
 	Exec(ctx context.Context, s keeper.Session, files ...*os.File) (*keeper.OpenSession, error)
+	Renew(ctx context.Context, deadline, length time.Duration) error
 }
 
 var _ Keeper = (*keeper.Client)(nil)
@@ -114,6 +116,7 @@ type Agent struct {
 	members   map[Key]*runtime
 	lastIndex uint64
 	lastFresh Fresh
+	decided   time.Duration // on Options.Clock: when this pass began
 	sets      map[setKey]setView
 	steps     sync.WaitGroup
 }
@@ -163,6 +166,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.loop(ctx) })
 	g.Go(func() error { return a.table.run(ctx) })
 	g.Go(func() error { return a.lease.serve(ctx) })
+	g.Go(func() error { return a.lease.renewal.run(ctx) })
 	g.Go(func() error { return a.said.run(ctx) })
 	g.Go(func() error { return a.trash.run(ctx) })
 	return g.Wait()

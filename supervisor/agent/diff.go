@@ -262,15 +262,19 @@ const (
 	HostRebooted  = "HostRebooted"
 	KeeperLost    = "KeeperLost"
 	RecordDamaged = "RecordDamaged"
+	LeaseEnded    = "LeaseEnded"
 )
 
 // lost tells why the present epoch has ended by itself, or "". A process that died
 // is restarted in place by the keeper; one that it has as Stopped, or has forgotten
-// though it was seen to run, went down with the host or with the keeper's records.
+// though it was seen to run, went down with the host or with the keeper's records,
+// or was fenced.
 func lost(p Part, f Facts) string {
 	m := p.Member
 	for _, s := range f.Records {
 		switch {
+		case s.State == keeper.Stopped && s.Fenced:
+			return LeaseEnded
 		case s.State == keeper.Stopped:
 			return HostRebooted
 		case s.State == keeper.Failed && s.LastExit.At.IsZero():

@@ -27,6 +27,8 @@ func TestDiff(t *testing.T) {
 	}
 	failed := rec("a", 5, keeper.Failed)
 	failed.LastExit = keeper.Exit{Code: 78, At: now}
+	fenced, fencing := rec("a", 5, keeper.Stopped), rec("a", 5, keeper.Stopping)
+	fenced.Fenced, fencing.Fenced = true, true
 	run, live := member(state.WishRun, 5), func(more ...keeper.Status) []keeper.Status { return more }
 	passed := func(names ...string) map[string]bool {
 		m := map[string]bool{}
@@ -63,6 +65,8 @@ func TestDiff(t *testing.T) {
 		{"ended for good", run, Facts{Fresh: true, Lease: true, Prepared: 5, Records: live(failed)}, ""},
 		{"record damaged", run, Facts{Fresh: true, Lease: true, Records: live(rec("a", 5, keeper.Failed))}, "give-up epoch 5 (RecordDamaged); forget a epoch 5"},
 		{"down with its host", run, Facts{Fresh: true, Lease: true, Records: live(rec("a", 5, keeper.Stopped), rec("b", 5, keeper.Stopped))}, "give-up epoch 5 (HostRebooted); forget a epoch 5; forget b epoch 5"},
+		{"fenced", run, Facts{Fresh: true, Lease: true, Records: live(fenced)}, "give-up epoch 5 (LeaseEnded); forget a epoch 5"},
+		{"being fenced", run, Facts{Fresh: true, Lease: true, Prepared: 5, Records: live(fencing)}, ""},
 		{"one went down", run, Facts{Fresh: true, Lease: true, Records: live(rec("a", 5, keeper.Stopped), rec("b", 5, keeper.Running))}, "stop b epoch 5 (HostRebooted)"},
 		{"keeper has forgotten", seen(member(state.WishRun, 5), spec.MemberRunning, 7), Facts{Fresh: true, Lease: true}, "give-up epoch 5 (KeeperLost)"},
 		{"start was interrupted", seen(member(state.WishRun, 5), spec.MemberStarting, 0), Facts{Fresh: true, Lease: true}, "prepare epoch 5 with init"},

@@ -31,6 +31,7 @@ const (
 	ExitedForGood   = "ExitedForGood"
 	DiskTrouble     = "DiskError"
 	CannotStart     = "CannotStart"
+	NoLease         = "NoLease"
 )
 
 // Failure is why a member cannot be started, or not be stopped, at present.
@@ -63,6 +64,7 @@ func failureOf(err error) *Failure {
 		{keeper.ErrLocked, StillLocked},
 		{keeper.ErrBusy, StillRunning},
 		{keeper.ErrDown, KeeperDown},
+		{keeper.ErrNoLease, NoLease},
 		{keeper.ErrInvalid, KeeperRefused},
 		{keeper.ErrProtocol, KeeperRefused},
 		{syscall.ENOSPC, string(volumes.ErrFull)},

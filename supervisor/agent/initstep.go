@@ -97,8 +97,8 @@ func (j job) initStep(ctx context.Context, s initStep, lock string) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if errors.Is(failure, keeper.ErrGivenUp) {
-			return failure
+		if errors.Is(failure, keeper.ErrGivenUp) || errors.Is(failure, keeper.ErrNoLease) {
+			return failure // for the loop to judge
 		}
 	}
 	return failure
@@ -117,13 +117,13 @@ func (j job) attempt(ctx context.Context, s initStep, lock string, attempt int) 
 	defer cancel()
 	res, err := j.a.o.Keeper.Run(rctx, keeper.Run{
 		Member: j.key.String(), Process: j.part.Template.Processes[0].Name, Epoch: j.step.Epoch, Exec: x,
-		Lock: lock, Timeout: timeout, MaxOutput: maxInitOutput,
+		Lock: lock, Timeout: timeout, MaxOutput: maxInitOutput, Fence: j.part.fenced(), Decided: j.decided,
 	})
 	if err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if errors.Is(err, keeper.ErrGivenUp) {
+		if errors.Is(err, keeper.ErrGivenUp) || errors.Is(err, keeper.ErrNoLease) {
 			return err
 		}
 		f := failureOf(err)

@@ -25,6 +25,7 @@ type job struct {
 	step     Step
 	assigned assignment
 	prepared *prepared
+	decided  time.Duration // when the step was, on Options.Clock
 }
 
 func (j job) do(ctx context.Context) outcome {
@@ -45,7 +46,7 @@ func (j job) do(ctx context.Context) outcome {
 			o.err = failf(CannotStart, "the revision has no process %s", process)
 			return o
 		}
-		o.err = k.Restart(short, member, process, settingsOf(proc).StopTimeout, j.step.Why)
+		o.err = k.Restart(short, member, process, settingsOf(j.part, proc).StopTimeout, j.step.Why)
 	case DoUpdate:
 		o.told, o.err = j.update(short)
 	case DoStart:
@@ -97,7 +98,7 @@ func (j job) start(ctx context.Context) (map[string]keeper.Settings, error) {
 		return nil, failf(CannotStart, "process %s was not prepared", j.step.Process)
 	}
 	proc, _ := j.process()
-	s.Settings = settingsOf(proc)
+	s.Settings, s.Decided = settingsOf(j.part, proc), j.decided
 	if err := j.prepared.freePorts(ctx, j.part, proc); err != nil {
 		return nil, err
 	}
@@ -116,7 +117,7 @@ func (j job) update(ctx context.Context) (map[string]keeper.Settings, error) {
 	if !ok {
 		return nil, nil
 	}
-	s := settingsOf(proc)
+	s := settingsOf(j.part, proc)
 	if err := j.a.o.Keeper.Update(ctx, j.key.String(), proc.Name, s); err != nil {
 		return nil, err
 	}

@@ -28,6 +28,9 @@ type fakeKeeper struct {
 	onStart func(keeper.Start) error
 	onRun   func(context.Context, keeper.Run) (keeper.RunResult, error)
 	down    bool
+	// renews are the deadlines told; onRenew answers, when set.
+	renews  []time.Duration
+	onRenew func(context.Context) error
 }
 
 func newFakeKeeper() *fakeKeeper {
@@ -285,6 +288,37 @@ func (k *fakeKeeper) Exec(context.Context, keeper.Session, ...*os.File) (*keeper
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return nil, k.call("exec")
+}
+
+func (k *fakeKeeper) Renew(ctx context.Context, deadline, _ time.Duration) error {
+	k.mu.Lock()
+	f := k.onRenew
+	k.renews = append(k.renews, deadline)
+	down := k.down
+	k.mu.Unlock()
+	switch {
+	case down:
+		return keeper.ErrDown
+	case f != nil:
+		return f(ctx)
+	}
+	return nil
+}
+
+// renewsWith sets what answers Renew; nil: all is well.
+func (k *fakeKeeper) renewsWith(f func(context.Context) error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.onRenew = f
+}
+
+// renewed returns and forgets the deadlines told.
+func (k *fakeKeeper) renewed() []time.Duration {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	out := k.renews
+	k.renews = nil
+	return out
 }
 
 func (k *fakeKeeper) startOf(member, process string) keeper.Start {

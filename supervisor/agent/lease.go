@@ -21,6 +21,8 @@ type lease struct {
 	log *slog.Logger
 	box *inbox
 
+	renewal *renewal
+
 	mu sync.Mutex // guards what follows
 	// until, on Options.Clock, is when the lease ends: counted from when the
 	// heartbeat was sent.
@@ -38,7 +40,7 @@ type lease struct {
 }
 
 func newLease(o Options, box *inbox) *lease {
-	return &lease{o: o, log: o.Logger, box: box, run: newRun(), wake: make(chan struct{}, 1)}
+	return &lease{o: o, log: o.Logger, box: box, renewal: newRenewal(o, box), run: newRun(), wake: make(chan struct{}, 1)}
 }
 
 // Fresh says what may be done with a View of an index now.
@@ -47,6 +49,8 @@ type Fresh struct {
 	Caught bool
 	// Start: members may be started.
 	Start bool
+	// Fence: those that live by the lease too, for the keeper knows it.
+	Fence bool
 }
 
 // fresh judges a View at index.
@@ -57,7 +61,8 @@ func (l *lease) fresh(index uint64) Fresh {
 	if l.heard && index >= l.first {
 		l.caught = true
 	}
-	return Fresh{Caught: l.caught, Start: l.caught && now < l.until && index >= l.index}
+	start := l.caught && now < l.until && index >= l.index
+	return Fresh{Caught: l.caught, Start: start, Fence: start && l.renewal.good(now)}
 }
 
 // current is the run that reports are to carry; ok is false until it is registered.
@@ -148,6 +153,7 @@ func (l *lease) beat(ctx context.Context) error {
 	}
 	l.index = ans.Index
 	l.mu.Unlock()
+	l.renewal.put(sent+ans.Lease, ans.Lease)
 	l.box.put(func() {}) // the loop looks whether more may be done now
 	return nil
 }

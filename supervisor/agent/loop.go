@@ -83,9 +83,11 @@ func (a *Agent) runtime(k Key) *runtime {
 // pass visits every member that something may have changed for and tells how long
 // to sleep at most.
 func (a *Agent) pass(ctx context.Context, v *state.View, now time.Time, post mail, tableKnown bool) time.Duration {
+	a.decided = a.o.Clock()
 	fresh := a.lease.fresh(v.Index)
 	fresh.Caught = fresh.Caught && tableKnown
 	fresh.Start = fresh.Start && tableKnown
+	fresh.Fence = fresh.Fence && tableKnown
 	all := fresh != a.lastFresh
 	a.lastFresh = fresh
 	if post.table != nil {
@@ -231,7 +233,7 @@ func (a *Agent) warnAbove(r *runtime, now time.Time) {
 func (a *Agent) begin(ctx context.Context, r *runtime, s Step) {
 	sctx, cancel := context.WithCancel(ctx)
 	r.busy = &busy{step: s, cancel: cancel}
-	j := job{a: a, key: r.key, part: r.part, print: r.print, step: s, assigned: r.assigned, prepared: r.prepared}
+	j := job{a: a, key: r.key, part: r.part, print: r.print, step: s, assigned: r.assigned, prepared: r.prepared, decided: a.decided}
 	a.log.Debug("step", "namespace", r.key.Namespace, "member", r.key.Name(), "step", s.String())
 	a.steps.Go(func() {
 		defer cancel()
@@ -324,7 +326,7 @@ func (a *Agent) failed(r *runtime, o outcome, now time.Time) {
 	r.failures++
 	first, most := time.Second, 30*time.Second
 	switch f.Reason {
-	case StillLocked, StillRunning, KeeperDown:
+	case StillLocked, StillRunning, KeeperDown, NoLease:
 		first, most = 100*time.Millisecond, 5*time.Second
 	}
 	r.retry = now.Add(backoff(r.failures, first, most))

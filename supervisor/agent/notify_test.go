@@ -14,7 +14,9 @@ import (
 func notifier() spec.Process {
 	p := sleeper("main")
 	period := spec.Duration(10 * time.Second)
-	probe := func() *spec.Probe { return &spec.Probe{Notify: true, Period: &period, SuccessThreshold: 1, FailureThreshold: 3} }
+	probe := func() *spec.Probe {
+		return &spec.Probe{Notify: true, Period: &period, SuccessThreshold: 1, FailureThreshold: 3}
+	}
 	p.Startup, p.Readiness, p.Liveness = probe(), probe(), probe()
 	return p
 }

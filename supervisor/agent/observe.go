@@ -186,6 +186,8 @@ func unready(t *spec.Template, s Sight, obs state.Observation) (reason, message 
 		switch {
 		case ps.Ready:
 			continue
+		case r.Fenced:
+			return LeaseEnded, fmt.Sprintf("process %s is being stopped: the node's lease was not renewed in time", proc.Name)
 		case sight.Reason != "":
 			return sight.Reason, oneLine(fmt.Sprintf("process %s: %s", proc.Name, sight.Message))
 		case r.State == keeper.Backoff:
@@ -289,6 +291,8 @@ func stopped(p Part, s Sight) state.Observation {
 		obs.Reason, obs.Message = HostRebooted, "it went down with its host or with the keeper"
 	case KeeperLost:
 		obs.Reason, obs.Message = KeeperLost, "the keeper does not know it any more"
+	case LeaseEnded:
+		obs.Reason, obs.Message = LeaseEnded, "the node's lease was not renewed in time"
 	case RecordDamaged:
 		obs.Reason, obs.Message = RecordDamaged, "the keeper's record of it cannot be read"
 	}

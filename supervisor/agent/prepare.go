@@ -38,7 +38,7 @@ func (p *prepared) check(k Keeper, key Key, process string, kind probe.Kind, pr 
 		Kind: kind,
 		Runner: runner{keeper: k, secret: secretProcess(&p.revision.Template, process), run: keeper.Run{
 			Member: key.String(), Process: process,
-			Exec: p.starts[process].Exec, MaxOutput: probe.MaxBody,
+			Exec: p.starts[process].Exec, MaxOutput: probe.MaxBody, Fence: p.starts[process].Fence,
 		}},
 	})
 }

@@ -127,7 +127,7 @@ func (r *runtime) assign(p Part, print uint64) {
 // facts are what Diff is told.
 func (r *runtime) facts(now time.Time, fresh Fresh) Facts {
 	f := Facts{
-		Fresh: fresh.Caught, Lease: fresh.Start, Now: now, Records: r.records(now), GivenUp: r.givenUp,
+		Fresh: fresh.Caught, Lease: fresh.Start && (fresh.Fence || !r.part.fenced()), Now: now, Records: r.records(now), GivenUp: r.givenUp,
 		Retry: r.retry, Asked: r.asked, Traces: r.traces, Passed: map[string]bool{}, Dead: map[string]string{},
 	}
 	for name, p := range r.procs {
@@ -138,11 +138,11 @@ func (r *runtime) facts(now time.Time, fresh Fresh) Facts {
 			f.Dead[name] = why
 		}
 	}
-	if r.prepared != nil && r.part.Template != nil {
+	if r.prepared != nil && r.part.Template != nil && r.part.Set != nil {
 		f.Prepared = r.prepared.epoch
 		f.Stale = r.prepared.print != r.print || r.prepared.revision != r.part.Revision
 		for _, proc := range r.part.Template.Processes {
-			if told, ok := r.told[proc.Name]; ok && !sameSettings(told, settingsOf(proc)) {
+			if told, ok := r.told[proc.Name]; ok && !sameSettings(told, settingsOf(r.part, proc)) {
 				f.Outdated = append(f.Outdated, proc.Name)
 			}
 		}
@@ -164,10 +164,10 @@ func (r *runtime) sight(now time.Time) Sight {
 }
 
 // settingsOf are what the keeper is told of stopping and restarting a process.
-func settingsOf(p spec.Process) keeper.Settings {
+func settingsOf(part Part, p spec.Process) keeper.Settings {
 	s := keeper.Settings{
 		StopSignal: p.Stop.Signal, StopTimeout: spec.DefaultStopTimeout.D(), NeverOn: p.Restart.NeverOn,
-		BackoffFirst: spec.DefaultBackoffFirst.D(), BackoffMax: spec.DefaultBackoffMax.D(),
+		BackoffFirst: spec.DefaultBackoffFirst.D(), BackoffMax: spec.DefaultBackoffMax.D(), Fence: part.fenced(),
 	}
 	if p.Stop.Timeout != nil {
 		s.StopTimeout = p.Stop.Timeout.D()
@@ -183,5 +183,5 @@ func settingsOf(p spec.Process) keeper.Settings {
 
 func sameSettings(a, b keeper.Settings) bool {
 	return a.StopSignal == b.StopSignal && a.StopTimeout == b.StopTimeout && a.BackoffFirst == b.BackoffFirst &&
-		a.BackoffMax == b.BackoffMax && slices.Equal(a.NeverOn, b.NeverOn)
+		a.BackoffMax == b.BackoffMax && a.Fence == b.Fence && slices.Equal(a.NeverOn, b.NeverOn)
 }

@@ -11,9 +11,6 @@ import (
 
 // adopt takes over what the records tell of, before anybody can ask for anything.
 func (k *Keeper) adopt() error {
-	if err := k.endAux(); err != nil { // a start finds it again
-		k.log.Error("something of an earlier keeper still runs", "err", err)
-	}
 	keys, err := k.files.recorded()
 	if err != nil {
 		if keys == nil {
@@ -27,6 +24,10 @@ func (k *Keeper) adopt() error {
 		k.newProcess(m, key.process).adopt()
 		m.mu.Unlock()
 	}
+	// Not before: it may take long, and the lease may have ended.
+	if err := k.endAux(); err != nil { // a start finds it again
+		k.log.Error("something of an earlier keeper still runs", "err", err)
+	}
 	return nil
 }
 
@@ -35,11 +36,11 @@ func (p *process) adopt() {
 	r, rerr := p.k.files.readRecord(p.key)
 	l, lerr := p.k.files.readLife(p.key)
 	if rerr != nil {
-		p.damaged(rerr, l)
+		p.damaged(rerr, l, lerr)
 		return
 	}
 	p.start, p.want = r.Start, r.Want
-	p.status.Epoch = r.Start.Epoch
+	p.status.Epoch, p.status.Fenced = r.Start.Epoch, r.Fenced
 	if r.Boot != p.k.boot {
 		p.status.LastExit = Exit{Code: -1, Unknown: true}
 		p.status.State, p.why = Stopped, "host rebooted"
@@ -55,14 +56,18 @@ func (p *process) adopt() {
 	} else if lerr != nil && !errors.Is(lerr, os.ErrNotExist) {
 		p.k.log.Warn("the life of a process can't be read", "member", p.key.member, "process", p.key.process, "err", lerr)
 	}
-	switch found, err := p.findMain(); {
-	case err != nil:
+	found, err := p.findMain()
+	if err != nil {
 		p.trouble = err.Error()
-		p.orphaned()
-	case found != nil:
+	}
+	if found != nil {
+		p.last = found.stat
+	}
+	p.foundFenced()
+	if found != nil {
 		p.reopenEar(l)
 		p.takeOver(found)
-	default:
+	} else {
 		p.orphaned()
 	}
 }
@@ -71,6 +76,9 @@ func (p *process) adopt() {
 func (p *process) recall(l life) {
 	p.status.State, p.status.StartedAt, p.status.Restarts = l.State, l.Started, l.Restart
 	p.status.LastExit, p.status.OOMKills, p.why = l.Exit, l.OOMKills, l.Message
+	if l.Fenced && p.want == wantRun { // the record was still to follow
+		p.want, p.status.Fenced = wantStop, true
+	}
 	p.streak = backoff{streak: l.Streak, pause: time.Duration(l.Pause)}
 	p.last = procStat{pid: l.PID, ticks: l.Ticks}
 	p.status.Notify = l.Notify
@@ -78,9 +86,12 @@ func (p *process) recall(l life) {
 }
 
 // damaged shows a process whose record can't be read. Nothing is done with it; a new Start asks both witnesses.
-func (p *process) damaged(err error, l life) {
+func (p *process) damaged(err error, l life, lerr error) {
 	p.bad = err
 	p.start = Start{Member: p.key.member, Process: p.key.process, Lock: l.Lock}
+	// Whether it is fenced is not known where the life can't be read either. Then it is: that costs a member when the
+	// node's lease ends, the other would be two of it.
+	p.start.Fence = lerr != nil || l.Fence
 	p.status.State, p.why = Failed, "its record can't be read: "+err.Error()
 	p.status.Epoch = l.Epoch
 	if l.Boot == p.k.boot {
@@ -88,6 +99,7 @@ func (p *process) damaged(err error, l life) {
 	}
 	p.k.log.Error("a record can't be read", "member", p.key.member, "process", p.key.process, "err", err)
 	p.show()
+	p.foundFenced()
 }
 
 // findMain finds the live main process: the one noted, or, if the last keeper died before it could note it, the first
@@ -174,7 +186,7 @@ func (p *process) takeOver(m *mainProc) {
 	p.show()
 	p.note()
 	if p.want != wantRun { // its stop was under way
-		p.halt(p.start.StopTimeout)
+		p.haltFound()
 	}
 }
 

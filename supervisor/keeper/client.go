@@ -88,6 +88,19 @@ func (c *Client) Restart(ctx context.Context, member, process string, timeout ti
 	return err
 }
 
+// Renew tells the keeper until when the node's lease lasts, on CLOCK_BOOTTIME, and how long one is that was just granted. A
+// deadline lower than one told before is late news and changes nothing; one that no such lease can have is ErrInvalid. What
+// the lease's lapse has begun to stop is stopped, whatever is renewed after. ErrBusy: the lease had ended, and not all that
+// is fenced is known to be killed yet.
+func (c *Client) Renew(ctx context.Context, deadline, length time.Duration) error {
+	boot, err := bootID()
+	if err != nil {
+		return err
+	}
+	_, err = c.call(ctx, &request{Op: "renew", Lease: &Lease{Boot: boot, Deadline: deadline, Length: length}})
+	return err
+}
+
 // GiveUp promises that no process of member is ever again started here in this epoch or a lower one; it is on disk when
 // GiveUp returns. ErrBusy while one of them isn't gone. That is asked of the lock files that its processes may hold, too, so
 // that one whose record was lost is found where there are no cgroups; a keeper of protocol 1 asks those of its records only.

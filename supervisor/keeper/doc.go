@@ -23,6 +23,7 @@
 //	            notify sockets,
 //	            pipes of members' output,
 //	            inotify of quiet logs
+//	lease       a timerfd                       that                            same
 //	thread      one start that needs a view,    a thread of its own, thrown     with the fork; with a mount that
 //	            a host name, umask, nice,       away afterwards                 hangs, which nobody can end
 //	            capabilities or no_new_privs
@@ -37,7 +38,7 @@
 //	task        the end of a child, a timer,    nothing; takes the member's     at its end, soon
 //	            a notice of the watcher         lock, or an output's
 //
-// An upgrade makes all but the watcher stand still (gate): connections and accept park, tasks wait, the reaper reaps nobody.
+// An upgrade makes all but the watcher and the lease stand still (gate): connections and accept park, tasks wait, the reaper reaps nobody.
 // Whoever waits for long there ends the wait with errStill when gate.now does and parks with what is to go over (handedConn).
 //
 // There is none per member. Everything done to a member is done under its lock, disk writes and forks included; the table

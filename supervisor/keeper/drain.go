@@ -240,6 +240,10 @@ func (p *process) restart() {
 		p.status.Restarts--
 		err = ex
 	}
+	if errors.Is(err, ErrNoLease) {
+		p.lapsed()
+		return
+	}
 	if errors.Is(err, ErrLocked) || errors.Is(err, ErrBusy) {
 		p.quiet()
 		p.trouble = fmt.Sprintf("not started: %v", err)
@@ -300,7 +304,7 @@ func (p *process) witnesses() (int, error) {
 // everything that is forked right into it for ever after, taking the fork for one that raced with the kill. So is one
 // that counts kills of the kernel's, which must not be taken for those of the next life.
 func (p *process) freshCgroup(dir string) error {
-	if p.killed || readMemoryEvents(dir).kills > 0 {
+	if p.killed || p.k.lease.killed(p) || readMemoryEvents(dir).kills > 0 {
 		if err := removeCgroup(dir); err != nil {
 			return err
 		}

@@ -14,6 +14,8 @@ var (
 	ErrBusy = errors.New("busy")
 	// ErrGivenUp: the epoch was given up on this host, or a higher one was started here.
 	ErrGivenUp = errors.New("epoch given up")
+	// ErrNoLease: the node's lease doesn't hold, or lapsed since the start was decided; what is fenced isn't started.
+	ErrNoLease = errors.New("no lease")
 	// ErrNotFound: the keeper has no record of such a process.
 	ErrNotFound = errors.New("not found")
 	// ErrInvalid: the request can't be carried out as it is.
@@ -48,6 +50,7 @@ var codes = []struct {
 	{"locked", ErrLocked},
 	{"busy", ErrBusy},
 	{"given-up", ErrGivenUp},
+	{"no-lease", ErrNoLease},
 	{"not-found", ErrNotFound},
 	{"invalid", ErrInvalid},
 	{"protocol", ErrProtocol},

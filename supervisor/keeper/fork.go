@@ -106,6 +106,11 @@ func (l *launcher) fork(n launch, path string, argv []string, attr *syscall.Proc
 		defer unix.Close(dir)
 		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, dir
 	}
+	if n.may != nil {
+		if err := n.may(); err != nil {
+			return &ErrExec{"lease", err}
+		}
+	}
 	l.reaper.begin()
 	pid, err := l.forkLocked(n, path, argv, attr)
 	if err == nil && c.pidfd < 0 { // before Linux 5.2 clone tells none

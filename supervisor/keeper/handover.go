@@ -40,6 +40,7 @@ type handover struct {
 	Upgrades    Upgrades       `json:"upgrades"`
 	DirLock     int            `json:"dirLock"`
 	Socket      int            `json:"socket"`
+	Lease       *handedLease   `json:"lease,omitempty"`
 	Members     []handedMember `json:"members,omitempty"`
 	Conns       []handedConn   `json:"conns,omitempty"`
 	Keep        []int          `json:"keep,omitempty"` // every descriptor above, and no other, is still open
@@ -77,6 +78,7 @@ type handedProcess struct {
 	Pidfd     int            `json:"pidfd,omitempty"` // the live main process
 	Own       bool           `json:"own,omitempty"`   // which is the keeper's child
 	Grace     int            `json:"grace,omitempty"`
+	Fence     *handedFence   `json:"fence,omitempty"`
 }
 
 // handedEar is the socket that a process tells what it does.
@@ -122,13 +124,14 @@ type handedRun struct {
 	Got       []byte           `json:"got,omitempty"`
 	Truncated bool             `json:"truncated,omitempty"`
 	Most      int              `json:"most"`
+	Fence     *handedFence     `json:"fence,omitempty"`
 }
 
 // handOver describes the keeper and what conns do. What is handed over for good must stand still.
 func (k *Keeper) handOver(conns []*handedConn) (*handover, error) {
 	h := &handover{
 		Version: handoverVersion, From: k.opts.Version, Protocol: Protocol, Dir: k.opts.Dir, Boot: k.boot,
-		Cgroup: k.info().Cgroup, Binary: k.opts.Binary, NoCloneInto: k.launch.noCloneInto.Load(),
+		Cgroup: k.info().Cgroup, Binary: k.opts.Binary, NoCloneInto: k.launch.noCloneInto.Load(), Lease: k.lease.handOver(),
 	}
 	k.mu.Lock()
 	h.Aux, h.Upgrades = k.aux, k.upgrades
@@ -194,7 +197,7 @@ func (p *process) handOver(h *handover) handedProcess {
 		KillIn: untilTime(p.killAt), StartIn: untilTime(p.status.NextStart),
 		PID: p.last.pid, Ticks: p.last.ticks, LastOwn: p.lastOwn, Grace: int(p.grace.get()),
 	}
-	out.KillMaxIn = untilTime(p.killMax)
+	out.KillMaxIn, out.Fence = untilTime(p.killMax), p.k.lease.handProcess(p)
 	if e := p.ear; e != nil {
 		out.Ear = &handedEar{FD: h.keep(e.fd), Name: e.name, Told: e.told, Watching: e.dog != nil, PingedAgo: time.Since(e.pinged), Extend: e.extend}
 	}
@@ -248,7 +251,7 @@ func (c *handedConn) handOver(h *handover) error {
 	c.Run = &handedRun{
 		Member: b.key.member, Process: b.key.process, Dir: b.dir, Lock: b.lock, Number: b.number,
 		Left: time.Until(b.until), PID: b.child.pid, Pidfd: h.keep(b.child.pidfd), Output: h.keep(out),
-		Got: b.have.data, Truncated: b.have.truncated, Most: b.most,
+		Got: b.have.data, Truncated: b.have.truncated, Most: b.most, Fence: b.k.lease.handRun(b.fence),
 	}
 	select {
 	case ws := <-b.exited:
@@ -324,7 +327,7 @@ func (f files) checkVersions(dir string) error {
 		path := filepath.Join(dir, e.Name())
 		var v struct{ Version int }
 		if readFirstLine(path, &v) == nil && v.Version > recordVersion {
-			return checkVersion(path, v.Version)
+			return checkVersion(path, v.Version, recordVersion)
 		}
 	}
 	return nil

@@ -99,9 +99,15 @@ func fileIDOf(path string) (fileID, error) {
 // holds tells whether a process has the lock file open under the lock's number. Nobody but the keeper hands that out, so
 // such a process is the member's, whatever its parent, group or session.
 func holds(pid int, lock fileID) bool {
+	id, ok := lockOf(pid)
+	return ok && id == lock
+}
+
+// lockOf is the file that a process has open under the lock's number.
+func lockOf(pid int) (fileID, bool) {
 	var st unix.Stat_t
 	err := unix.Stat("/proc/"+strconv.Itoa(pid)+"/fd/"+strconv.Itoa(LockFD), &st)
-	return err == nil && idOf(&st) == lock
+	return idOf(&st), err == nil
 }
 
 // lockHolders finds the live processes that inherited the lock. Processes of other users are seen by root only.

@@ -32,6 +32,8 @@ type Options struct {
 	Binary string
 	Args   []string
 	given  *handover // what the keeper was that this one replaces in its process
+
+	clock func() time.Duration // CLOCK_BOOTTIME but in tests
 }
 
 func (o Options) socket() string { return files{o.Dir}.socket() }
@@ -52,9 +54,12 @@ type Keeper struct {
 	ready     chan struct{}
 	// sessions are the only thing with a client that the keeper holds for long: child, client's connection, cgroup.
 	sessions sessions
-	gate     *gate
-	given    *handover // nil: nothing was handed over
-	socket   *net.UnixListener
+	lease    *lease
+	// fencers holds one for each member that is just being stopped because the lease lapses.
+	fencers chan struct{}
+	gate    *gate
+	given   *handover // nil: nothing was handed over
+	socket  *net.UnixListener
 
 	dirLock   int
 	hup       chan os.Signal
@@ -75,8 +80,12 @@ func New(o Options) (*Keeper, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if o.clock == nil {
+		o.clock = boottime
+	}
 	return &Keeper{
 		opts: o, log: o.Logger, files: files{o.Dir}, ready: make(chan struct{}), gate: newGate(), given: o.given,
+		fencers: make(chan struct{}, fencers),
 		hup:     make(chan os.Signal, 1),
 		members: map[string]*member{}, draining: map[*process]struct{}{},
 	}, nil
@@ -109,6 +118,8 @@ func (k *Keeper) Run(ctx context.Context) error {
 		})
 	}
 	loops.Go(func() { k.pulse(base, k.opts.systemd) })
+	loops.Go(func() { k.lease.loop(base, k.leaseDue) }) // it waits for nobody, nor for an upgrade
+	k.leaseDue()
 	if k.given != nil {
 		k.resume()
 	} else {
@@ -144,6 +155,9 @@ func (k *Keeper) open() (closeAll func(), err error) {
 	closeAll = func() {
 		unix.Close(null)
 		unix.Close(dirLock)
+		if k.lease != nil {
+			k.lease.close()
+		}
 		if k.launch != nil && k.launch.reserved {
 			unix.Close(LockFD)
 		}
@@ -160,6 +174,9 @@ func (k *Keeper) open() (closeAll func(), err error) {
 
 func (k *Keeper) prepare(null int) (err error) {
 	if k.boot, err = bootID(); err != nil {
+		return err
+	}
+	if k.lease, err = openLease(k.files.lease(), k.boot, k.opts.clock, k.log); err != nil {
 		return err
 	}
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
@@ -317,6 +334,9 @@ func (k *Keeper) info() Info {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	i := Info{Version: k.opts.Version, Protocol: Protocol, PID: os.Getpid(), Boot: k.boot, Binary: k.opts.Binary, Upgrades: k.upgrades}
+	if w := k.lease.word(); w.Deadline != 0 {
+		i.Lease = &w
+	}
 	if k.cg != nil {
 		i.Cgroup, i.Controllers = k.cg.root, k.cg.controllers()
 	}

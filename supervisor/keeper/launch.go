@@ -48,6 +48,7 @@ type launch struct {
 	join  []namespace // entered first
 	// inside is the cgroup's descriptor where it has to be entered from within those; 0 = not.
 	inside int
+	may    func() error // asked right before the fork; nil = it may
 }
 
 // needsStage tells whether something is asked that belongs to a process, so that only the child itself can set it up.

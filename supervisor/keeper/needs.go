@@ -19,13 +19,18 @@ func (q *request) needs() int {
 			return 2
 		}
 	}
-	if q.Op == "exec" || q.Start != nil && (q.Start.Limits != nil || q.Start.Notify || q.Start.Watchdog > 0) {
+	if q.Op == "exec" || q.Op == "renew" || q.fences() || q.Start != nil && (q.Start.Limits != nil || q.Start.Notify || q.Start.Watchdog > 0) {
 		return 2
 	}
 	if q.Start != nil && q.Start.Output == OutputPipe { // it would give the process a file
 		return 2
 	}
 	return MinProtocol
+}
+
+// fences tells whether a request is about what lives by the node's lease.
+func (q *request) fences() bool {
+	return q.Start != nil && q.Start.Fence || q.Run != nil && q.Run.Fence || q.Settings != nil && q.Settings.Fence
 }
 
 // execs are the programs that a request is about.

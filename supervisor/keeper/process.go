@@ -119,6 +119,7 @@ func (p *process) message() string {
 func (p *process) note() {
 	l := life{
 		Version: firstVersion, Boot: p.k.boot, Epoch: p.start.Epoch, Lock: p.lockPath(), State: p.status.State, OOMKills: p.status.OOMKills,
+		Fence: p.start.Fence, Fenced: p.status.Fenced,
 		PID: p.last.pid, Ticks: p.last.ticks, Started: p.status.StartedAt, Restart: p.status.Restarts,
 		Streak: p.streak.streak, Pause: int64(p.streak.pause), Exit: p.status.LastExit, Message: p.why,
 		Notify: p.status.Notify,
@@ -136,7 +137,7 @@ func (p *process) note() {
 
 // save writes the record for good.
 func (p *process) save() error {
-	r := record{Version: (&request{Start: &p.start}).needs(), Boot: p.k.boot, Want: p.want, Start: p.start}
+	r := record{Version: (&request{Start: &p.start}).needs(), Boot: p.k.boot, Want: p.want, Fenced: p.status.Fenced, Start: p.start}
 	if err := writeSynced(p.k.files.record(p.key), &r); err != nil {
 		return fmt.Errorf("cannot write the record of %s: %w", p.key, err)
 	}
@@ -195,7 +196,8 @@ func (p *process) spawn(lock int) *ErrExec {
 	x := p.start.Exec
 	x.Env = withNotify(x.Env, env)
 	before := time.Now()
-	if ex := p.k.launch.start(launch{exec: &x, out: out, lock: lock, cgroup: p.cgroup()}, c); ex != nil {
+	may := func() error { return p.k.lease.may(p) }
+	if ex := p.k.launch.start(launch{exec: &x, out: out, lock: lock, cgroup: p.cgroup(), may: may}, c); ex != nil {
 		return ex
 	}
 	stat, err := readStat(c.pid)
@@ -216,6 +218,9 @@ func (p *process) spawn(lock int) *ErrExec {
 	p.note()
 	if p.output != nil {
 		p.output.begin()
+	}
+	if p.k.lease.lives(p) {
+		p.k.task(p.k.leaseDue)
 	}
 	return nil
 }
@@ -338,6 +343,7 @@ func (p *process) stopSignal() unix.Signal {
 func (p *process) finish(s State) {
 	p.quiet()
 	p.closeEar()
+	p.unfence()
 	p.status.State, p.status.PID, p.status.NextStart = s, 0, time.Time{}
 	p.again = false
 	p.closeOutput()

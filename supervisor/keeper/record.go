@@ -35,16 +35,20 @@ type record struct {
 	Version int    `json:"version"`
 	Boot    string `json:"boot"` // boot id of the host when it was written
 	Want    want   `json:"want"`
+	Fenced  bool   `json:"fenced,omitempty"` // the lease's end has stopped it
 	Start   Start  `json:"start"`
 }
 
 // life is what a keeper knows of a process's present life: RECORDS/KEY.life, written in place and not fsync'ed, for it
-// means nothing after a boot. Epoch and Lock are there in case the record is damaged.
+// means nothing after a boot. Epoch, Lock and Fence are there in case the record is damaged. Fenced says that a lapse of the
+// lease stops it, whatever the record says.
 type life struct {
 	Version  int       `json:"version"`
 	Boot     string    `json:"boot"`
 	Epoch    uint64    `json:"epoch"`
 	Lock     string    `json:"lock"`
+	Fence    bool      `json:"fence,omitempty"`
+	Fenced   bool      `json:"fenced,omitempty"`
 	PID      int       `json:"pid,omitempty"`
 	Ticks    uint64    `json:"ticks,omitempty"` // start time of PID
 	State    State     `json:"state"`
@@ -78,6 +82,7 @@ func (f files) records() string          { return filepath.Join(f.dir, "records"
 func (f files) epochs() string           { return filepath.Join(f.dir, "epochs") }
 func (f files) locks() string            { return filepath.Join(f.dir, "locks") }
 func (f files) notifies() string         { return filepath.Join(f.dir, "notify") }
+func (f files) lease() string            { return filepath.Join(f.dir, "lease.json") }
 func (f files) socket() string           { return filepath.Join(f.dir, "keeper.sock") }
 func (f files) record(k key) string      { return filepath.Join(f.records(), k.file()+".json") }
 func (f files) life(k key) string        { return filepath.Join(f.records(), k.file()+".life") }
@@ -194,9 +199,9 @@ func readFirstLine(path string, v any) error {
 	return nil
 }
 
-func checkVersion(path string, v int) error {
-	if v < 1 || v > recordVersion {
-		return fmt.Errorf("%s has version %d, this keeper knows up to %d", path, v, recordVersion)
+func checkVersion(path string, v, most int) error {
+	if v < 1 || v > most {
+		return fmt.Errorf("%s has version %d, this keeper knows up to %d", path, v, most)
 	}
 	return nil
 }
@@ -205,7 +210,7 @@ func (f files) readRecord(k key) (record, error) {
 	var r record
 	err := readFirstLine(f.record(k), &r)
 	if err == nil {
-		err = checkVersion(f.record(k), r.Version)
+		err = checkVersion(f.record(k), r.Version, recordVersion)
 	}
 	if err == nil && (r.Start.Member != k.member || r.Start.Process != k.process) {
 		err = fmt.Errorf("%s is of %s %s", f.record(k), r.Start.Member, r.Start.Process)
@@ -217,7 +222,7 @@ func (f files) readLife(k key) (life, error) {
 	var l life
 	err := readFirstLine(f.life(k), &l)
 	if err == nil {
-		err = checkVersion(f.life(k), l.Version)
+		err = checkVersion(f.life(k), l.Version, firstVersion)
 	}
 	return l, err
 }
@@ -230,7 +235,7 @@ func (f files) readEpoch(member string) (uint64, error) {
 		return 0, nil
 	}
 	if err == nil {
-		err = checkVersion(f.epoch(member), g.Version)
+		err = checkVersion(f.epoch(member), g.Version, firstVersion)
 	}
 	if err == nil && g.Member != member {
 		err = fmt.Errorf("%s is of %s", f.epoch(member), g.Member)

@@ -101,17 +101,29 @@ func (m *member) judge(s *Start) (done bool, err error) {
 // begin makes a process of what was gone or never there.
 func (p *process) begin(s Start) error {
 	was := p.start
+	decided := s.Decided
+	s.Decided = 0
 	p.start = s
 	p.killed = true // what is left of its cgroup may have other limits
 	lock, err := p.witnesses()
+	if err == nil {
+		p.unfence() // nothing is left of what it was
+		if s.Fence {
+			err = p.k.lease.join(p, decided)
+		}
+		if err != nil {
+			unix.Close(lock)
+		}
+	}
 	if err != nil {
 		p.start = was
 		p.discardNew()
 		return err
 	}
 	delete(p.m.runs, p.lockPath()) // the lock is this process's now
-	p.want, p.bad = wantRun, nil
+	p.want, p.bad, p.status.Fenced = wantRun, nil, false
 	if err := p.save(); err != nil {
+		p.unfence()
 		p.start, p.want = was, wantStop
 		p.discardNew()
 		return errors.Join(err, unix.Close(lock))
@@ -125,6 +137,9 @@ func (p *process) begin(s Start) error {
 		p.saveWant(wantStop)
 		p.why = ex.Error()
 		p.finish(Stopped)
+		if errors.Is(ex, ErrNoLease) {
+			return ex.Err
+		}
 		return ex
 	}
 	p.k.log.Info("started", "member", s.Member, "process", s.Process, "epoch", s.Epoch, "pid", p.status.PID)
@@ -166,14 +181,27 @@ func (k *Keeper) updateProcess(member, process string, s Settings) error {
 		return fmt.Errorf("%w: the record of %s can't be read: %v", ErrInternal, p.key, p.bad)
 	}
 	was := p.start.Settings
+	if s.Fence && !was.Fence && !p.status.Gone() {
+		if err := p.k.lease.join(p, 0); err != nil {
+			return err
+		}
+		p.k.lease.lives(p)
+	}
 	p.start.Settings = s
 	if err := p.save(); err != nil {
 		p.start.Settings = was
+		if !was.Fence {
+			p.unfence()
+		}
 		return err
 	}
 	if p.output != nil {
 		p.output.setMost(s.logMax())
 	}
+	if !s.Fence && p.want == wantRun {
+		p.unfence()
+	}
+	p.note()
 	return nil
 }
 
@@ -200,7 +228,7 @@ func (k *Keeper) stopProcess(member, process string) error {
 		return nil
 	}
 	p.k.log.Info("stopping", "member", member, "process", process, "epoch", p.start.Epoch, "pid", p.status.PID)
-	p.halt(p.start.StopTimeout)
+	p.halt(p.start.StopTimeout, "")
 	return nil
 }
 
@@ -238,20 +266,16 @@ func (k *Keeper) restartProcess(member, process string, timeout time.Duration, r
 	p.k.log.Info("restarting", "member", member, "process", process, "epoch", p.start.Epoch, "pid", p.status.PID,
 		"reason", reason)
 	p.again = true
-	p.halt(timeout)
-	if p.status.State == Stopping {
-		p.why = reason
-		p.show()
-	}
+	p.halt(timeout, reason)
 	return nil
 }
 
 // halt begins the stop of a process that isn't gone.
-func (p *process) halt(timeout time.Duration) {
+func (p *process) halt(timeout time.Duration, why string) {
 	p.quiet()
 	p.poll = 0
 	p.status.State, p.status.NextStart = Stopping, time.Time{}
-	p.why, p.trouble = "", ""
+	p.why, p.trouble = why, ""
 	now := time.Now()
 	p.killAt, p.killMax = now.Add(timeout), now.Add(extendTimes*min(timeout, maxStopCounted))
 	if p.main == nil { // what a dead main process has left behind gets no grace
@@ -438,6 +462,7 @@ func (k *Keeper) forget(member, process string) error {
 		return err
 	}
 	p.quiet()
+	p.unfence()
 	for _, path := range []string{k.files.record(p.key), k.files.life(p.key)} {
 		if err := removeSynced(path); err != nil {
 			return err

@@ -17,6 +17,7 @@ func (k *Keeper) restore() {
 		return
 	}
 	k.aux, k.upgrades = h.Aux, h.Upgrades
+	k.lease.inherit(h.Lease)
 	for _, hm := range h.Members {
 		m := k.member(hm.Name)
 		m.mu.Lock()
@@ -53,6 +54,7 @@ func (p *process) inherit(h *handover, hp handedProcess) {
 	if hp.Ear != nil {
 		p.inheritEar(h, hp.Ear)
 	}
+	defer p.k.lease.inheritProcess(p, hp.Fence)
 	if hp.Pidfd == 0 {
 		return
 	}
@@ -91,7 +93,7 @@ func (r *reaper) know(c *child) {
 func (k *Keeper) takeRun(h *handover, r *handedRun) *beside {
 	b := k.newBeside(key{r.Member, r.Process}, r.Most)
 	b.dir, b.lock, b.number, b.until = r.Dir, r.Lock, r.Number, time.Now().Add(r.Left)
-	b.have = capture{data: r.Got, truncated: r.Truncated}
+	b.have, b.fence = capture{data: r.Got, truncated: r.Truncated}, k.lease.inheritRun(r.Fence)
 	b.output = os.NewFile(uintptr(h.take(r.Output)), "output")
 	b.child.pid, b.child.pidfd = r.PID, h.take(r.Pidfd)
 	if r.Ended != nil {
@@ -110,8 +112,11 @@ func (k *Keeper) resume() {
 		m.mu.Lock()
 		for _, p := range m.procs {
 			n++
-			if p.seq == 0 {
+			switch {
+			case p.seq == 0:
 				p.carryOn()
+			case p.main != nil && p.main.own == nil: // the lease has begun its stop
+				p.watchAdopted()
 			}
 		}
 		m.mu.Unlock()

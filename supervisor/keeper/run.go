@@ -34,11 +34,19 @@ func (k *Keeper) runBeside(ctx context.Context, run Run, c *conn) (*RunResult, e
 		run.MaxOutput = DefaultMaxOutput
 	}
 	until := time.Now().Add(run.Timeout)
+	var fence *runFence
+	if run.Fence {
+		var err error
+		if fence, err = k.lease.joinRun(&run); err != nil {
+			return nil, err
+		}
+	}
 	b, err := k.startBeside(key, &run)
 	if err != nil {
+		k.lease.leaveRun(fence)
 		return nil, err
 	}
-	b.until = until
+	b.until, b.fence = until, fence
 	return k.finishBeside(ctx, b, c)
 }
 
@@ -48,6 +56,10 @@ func (k *Keeper) finishBeside(ctx context.Context, b *beside, c *conn) (*RunResu
 	keeper := ctx
 	ctx, cancel := context.WithDeadlineCause(ctx, b.until, errTimedOut)
 	defer cancel()
+	ctx, lapse := context.WithCancelCause(ctx)
+	defer lapse(nil)
+	k.lease.bindRun(b.fence, lapse)
+	defer k.lease.leaveRun(b.fence)
 	for {
 		still := k.gate.now().Done()
 		if keeper.Err() != nil { // it ends, and the command with it
@@ -78,6 +90,7 @@ type beside struct {
 	lock   string // held by all of it, "" = none
 	number uint64 // with a lock
 	until  time.Time
+	fence  *runFence // nil: it doesn't live by the lease
 	child  *child
 	exited chan unix.WaitStatus
 	output *os.File

@@ -190,6 +190,12 @@ func (k *Keeper) answer(ctx context.Context, q *request, c *conn) (resp *respons
 		err = k.stopProcess(q.Member, q.Process)
 	case "restart":
 		err = k.restartProcess(q.Member, q.Process, q.Timeout, q.Reason)
+	case "renew":
+		if q.Lease == nil {
+			err = invalid("no lease")
+			break
+		}
+		err = k.renew(*q.Lease)
 	case "giveup":
 		err = k.giveUp(q.Member, q.Epoch, q.Locks)
 	case "forget":

@@ -72,6 +72,9 @@ type Settings struct {
 	BackoffMax   time.Duration `json:"backoffMax,omitempty"`
 	NeverOn      []int         `json:"neverOn,omitempty"` // exit codes after which the process is Failed and not restarted
 	LogMax       int64         `json:"logMax,omitempty"`  // bytes kept of a start's log, and of all earlier ones; 0 = DefaultLogMax
+	// Fence: the process lives by the node's lease (see Renew). It is started only while that holds, stopped when a third
+	// of it is left unrenewed, and killed KillBefore its end.
+	Fence bool `json:"fence,omitempty"`
 }
 
 func (s *Settings) logMax() int64 {
@@ -96,6 +99,9 @@ type Start struct {
 	// WATCHDOG_USEC, and periods without WATCHDOG=1 are counted. Its Runs get neither.
 	Notify   bool          `json:"notify,omitempty"`
 	Watchdog time.Duration `json:"watchdog,omitempty"`
+	// Decided is when the start was decided, on CLOCK_BOOTTIME; with Fence it is refused (ErrNoLease) if the lease has
+	// lapsed since, however good it is by now. 0 = now.
+	Decided time.Duration `json:"decided,omitempty"`
 	Settings
 }
 
@@ -110,6 +116,8 @@ type Run struct {
 	Lock      string        `json:"lock,omitempty"`      // as in Start; counts with an Epoch only
 	Timeout   time.Duration `json:"timeout,omitempty"`   // 0 = DefaultRunTimeout
 	MaxOutput int           `json:"maxOutput,omitempty"` // bytes of stdout and stderr kept, from the start; 0 = DefaultMaxOutput
+	Fence     bool          `json:"fence,omitempty"`     // as in Settings; with an Epoch it is killed as soon as the lease lapses
+	Decided   time.Duration `json:"decided,omitempty"`   // as in Start
 }
 
 // Defaults of Run.
@@ -184,6 +192,7 @@ type Status struct {
 	Message   string        `json:"message,omitempty"`  // why it isn't running, or what is wrong beside
 	Adopted   bool          `json:"adopted,omitempty"`  // not the keeper's child: taken over from an earlier keeper
 	Notify    NotifyStatus  `json:"notify,omitzero"`
+	Fenced    bool          `json:"fenced,omitempty"` // the lease's end is what stops it, or has stopped it
 }
 
 // Gone tells whether nothing of the process is left.
@@ -213,6 +222,7 @@ type Info struct {
 	Boot        string   `json:"boot"`                  // the host's boot id
 	Cgroup      string   `json:"cgroup,omitempty"`      // directory of the members' cgroups; "" = process groups only
 	Controllers []string `json:"controllers,omitempty"` // of memory, cpu, pids and io those that Limits may ask for
+	Lease       *Lease   `json:"lease,omitempty"`       // nil if none was heard of in this boot
 	Binary      string   `json:"binary,omitempty"`      // its file, where it looks for a newer one
 
 	Upgrades Upgrades `json:"upgrades,omitzero"`
@@ -234,6 +244,7 @@ type request struct {
 	Run      *Run          `json:"run,omitempty"`
 	Session  *Session      `json:"session,omitempty"`
 	Settings *Settings     `json:"settings,omitempty"`
+	Lease    *Lease        `json:"lease,omitempty"`
 	Member   string        `json:"member,omitempty"`
 	Process  string        `json:"process,omitempty"`
 	Epoch    uint64        `json:"epoch,omitempty"`
