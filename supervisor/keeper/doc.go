@@ -50,6 +50,7 @@
 //	DIR/records/MEMBER@PROCESS.json   what was asked for; fsync'ed before it counts
 //	DIR/records/MEMBER@PROCESS.life   pid, start time, last exit; of no meaning after a boot, not fsync'ed
 //	DIR/epochs/MEMBER.json            the highest epoch given up; fsync'ed, never removed
+//	DIR/lease.json                    the node's lease, while something lives by it; of no meaning after a boot
 //	DIR/locks/MEMBER@PROCESS.lock     where Start names no lock file
 //	DIR/notify/MEMBER@PROCESS         socket of a Start with Notify; a hash where that is too long for one
 //	LOGDIR/PROCESS.log, .log.1 ... .5 of the present start and of earlier ones; bounded by holes at the head

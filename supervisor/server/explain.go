@@ -38,6 +38,8 @@ var rules = []struct {
 	{"NotSteady", "after a start or a crash a member must run a while before it counts as healthy", "it is steady when it has run that long", "supctl logs %s --previous", "member"},
 	{"NeedsCgroup", "a process that cannot be limited as its definition asks is not started; limits of cpu, memory, pids and io are kept by cgroup v2", "it starts when its node offers the controller that is named (boot it with cgroup v2 only: systemd.unified_cgroup_hierarchy=1 cgroup_no_v1=all), or when the definition asks for no such limit", "supctl describe node %s", "node"},
 	{"OOMKilled", "a process that needs more memory than its limits.memory, or than its host has, is killed by the kernel, with all that it has forked", "it is started again, with growing pauses; raise limits.memory, or have the program use less", "supctl logs %s --previous", "member"},
+	{"LeaseEnded", "with onNodeLoss Fence a member ends before its node's lease does, for afterwards it may be started elsewhere", "it starts with a new epoch when its node answers again", "supctl describe member %s", "member"},
+	{"NoLease", "with onNodeLoss Fence a member starts only on a node whose lease holds and is known to its keeper", "it is started when the lease is renewed, twice a second", "supctl describe member %s", "member"},
 	{"NeedsRoot", "what needs root is refused on a node whose supd does not run as root, never ignored", "nothing, until the definition or the node changes", "supctl describe member %s", "member"},
 }
 

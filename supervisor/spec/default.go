@@ -13,6 +13,9 @@ const (
 	DefaultSuccessThreshold = 1
 	DefaultFailureThreshold = 3
 	DefaultStopTimeout      = Duration(30 * time.Second)
+	// FenceGrace is what a fenced member gets to stop under the default lease of 10s: from when a third of it is left
+	// until a second before its end.
+	FenceGrace              = Duration(2300 * time.Millisecond)
 	DefaultStopSignal       = "SIGTERM"
 	DefaultBackoffFirst     = Duration(time.Second)
 	DefaultBackoffMax       = Duration(time.Minute)

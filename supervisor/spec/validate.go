@@ -183,9 +183,10 @@ func (v *validator) fence(s *StatefulSetSpec) {
 		return
 	}
 	for i, p := range s.Processes {
-		if t := p.Stop.Timeout; t != nil && *t > DefaultStopTimeout {
+		if t := p.Stop.Timeout; t != nil && *t > FenceGrace && *t != DefaultStopTimeout {
 			v.warn(fmt.Sprintf("spec.processes[%d].stop.timeout", i),
-				"with onNodeLoss Fence a member on a cut-off node is killed when the node's lease ends, which may be before %s", *t)
+				"with onNodeLoss Fence a member on a cut-off node gets a third of the node's lease less 1s to stop (%s with the default lease), not %s",
+				FenceGrace, *t)
 		}
 	}
 }
