@@ -1,7 +1,9 @@
 package keeper_test
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -313,6 +315,7 @@ func TestKeeperStoppedPastTheLease(t *testing.T) {
 		if err := r.cmd.Process.Signal(unix.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
+		within(t, "all its threads stand still", func() bool { return stopped(t, r.cmd.Process.Pid) })
 		renewed := make(chan error, 1)
 		go func() { renewed <- r.Renew(t.Context(), end+time.Minute, 2*time.Minute) }()
 		within(t, "the lease ends", func() bool { return sinceBoot(t) > end })
@@ -326,6 +329,22 @@ func TestKeeperStoppedPastTheLease(t *testing.T) {
 			t.Errorf("got %+v", got)
 		}
 	})
+}
+
+// stopped tells whether every thread of a process is: a signal only begins that.
+func stopped(t *testing.T, pid int) bool {
+	t.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil || b[bytes.LastIndexByte(b, ')')+2] != 'T' {
+			return false
+		}
+	}
+	return len(files) > 0
 }
 
 // TestNoRestartInPlace: what waits for its next start when the lease lapses gets none.
