@@ -43,6 +43,7 @@ type Daemon struct {
 	KeeperManaged   string        `mapstructure:"keeper_managed"`
 	KeeperBinary    string        `mapstructure:"keeper_binary"`
 	TrashKeep       spec.Duration `mapstructure:"trash_keep"`
+	LogMax          string        `mapstructure:"log_max"` // a spec.Quantity
 	LogLevel        string        `mapstructure:"log_level"`
 	LogFormat       string        `mapstructure:"log_format"`
 }
@@ -70,6 +71,7 @@ func DefaultDaemon() Daemon {
 		HostIP: "127.0.0.1", AddressPlan: PlanNone, Zone: spec.ClusterZone,
 		Lease: spec.Duration(10 * time.Second), Heartbeat: spec.Duration(500 * time.Millisecond),
 		KeeperManaged: KeeperBySupd, TrashKeep: spec.Duration(24 * time.Hour),
+		LogMax:   "32Mi",
 		LogLevel: "info", LogFormat: "text",
 	}
 }
@@ -223,6 +225,12 @@ func (d Daemon) LabelMap() map[string]string {
 	return out
 }
 
+// MinLogMax is the least that log_max may be, in bytes.
+const MinLogMax = 64 << 10
+
+// LogMaxBytes is log_max in bytes.
+func (d Daemon) LogMaxBytes() (int64, error) { return spec.Quantity(d.LogMax).Bytes() }
+
 // KeeperSocket is where this daemon's keeper listens.
 func (d Daemon) KeeperSocket() string { return filepath.Join(d.DataDir, "keeper", "keeper.sock") }
 
@@ -283,6 +291,11 @@ func (d Daemon) Check() error {
 		bad("heartbeat", "must be more than 0, not %s", d.Heartbeat)
 	} else if least := 3*d.Heartbeat + spec.Duration(2*time.Second); d.Lease < least {
 		bad("lease", "%s is too short: with heartbeat %s it must be at least %s (3 heartbeats and 2s)", d.Lease, d.Heartbeat, least)
+	}
+	if n, err := d.LogMaxBytes(); err != nil {
+		bad("log_max", "%v", err)
+	} else if n < MinLogMax {
+		bad("log_max", "must be 64Ki or more, not %q", d.LogMax)
 	}
 	if d.TrashKeep < 0 {
 		bad("trash_keep", "must not be negative")

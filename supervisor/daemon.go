@@ -262,10 +262,14 @@ func (d *Daemon) openAgent() (err error) {
 		pidFile: filepath.Join(c.DataDir, "keeper.pid"), managed: managedBySystemd(c), log: d.log,
 	}
 	d.keepers = append(d.keepers, d.keeper.client)
+	logMax, err := c.LogMaxBytes()
+	if err != nil {
+		return err
+	}
 	d.agent, err = agent.New(agent.Options{
 		Node: d.id.Name, Self: d.self, Views: d.store, Leader: d.leader, Keeper: kc, Pool: d.pool,
 		DataDir: c.DataDir, MemberDNS: d.memberDNS, Root: os.Geteuid() == 0,
-		Heartbeat: c.Heartbeat.D(), Logger: d.log,
+		Heartbeat: c.Heartbeat.D(), LogMax: logMax, Logger: d.log,
 	})
 	return err
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,20 +18,30 @@ import (
 func (a *app) logsCommand() *cobra.Command {
 	var o client.LogOptions
 	var all, prefix bool
+	var sinceTime string
 	cmd := &cobra.Command{
 		Use:   "logs MEMBER",
 		Short: "Show what a member's process wrote, from any node",
 		Long: `logs shows the output of a member's main process, or of the one named by -c. With
 --all-members NAME is a set, and the logs of all its members are shown.
 
+It is what the present start has written. With --since or --since-time it is what was written
+from then on, by earlier starts too (five are kept). Their exactness is about two seconds, and
+rather too much is shown than too little. Logs are bounded (log_max of the node's
+configuration), the oldest lines go first. A line that begins with [supd: says where some are
+missing.
+
 Exit status: 0 done; 2 wrong usage; 3 not found; 5 no daemon, or its node is away.`,
 		Example: `  supctl logs web-0 -f --tail 20
   supctl logs web-0 --previous
+  supctl logs web-0 --since 10m
   supctl logs web --all-members --prefix -f`,
 		Args: cobra.ExactArgs(1),
 	}
 	cmd.Flags().BoolVarP(&o.Follow, "follow", "f", false, "go on and show what is written")
 	cmd.Flags().IntVar(&o.Tail, "tail", -1, "only the last so many lines (-1: all)")
+	cmd.Flags().DurationVar(&o.Since, "since", 0, "only what was written within this time, such as 10m")
+	cmd.Flags().StringVar(&sinceTime, "since-time", "", "only what was written from this time on (RFC 3339)")
 	cmd.Flags().BoolVar(&o.Previous, "previous", false, "of the start before the present one")
 	cmd.Flags().StringVarP(&o.Process, "process", "c", "", "of this process (default the main one)")
 	cmd.Flags().BoolVar(&all, "all-members", false, "of all members of the set NAME")
@@ -41,6 +52,16 @@ Exit status: 0 done; 2 wrong usage; 3 not found; 5 no daemon, or its node is awa
 			return usagef("the log of an earlier start does not grow: -f and --previous don't go together")
 		case o.Tail < -1:
 			return usagef("--tail must be 0 or more, or -1 for all")
+		case o.Since < 0 || cmd.Flags().Changed("since") && o.Since == 0:
+			return usagef("--since must be more than 0")
+		case o.Since > 0 && sinceTime != "":
+			return usagef("--since and --since-time don't go together")
+		}
+		if sinceTime != "" {
+			var err error
+			if o.SinceTime, err = time.Parse(time.RFC3339, sinceTime); err != nil {
+				return usagef("cannot read --since-time %q: want a time such as 2006-01-02T15:04:05Z", sinceTime)
+			}
 		}
 		return a.logs(cmd.Context(), args[0], all, prefix, o)
 	})

@@ -96,6 +96,8 @@ type Options struct {
 	Root bool
 	// Heartbeat is the time between two heartbeats; 0 means 500 ms.
 	Heartbeat time.Duration
+	// LogMax bounds the log of each start of a process, in bytes; 0 means the keeper's default.
+	LogMax int64
 	// Clock is a clock that counts suspend and is never set; nil means
 	// CLOCK_BOOTTIME. Leases are measured with it.
 	Clock  func() time.Duration

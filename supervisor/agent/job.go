@@ -46,7 +46,7 @@ func (j job) do(ctx context.Context) outcome {
 			o.err = failf(CannotStart, "the revision has no process %s", process)
 			return o
 		}
-		o.err = k.Restart(short, member, process, settingsOf(j.part, proc).StopTimeout, j.step.Why)
+		o.err = k.Restart(short, member, process, settingsOf(j.part, proc, j.a.o.LogMax).StopTimeout, j.step.Why)
 	case DoUpdate:
 		o.told, o.err = j.update(short)
 	case DoStart:
@@ -98,7 +98,7 @@ func (j job) start(ctx context.Context) (map[string]keeper.Settings, error) {
 		return nil, failf(CannotStart, "process %s was not prepared", j.step.Process)
 	}
 	proc, _ := j.process()
-	s.Settings, s.Decided = settingsOf(j.part, proc), j.decided
+	s.Settings, s.Decided = settingsOf(j.part, proc, j.a.o.LogMax), j.decided
 	if err := j.prepared.freePorts(ctx, j.part, proc); err != nil {
 		return nil, err
 	}
@@ -117,7 +117,7 @@ func (j job) update(ctx context.Context) (map[string]keeper.Settings, error) {
 	if !ok {
 		return nil, nil
 	}
-	s := settingsOf(j.part, proc)
+	s := settingsOf(j.part, proc, j.a.o.LogMax)
 	if err := j.a.o.Keeper.Update(ctx, j.key.String(), proc.Name, s); err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"time"
 
 	"supd/supervisor/client"
 	"supd/supervisor/keeper"
@@ -30,7 +31,9 @@ func (a *Agent) Logs(_ context.Context, namespace, member string, o client.LogOp
 	case tail == 0:
 		tail = -1
 	}
-	r, err := keeper.OpenLog(a.logDir(k), name, keeper.LogOptions{Previous: o.Previous, Tail: tail, Follow: o.Follow})
+	r, err := keeper.OpenLog(a.logDir(k), name, keeper.LogOptions{
+		Previous: o.Previous, Tail: tail, Follow: o.Follow, Since: o.From(time.Now()),
+	})
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && o.Previous:
 		return nil, spec.Errorf(spec.CodeNotFound, "process %s of member %s has no earlier log: it was started once", name, member)

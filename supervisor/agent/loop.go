@@ -75,6 +75,7 @@ func (a *Agent) runtime(k Key) *runtime {
 	r := a.members[k]
 	if r == nil {
 		r = newRuntime(k)
+		r.logMax = a.o.LogMax
 		a.members[k] = r
 	}
 	return r

@@ -109,7 +109,7 @@ func (j job) render(dirs map[string]volumes.Dir) (*rendering, error) {
 		r.starts[proc.Name] = keeper.Start{
 			Member: j.key.String(), Process: proc.Name, Epoch: j.step.Epoch, Exec: x,
 			Limits: limitsOf(proc),
-			Lock:   lock, LogDir: j.logDir(), Output: proc.Output, Settings: settingsOf(j.part, proc),
+			Lock:   lock, LogDir: j.logDir(), Output: proc.Output, Settings: settingsOf(j.part, proc, j.a.o.LogMax),
 			Notify: speaksNotify(proc), Watchdog: watchdogOf(proc),
 		}
 	}

@@ -40,6 +40,7 @@ type runtime struct {
 	procs                map[string]*procRuntime
 	startedAt, startedOK time.Time
 	wakeAt               time.Time
+	logMax               int64 // of every process
 }
 
 // assignment is what a step is done for: when it changes, the step is cut off.
@@ -142,7 +143,7 @@ func (r *runtime) facts(now time.Time, fresh Fresh) Facts {
 		f.Prepared = r.prepared.epoch
 		f.Stale = r.prepared.print != r.print || r.prepared.revision != r.part.Revision
 		for _, proc := range r.part.Template.Processes {
-			if told, ok := r.told[proc.Name]; ok && !sameSettings(told, settingsOf(r.part, proc)) {
+			if told, ok := r.told[proc.Name]; ok && !sameSettings(told, settingsOf(r.part, proc, r.logMax)) {
 				f.Outdated = append(f.Outdated, proc.Name)
 			}
 		}
@@ -164,10 +165,11 @@ func (r *runtime) sight(now time.Time) Sight {
 }
 
 // settingsOf are what the keeper is told of stopping and restarting a process.
-func settingsOf(part Part, p spec.Process) keeper.Settings {
+func settingsOf(part Part, p spec.Process, logMax int64) keeper.Settings {
 	s := keeper.Settings{
 		StopSignal: p.Stop.Signal, StopTimeout: spec.DefaultStopTimeout.D(), NeverOn: p.Restart.NeverOn,
 		BackoffFirst: spec.DefaultBackoffFirst.D(), BackoffMax: spec.DefaultBackoffMax.D(), Fence: part.fenced(),
+		LogMax: logMax,
 	}
 	if p.Stop.Timeout != nil {
 		s.StopTimeout = p.Stop.Timeout.D()
@@ -183,5 +185,5 @@ func settingsOf(part Part, p spec.Process) keeper.Settings {
 
 func sameSettings(a, b keeper.Settings) bool {
 	return a.StopSignal == b.StopSignal && a.StopTimeout == b.StopTimeout && a.BackoffFirst == b.BackoffFirst &&
-		a.BackoffMax == b.BackoffMax && a.Fence == b.Fence && slices.Equal(a.NeverOn, b.NeverOn)
+		a.BackoffMax == b.BackoffMax && a.Fence == b.Fence && a.LogMax == b.LogMax && slices.Equal(a.NeverOn, b.NeverOn)
 }

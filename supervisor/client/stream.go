@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"supd/supervisor/spec"
 )
@@ -19,6 +20,18 @@ type LogOptions struct {
 	Previous bool   // of the start before the present one
 	Follow   bool   // go on until the context ends
 	Tail     int    // the last so many lines; negative: all
+	// Since and SinceTime: only what was written so long ago or less, by the clock of the member's node, or from then on;
+	// also by earlier starts. One of them, or neither: what the present start has written.
+	Since     time.Duration
+	SinceTime time.Time
+}
+
+// From is the time from which on lines are wanted, zero if all are.
+func (o LogOptions) From(now time.Time) time.Time {
+	if o.Since > 0 {
+		return now.Add(-o.Since)
+	}
+	return o.SinceTime
 }
 
 // Query writes the options as the API's query.
@@ -35,6 +48,12 @@ func (o LogOptions) Query() url.Values {
 	}
 	if o.Tail >= 0 {
 		q.Set("tail", strconv.Itoa(o.Tail))
+	}
+	if o.Since > 0 {
+		q.Set("since", o.Since.String())
+	}
+	if !o.SinceTime.IsZero() {
+		q.Set("sinceTime", o.SinceTime.Format(time.RFC3339Nano))
 	}
 	return q
 }

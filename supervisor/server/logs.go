@@ -23,6 +23,23 @@ func logOptions(r *http.Request) (client.LogOptions, error) {
 		}
 		o.Tail = n
 	}
+	if s := q.Get("since"); s != "" {
+		d, err := time.ParseDuration(s)
+		if err != nil || d <= 0 {
+			return o, spec.Errorf(spec.CodeInvalid, "cannot read since=%q: want a time more than 0, such as 10m", s)
+		}
+		o.Since = d
+	}
+	if s := q.Get("sinceTime"); s != "" {
+		t, err := time.Parse(time.RFC3339, s)
+		if err != nil {
+			return o, spec.Errorf(spec.CodeInvalid, "cannot read sinceTime=%q: want a time such as 2006-01-02T15:04:05Z", s)
+		}
+		o.SinceTime = t
+	}
+	if o.Since > 0 && !o.SinceTime.IsZero() {
+		return o, spec.Errorf(spec.CodeInvalid, "since and sinceTime don't go together")
+	}
 	if o.Follow && o.Previous {
 		return o, spec.Errorf(spec.CodeInvalid, "cannot follow the log of an earlier start: it does not grow")
 	}

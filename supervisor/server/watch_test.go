@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"supd/raftstore/state"
 	"supd/supervisor/client"
@@ -214,6 +215,9 @@ func TestLogs(t *testing.T) {
 		{"web-1", client.LogOptions{Tail: 1}, "default/web-1 main three\n"}, // by way of its owner
 		{"web-1", client.LogOptions{Tail: -1, Previous: true, Process: "main"}, "default/web-1 main earlier\n"},
 		{"web-0", client.LogOptions{Tail: 0}, ""},
+		{"web-0", client.LogOptions{Tail: -1, Since: 10 * time.Minute}, "default/web-0 main since 1970-01-01T00:50:00Z\n"},
+		{"web-1", client.LogOptions{Tail: -1, Since: 10 * time.Minute}, "default/web-1 main since 1970-01-01T00:50:00Z\n"},
+		{"web-1", client.LogOptions{Tail: -1, SinceTime: time.Unix(60, 0)}, "default/web-1 main since 1970-01-01T00:01:00Z\n"},
 	} {
 		body, err := c.Logs(t.Context(), "default", x.member, x.o)
 		if err != nil {

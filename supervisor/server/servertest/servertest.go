@@ -209,6 +209,9 @@ func (n *Node) Logs(_ context.Context, ns, member string, o client.LogOptions) (
 	if o.Previous {
 		lines = []string{"earlier"}
 	}
+	if o.Since > 0 || !o.SinceTime.IsZero() {
+		lines = []string{"since " + o.From(time.Unix(3600, 0)).UTC().Format(time.RFC3339)}
+	}
 	if o.Tail >= 0 && o.Tail < len(lines) {
 		lines = lines[len(lines)-o.Tail:]
 	}
