@@ -78,6 +78,7 @@ func TestEndToEnd(t *testing.T) {
 				"ready":      cmdReady,
 				"fill":       cmdFill,
 				"dirof":      cmdDirOf,
+				"nodeof":     cmdNodeOf,
 				"healthy":    cmdHealthy,
 				"resolves":   cmdResolves,
 				"pty":        cmdPty,
@@ -407,6 +408,19 @@ func cmdHealthy(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		return nil
 	}))
+}
+
+// nodeof VAR SET NODE sets a variable to the member of the set on that node.
+func cmdNodeOf(ts *testscript.TestScript, neg bool, args []string) {
+	list, err := listMembers(ts)
+	ts.Check(err)
+	for _, m := range list {
+		if strings.HasPrefix(m.Metadata.Name, args[1]+"-") && m.Spec.Node == args[2] {
+			ts.Setenv(args[0], m.Metadata.Name)
+			return
+		}
+	}
+	ts.Fatalf("no member of %s is on %s", args[1], args[2])
 }
 
 // listMembers asks the API of SUPCTL_ADDR.
