@@ -5,19 +5,40 @@ FUZZ    ?= 10s
 SEEDS   ?= 5000
 TIMEOUT ?= 20m
 PKGS    := ./...
+PREFIX  ?= /usr/local
+BIN     ?= bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race sim fuzz lint check e2e bench demo golden cover tidy
+.PHONY: help build install test test-vm race sim fuzz lint check e2e bench demo golden cover tidy
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## supd, supctl and supd-keeper into bin/
-	@mkdir -p bin
-	go build -trimpath -o bin/ ./cmd/supd ./cmd/supctl ./cmd/supd-keeper
+	@mkdir -p $(BIN)
+	go build -trimpath -o $(BIN)/ ./cmd/supd ./cmd/supctl ./cmd/supd-keeper
 
-test: ## all tests, the walks of 200 seeds and the end-to-end tests with them
+# The units name /usr/local; a file that is edited on the host (/etc/supd/supd.yaml) is left as it is.
+install: build ## programs, systemd units and configuration below DESTDIR (/), PREFIX (/usr/local)
+	@set -eu; lib=$(DESTDIR)$(PREFIX)/lib; \
+	install -d $(DESTDIR)$(PREFIX)/bin $$lib/systemd/system $$lib/sysusers.d $$lib/tmpfiles.d $(DESTDIR)/etc/supd; \
+	for p in supd supctl supd-keeper; do \
+		install -m 0755 $(BIN)/$$p $(DESTDIR)$(PREFIX)/bin/.$$p.new; \
+		mv -f $(DESTDIR)$(PREFIX)/bin/.$$p.new $(DESTDIR)$(PREFIX)/bin/$$p; \
+	done; \
+	for u in configs/systemd/*.service; do \
+		sed 's|/usr/local/|$(PREFIX)/|' $$u > $$lib/systemd/system/$${u##*/}; \
+	done; \
+	install -m 0644 configs/systemd/supd.sysusers $$lib/sysusers.d/supd.conf; \
+	install -m 0644 configs/systemd/supd.tmpfiles $$lib/tmpfiles.d/supd.conf; \
+	[ -e $(DESTDIR)/etc/supd/supd.yaml ] || install -m 0644 configs/supd.yaml $(DESTDIR)/etc/supd/supd.yaml
+
+test: ## all tests, the walks of 200 seeds, end-to-end and, where it can run, the virtual machine's
 	go test -timeout $(TIMEOUT) $(PKGS)
+	@SUPD_TEST_VM=auto go test -count=1 -v -timeout $(TIMEOUT) -run '^TestVirtualMachine$$' ./cmd/supd-keeper
+
+test-vm: ## units, limits, shutdown and power cut on a Debian in QEMU (root, debootstrap, qemu-system-x86)
+	SUPD_TEST_VM=must go test -count=1 -v -timeout $(TIMEOUT) -run '^TestVirtualMachine$$' ./cmd/supd-keeper
 
 race: ## all tests but end-to-end under the race detector
 	GORACE=halt_on_error=1 go test -race -short -timeout $(TIMEOUT) $(PKGS)

@@ -12,6 +12,7 @@
 //	keeper    sees to it that a keeper answers
 //	dns       answers DNS
 //	server    the API's watch streams; with it one goroutine per listener
+//	watchdog  a ticker, under systemd's watchdog; asks the API, tells systemd
 package supervisor
 
 import (
@@ -346,6 +347,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	g.Go(func() error { return d.keeper.run(base) })
 	g.Go(func() error { return d.dns.Run(base) })
 	g.Go(func() error { return d.server.Run(base) })
+	g.Go(func() error { return d.watchdog(base) })
 	d.serve(g, base, d.socket)
 	d.serve(g, base, d.tcp)
 	d.log.Info("supd runs", "version", d.o.Version, "api", d.meta.API, "socket", d.o.Config.Socket)

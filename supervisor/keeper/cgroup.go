@@ -30,8 +30,10 @@ func openCgroups(name, root string) (*cgroups, error) {
 		return nil, err
 	}
 	c := placeCgroups(mount, name, root, systemdRuns())
-	if err := os.MkdirAll(c.root, 0o755); err != nil {
-		return nil, err
+	if root == "" { // a delegated one is never made: it would be nobody's
+		if err := os.MkdirAll(c.root, 0o755); err != nil {
+			return nil, err
+		}
 	}
 	if err := unix.Access(filepath.Join(c.root, "cgroup.procs"), unix.W_OK); err != nil {
 		return nil, fmt.Errorf("cannot use %s: %w", c.root, err)

@@ -185,6 +185,9 @@ func (k *Keeper) prepare(null int) (err error) {
 	if k.opts.Cgroup != "" || k.opts.CgroupRoot != "" {
 		if k.cg, err = openCgroups(k.opts.Cgroup, k.opts.CgroupRoot); err != nil {
 			k.cg, k.noCgroups = nil, err
+			if k.opts.CgroupRoot != "" { // it is there, or whoever was to make it has failed
+				return err
+			}
 			k.log.Warn("no cgroups can be used, members are held by process groups", "err", err)
 		}
 	}

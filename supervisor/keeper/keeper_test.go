@@ -130,7 +130,11 @@ func (r *rig) up() {
 	args := []string{"run", "--dir", r.dir}
 	switch root := os.Getenv("KEEPER_TEST_CGROUP_ROOT"); {
 	case r.cgroup != "" && root != "":
-		args = append(args, "--cgroup-root", filepath.Join(root, r.cgroup))
+		root = filepath.Join(root, r.cgroup)
+		if err := os.MkdirAll(root, 0o755); err != nil {
+			r.t.Fatal(err)
+		}
+		args = append(args, "--cgroup-root", root)
 	case r.cgroup != "":
 		args = append(args, "--cgroup", r.cgroup)
 	}

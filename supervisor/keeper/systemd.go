@@ -67,10 +67,11 @@ func (k *Keeper) pulse(ctx context.Context, s systemd) {
 	if s.watchdog == 0 {
 		return
 	}
-	for tick := time.NewTicker(s.watchdog / 4); ; {
+	tick := time.NewTicker(s.watchdog / 4)
+	defer tick.Stop()
+	for {
 		err := k.alive(ctx, s.watchdog/2)
 		if ctx.Err() != nil {
-			tick.Stop()
 			return
 		}
 		if err == nil {
@@ -81,7 +82,6 @@ func (k *Keeper) pulse(ctx context.Context, s systemd) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			tick.Stop()
 			return
 		}
 	}
