@@ -313,11 +313,11 @@ func powerCut(t *testing.T, m *machine) {
 	}
 }
 
-// killHolder kills the one process whose place systemd cannot fill while members run.
+// killHolder kills the process that holds the members' cgroup: its unit is restarted, and only that.
 func killHolder(t *testing.T, m *machine) {
 	pids := m.do(webPIDs)
 	m.do(`systemctl kill -s KILL --kill-who=main supd-cgroup`)
-	m.until(`[ $(systemctl show -P NRestarts supd-cgroup) -ge 1 ]`) // in vain
+	m.until(`[ $(systemctl show -P NRestarts supd-cgroup) -ge 1 ]`)
 	m.do(`systemctl restart supd`)
 	m.until(webReady)
 	if now := m.do(webPIDs); now != pids {
