@@ -35,6 +35,7 @@
 //	output      the pipe of a Run or            the bytes kept                  with it, or its hand-over
 //	            check-state
 //	pulse       a ticker                        what systemd is told            with the loops' context
+//	rest        starts                          memory given back after them    same
 //	task        the end of a child, a timer,    nothing; takes the member's     at its end, soon
 //	            a notice of the watcher         lock, or an output's
 //

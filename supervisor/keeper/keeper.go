@@ -52,6 +52,7 @@ type Keeper struct {
 	logs      *logWatch
 	table     *table
 	ready     chan struct{}
+	busy      chan struct{} // holds one when something was started, see rest
 	// sessions are the only thing with a client that the keeper holds for long: child, client's connection, cgroup.
 	sessions sessions
 	lease    *lease
@@ -84,7 +85,7 @@ func New(o Options) (*Keeper, error) {
 		o.clock = boottime
 	}
 	return &Keeper{
-		opts: o, log: o.Logger, files: files{o.Dir}, ready: make(chan struct{}), gate: newGate(), given: o.given,
+		opts: o, log: o.Logger, files: files{o.Dir}, ready: make(chan struct{}), busy: make(chan struct{}, 1), gate: newGate(), given: o.given,
 		fencers: make(chan struct{}, fencers),
 		hup:     make(chan os.Signal, 1),
 		members: map[string]*member{}, draining: map[*process]struct{}{},
@@ -118,6 +119,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		})
 	}
 	loops.Go(func() { k.pulse(base, k.opts.systemd) })
+	loops.Go(func() { k.rest(base) })
 	loops.Go(func() { k.lease.loop(base, k.leaseDue) }) // it waits for nobody, nor for an upgrade
 	k.leaseDue()
 	if k.given != nil {

@@ -38,9 +38,9 @@ func BenchmarkManyMembers(b *testing.B) {
 		took := time.Since(began)
 		b.ReportMetric(took.Seconds(), "s/1000-starts")
 		b.ReportMetric(took.Seconds()/floor.Seconds(), "x-bare")
-		b.ReportMetric(float64(privateKiB(b, r.cmd.Process.Pid)-empty)/members, "KiB/member")
 		b.ReportMetric(float64(threads(b, r.cmd.Process.Pid)), "threads")
 		b.ReportMetric(idle(b, r.cmd.Process.Pid), "idle-ms/s")
+		b.ReportMetric(float64(privateKiB(b, r.cmd.Process.Pid)-empty)/members, "KiB/member")
 	}
 }
 

@@ -219,6 +219,7 @@ func (p *process) spawn(lock int) *ErrExec {
 	if p.output != nil {
 		p.output.begin()
 	}
+	p.k.started()
 	if p.k.lease.lives(p) {
 		p.k.task(p.k.leaseDue)
 	}
