@@ -253,7 +253,7 @@ func TestQuietLogIsBoundedWhenItWakes(t *testing.T) {
 }
 
 // watches counts the inotify watches of a process.
-func watches(t *testing.T, pid int) (n int) {
+func watches(t testing.TB, pid int) (n int) {
 	t.Helper()
 	infos, err := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", pid))
 	if err != nil {

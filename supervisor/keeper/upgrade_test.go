@@ -238,7 +238,10 @@ func TestUpgradeManyTimes(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, r *rig) {
 		const upgrades = 50
-		r.mustStart(r.shell("d/chatty", `i=0; while :; do echo line $i; i=$((i+1)); done`))
+		const all = 1 << 40 // a slow machine's 50 upgrades see more than the default bound
+		s := r.shell("d/chatty", `i=0; while :; do echo line $i; i=$((i+1)); done`)
+		s.LogMax = all
+		r.mustStart(s)
 		ctx, cancel := context.WithCancel(t.Context())
 		var clients sync.WaitGroup
 		var calls [4]int
@@ -246,7 +249,7 @@ func TestUpgradeManyTimes(t *testing.T) {
 			func() error { _, err := r.List(t.Context(), 0); return err },
 			func() error { _, err := r.Hello(t.Context()); return err },
 			func() error {
-				return r.Update(t.Context(), "d/chatty", "main", keeper.Settings{StopTimeout: time.Second})
+				return r.Update(t.Context(), "d/chatty", "main", keeper.Settings{StopTimeout: time.Second, LogMax: all})
 			},
 			func() error {
 				res, err := r.Run(t.Context(), keeper.Run{Member: "d/chatty", Process: "main",
