@@ -137,7 +137,7 @@ func verdict(err error, stderr io.Writer) int {
 func runKeeper(o Options, logFile string, stderr io.Writer) (err error) {
 	out := stderr
 	if logFile != "" {
-		f, err := os.OpenFile(logFile, os.O_WRONLY|os.O_APPEND|os.O_CREATE, modeLog)
+		f, err := openOwnLog(logFile, ownLogMax)
 		if err != nil {
 			return err
 		}
