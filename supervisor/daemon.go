@@ -259,7 +259,7 @@ func (d *Daemon) openAgent() (err error) {
 	kc := keeper.Dial(c.KeeperSocket())
 	d.keepers = append(d.keepers, kc)
 	d.keeper = &keeperWatch{
-		client: keeper.Dial(c.KeeperSocket()), dir: filepath.Join(c.DataDir, "keeper"), binary: c.KeeperBinary, cgroup: d.id.ID,
+		node: d.id.Name, client: keeper.Dial(c.KeeperSocket()), dir: filepath.Join(c.DataDir, "keeper"), binary: c.KeeperBinary, cgroup: d.id.ID,
 		pidFile: filepath.Join(c.DataDir, "keeper.pid"), managed: managedBySystemd(c), log: d.log,
 	}
 	d.keepers = append(d.keepers, d.keeper.client)
@@ -297,7 +297,7 @@ func (a sessionAgent) Exec(ctx context.Context, namespace, member string, o clie
 
 func (d *Daemon) openServer() error {
 	d.server = server.New(server.Options{
-		Node: d.id.Name, Store: d.store, Cluster: d.cluster, Control: d.control, Agent: sessionAgent{d.agent},
+		Node: d.id.Name, Store: d.store, Cluster: d.cluster, Control: d.control, Agent: sessionAgent{d.agent}, Keeper: d.keeper,
 		Transport: d.transport, TrashKeep: d.o.Config.TrashKeep.D(), Version: d.o.Version, Logger: d.log,
 	})
 	return nil

@@ -23,12 +23,14 @@ import (
 // keeperWatch sees to it that a keeper answers on its socket, and notes its pid.
 type keeperWatch struct {
 	client  *keeper.Client
+	node    string
 	dir     string // DATA/keeper
 	binary  string // "": beside this program, then in PATH
 	pidFile string
 	managed bool   // systemd starts the keeper
 	cgroup  string // name of the members' subtree, the same for the directory's life
 	log     *slog.Logger
+	disk    onDisk
 	// first is called when a keeper has answered for the first time.
 	first func()
 }
@@ -171,6 +173,7 @@ func (k *keeperWatch) watch(ctx context.Context, info keeper.Info) error {
 		k.first()
 		k.first = nil
 	}
+	k.compare(ctx, info)
 	stop := context.AfterFunc(ctx, func() {
 		if err := f.SetReadDeadline(time.Now()); err != nil {
 			k.log.Error("watch of the keeper cannot be ended", "err", err)

@@ -122,6 +122,7 @@ func (d *describer) node(ctx context.Context, name string) error {
 	}
 	d.field("Lease until", "%s", lease)
 	d.field("Runs supd", "%s", dash(n.Status.Version))
+	d.keeper(name, n.Status)
 	if err := d.explanation(ctx, client.Nodes, name); err != nil {
 		return err
 	}

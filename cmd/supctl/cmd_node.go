@@ -12,7 +12,7 @@ func (a *app) nodeCommand() *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:     "node",
 		Aliases: []string{"no", "nodes"},
-		Short:   "List nodes, keep new members off them",
+		Short:   "List nodes, keep new members off them, upgrade their keepers",
 	})
 	var g getFlags
 	list := &cobra.Command{
@@ -30,6 +30,7 @@ func (a *app) nodeCommand() *cobra.Command {
 	cmd.AddCommand(list,
 		a.cordonCommand("cordon", "Keep new members off a node", "cordoned", (*client.Client).Cordon),
 		a.cordonCommand("uncordon", "Let new members on a node again", "uncordoned", (*client.Client).Uncordon),
+		a.upgradeKeeperCommand(),
 	)
 	return cmd
 }

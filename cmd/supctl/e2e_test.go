@@ -63,6 +63,7 @@ func TestEndToEnd(t *testing.T) {
 			},
 			Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 				"cluster":    cmdCluster,
+				"binaries":   cmdBinaries,
 				"stop":       cmdStop,
 				"killnode":   cmdKillNode,
 				"startnode":  cmdStartNode,
@@ -294,6 +295,21 @@ func cmdCluster(ts *testscript.TestScript, neg bool, args []string) {
 	addr, err := w.start(context.Background(), args...)
 	ts.Check(err)
 	ts.Setenv("SUPCTL_ADDR", addr)
+}
+
+// binaries DIR gives the script's daemons and keepers binaries of their own, which it may replace.
+func cmdBinaries(ts *testscript.TestScript, neg bool, args []string) {
+	w := worldOf(ts)
+	if neg || len(args) != 1 || w.dev != nil {
+		ts.Fatalf("usage: binaries DIR, before cluster")
+	}
+	ts.Check(os.MkdirAll(args[0], 0o755))
+	for _, name := range []string{"supd", "supd-keeper"} {
+		b, err := os.ReadFile(filepath.Join(w.bin, name))
+		ts.Check(err)
+		ts.Check(os.WriteFile(filepath.Join(args[0], name), b, 0o755))
+	}
+	w.bin = args[0]
 }
 
 // failure ends a script from a deferred function.

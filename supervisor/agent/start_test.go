@@ -130,6 +130,7 @@ func TestStartFailures(t *testing.T) {
 		{"mount", main(func(*spec.Process) {}), &keeper.ErrExec{Step: "mount", Err: syscall.EPERM}, NeedsRoot, "mount"},
 		{"locked", main(func(*spec.Process) {}), fmt.Errorf("%w: by 7", keeper.ErrLocked), StillLocked, "locked"},
 		{"down", main(func(*spec.Process) {}), keeper.ErrDown, KeeperDown, "keeper"},
+		{"old keeper", main(func(*spec.Process) {}), fmt.Errorf("%w: the keeper speaks version 1, this call needs 2", keeper.ErrProtocol), KeeperRefused, "speaks version 1"},
 		{"user", main(func(p *spec.Process) { p.User = "no-such-user" }), nil, UserUnknown, "no-such-user"},
 		{"group", main(func(p *spec.Process) { p.Group = "no-such-group" }), nil, UserUnknown, "no-such-group"},
 		{"template", main(func(p *spec.Process) { p.Command = []string{"x", "${members[9].ip}"} }), nil, TemplateFailed, "process main"},

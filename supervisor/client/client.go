@@ -75,6 +75,7 @@ type call struct {
 	path   string
 	query  url.Values
 	body   any
+	head   http.Header // beside what every call has
 	// ifVersion goes into If-Match when not 0.
 	ifVersion uint64
 	// repeatable: doing it twice is as good as once.
@@ -198,6 +199,9 @@ func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, k.method, u, body)
 	if err != nil {
 		return nil, spec.Errorf(spec.CodeInvalid, "cannot make a request for %s: %v", u, err)
+	}
+	for name, v := range k.head {
+		req.Header[name] = v
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"supd/supervisor/spec"
 )
 
 // Heartbeat sends an agent's heartbeat to the leader, by way of the daemon the
@@ -52,6 +54,39 @@ func (c *Client) NodeUsage(ctx context.Context, ns, volume string) (int64, error
 	q := url.Values{"namespace": {ns}, "volume": {volume}}
 	_, err := c.do(ctx, call{method: http.MethodGet, path: "/v1/internal/usage", query: q}, &out)
 	return out.UsedBytes, err
+}
+
+// NodeKeeper asks a node for its keeper.
+func (c *Client) NodeKeeper(ctx context.Context) (spec.KeeperStatus, error) {
+	var out spec.KeeperStatus
+	_, err := c.do(ctx, call{method: http.MethodGet, path: "/v1/internal/keeper"}, &out)
+	return out, err
+}
+
+// NodeUpgradeKeeper has a node's keeper become the binary on its disk, as node was asked by who.
+func (c *Client) NodeUpgradeKeeper(ctx context.Context, node, who string) (KeeperUpgrade, error) {
+	head := http.Header{HeaderForwarded: {node}, HeaderWho: {who}}
+	return c.upgradeKeeper(ctx, call{method: http.MethodPost, path: "/v1/internal/upgrade-keeper", head: head})
+}
+
+// UpgradeKeeper has the keeper of a node become the binary on that node's disk, in place: its members don't notice. It may
+// take UpgradeTimeout. CodeRefused: nothing has changed, the message says why.
+func (c *Client) UpgradeKeeper(ctx context.Context, node string) (KeeperUpgrade, error) {
+	return c.upgradeKeeper(ctx, call{method: http.MethodPost, path: Nodes.ObjectPath("", node) + "/upgrade-keeper"})
+}
+
+// UpgradeTimeout is how long a keeper may take to look at the new binary, to stand still and to become it.
+const UpgradeTimeout = 20 * time.Second
+
+func (c *Client) upgradeKeeper(ctx context.Context, k call) (KeeperUpgrade, error) {
+	ctx, cancel := context.WithTimeout(ctx, max(UpgradeTimeout, c.opts.RequestTimeout))
+	defer cancel()
+	var out KeeperUpgrade
+	a, err := c.once(ctx, k)
+	if err != nil {
+		return out, err
+	}
+	return out, decodeInto(a, &out)
 }
 
 // LeaseTable asks the leader until when each node's lease lasts.

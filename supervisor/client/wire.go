@@ -74,6 +74,15 @@ type Usage struct {
 	UsedBytes int64 `json:"usedBytes"`
 }
 
+// KeeperUpgrade answers POST .../nodes/NAME/upgrade-keeper: From is the version before. They are the same if the binary on
+// disk was the keeper's own.
+type KeeperUpgrade struct {
+	Node    string `json:"node"`
+	From    string `json:"from"`
+	Version string `json:"version"`
+	PID     int    `json:"pid"`
+}
+
 // Leases answers GET /v1/internal/leases: until when each node's lease lasts.
 type Leases struct {
 	Until map[string]time.Time `json:"until"`

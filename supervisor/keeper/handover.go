@@ -94,7 +94,9 @@ type handedEar struct {
 // handedOutput is where a process writes. The log is opened again; of the pipe, what is in it stays.
 type handedOutput struct {
 	outputNote
-	Pipe int `json:"pipe,omitempty"`
+	Pipe     int    `json:"pipe,omitempty"`
+	Dropped  int64  `json:"dropped,omitempty"` // bytes, of which the log does not tell yet
+	Dropping string `json:"dropping,omitempty"`
 }
 
 // handedConn is a client's connection. Unread holds what was read from it and not answered.
@@ -206,6 +208,7 @@ func (p *process) handOver(h *handover) handedProcess {
 		if fd := o.pipeFD(); fd >= 0 {
 			out.Output.Pipe = h.keep(fd)
 		}
+		out.Output.Dropped, out.Output.Dropping = o.lost()
 	}
 	if p.bad != nil {
 		out.Bad = p.bad.Error()

@@ -5,13 +5,16 @@ import (
 	"slices"
 )
 
+// upgradable is the lowest protocol whose keepers can be asked to become another binary.
+const upgradable = 2
+
 // needs is the lowest protocol whose keepers carry a request out as it is meant; an older one would leave parts of it out
 // without a word. What a version brings anew is listed here.
 //
 // Not here: LogMax. A keeper of version 1 lets logs grow, as it does for its own clients.
 func (q *request) needs() int {
 	if q.Op == "upgrade" {
-		return 2
+		return upgradable
 	}
 	for _, e := range q.execs() {
 		if e.SetCapabilities || len(e.ReadOnlyPaths) > 0 ||
@@ -48,8 +51,11 @@ func (q *request) execs() []*Exec {
 // suits tells whether a keeper of that protocol can be asked.
 func (q *request) suits(protocol int) error {
 	if n := q.needs(); n > protocol {
-		return fmt.Errorf("%w: the keeper speaks version %d, this call needs %d: upgrade it (install the new supd-keeper, then kill -HUP its process; one of version 1 must be restarted)",
-			ErrProtocol, protocol, n)
+		how := "install the new supd-keeper, then supctl node upgrade-keeper NODE"
+		if protocol < upgradable {
+			how = "install the new supd-keeper, then end the keeper's process with SIGTERM (version 1 knows no upgrade in place): members run on, and the next keeper takes them over"
+		}
+		return fmt.Errorf("%w: the keeper speaks version %d, this call needs %d: %s", ErrProtocol, protocol, n, how)
 	}
 	return nil
 }

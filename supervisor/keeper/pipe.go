@@ -267,3 +267,23 @@ func (o *output) closePipeLocked() {
 	unix.Close(o.pipe)
 	o.pipe = -1
 }
+
+// lost is what was dropped and the log does not tell yet, with why.
+func (o *output) lost() (bytes int64, why string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.dropping != nil {
+		why = o.dropping.Error()
+	}
+	return o.dropped, why
+}
+
+// lose is what the keeper before this one had lost. o may be nil.
+func (o *output) lose(bytes int64, why string) {
+	if o == nil || bytes == 0 {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.dropped, o.dropping = bytes, errors.New(why)
+}

@@ -30,6 +30,7 @@ func (k *Keeper) restore() {
 					h.take(p.handed)
 				}
 				p.adoptOutput(&o.outputNote)
+				p.output.lose(o.Dropped, o.Dropping)
 			}
 		}
 		m.mu.Unlock()

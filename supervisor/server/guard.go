@@ -25,7 +25,7 @@ const (
 	Read                   // answers from the View
 	Write                  // becomes a log entry
 	Internal               // between nodes; never from a browser
-	Enter                  // runs a command in a member, on any node: the right of Write; never from a browser
+	Enter                  // acts on one node's processes, not the log: the right of Write; never from a browser
 )
 
 // checkStranger refuses all but health and metrics to whoever may not use the TCP

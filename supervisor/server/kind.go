@@ -44,6 +44,8 @@ func Waits(v *state.View, set *state.Set, now time.Time) []spec.Wait {
 const (
 	unaskedUsage = "NotAsked: asked when one volume is read, or with ?usage=1"
 	unaskedLease = "NotAsked: asked when nodes are read"
+	// of a node's keeper
+	unaskedKeeper = "NotAsked: asked when one node is read"
 )
 
 // object is one API object with what selects it.
@@ -78,7 +80,7 @@ func kinds() []kind {
 		{client.Services, spec.KindService, "service", allServices, oneService, nil, nil},
 		{client.Programs, spec.KindProgram, "program", allPrograms, oneProgram, nil, nil},
 		{client.Revisions, spec.KindRevision, "revision", allRevisions, oneRevision, nil, nil},
-		{client.Nodes, spec.KindNode, "node", allNodes, oneNode, askLeases, explainNodeNamed},
+		{client.Nodes, spec.KindNode, "node", allNodes, oneNode, askNodes, explainNodeNamed},
 		{client.Events, spec.KindEvent, "event", allEvents, oneEvent, nil, nil},
 	}
 }

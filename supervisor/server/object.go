@@ -130,7 +130,7 @@ func Node(v *state.View, n *state.Node, rs RaftStatus, unasked string) spec.Node
 		Spec: spec.NodeSpec{Address: n.HostIP, Labels: labels, Cordoned: n.Cordoned},
 		Status: spec.NodeStatus{
 			State: n.State, Alive: n.State == spec.NodeReady, Leader: rs.Leader == n.Name,
-			LeaseUntilReason: unasked, Version: n.Version, Since: timePtr(n.Since),
+			LeaseUntilReason: unasked, KeeperReason: unaskedKeeper, Version: n.Version, Since: timePtr(n.Since),
 		},
 	}
 	for range v.NodeMembers(n.Name) {

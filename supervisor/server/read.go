@@ -154,13 +154,42 @@ func (s *Server) usage(ctx context.Context, vol spec.Volume) (int64, error) {
 
 // nodeClient makes a client of another node's API.
 func (s *Server) nodeClient(node string) (*client.Client, error) {
+	return s.patientClient(node, ownerTimeout)
+}
+
+func (s *Server) patientClient(node string, timeout time.Duration) (*client.Client, error) {
 	addr, ok := s.o.Cluster.NodeAPI(node)
 	if !ok {
 		e := spec.Errorf(spec.CodeNoLeader, "the address of node %s is not known", node)
 		e.Reason = "NodeUnknown"
 		return nil, e
 	}
-	return client.New("http://"+addr, client.Options{Transport: s.o.Transport, RequestTimeout: ownerTimeout})
+	return client.New("http://"+addr, client.Options{Transport: s.o.Transport, RequestTimeout: timeout})
+}
+
+// askNodes asks the leader for leases, and one node for its keeper: of many, one that is away would delay all.
+func askNodes(s *Server, r *http.Request, objects []object) {
+	if r.PathValue("name") == "" {
+		askLeases(s, r, objects)
+		return
+	}
+	var k *spec.KeeperStatus
+	var err error
+	var wg sync.WaitGroup
+	wg.Go(func() { k, err = s.keeperStatus(r.Context(), r.PathValue("name")) })
+	askLeases(s, r, objects)
+	wg.Wait()
+	for i := range objects {
+		n, ok := objects[i].value.(spec.Node)
+		if !ok {
+			continue
+		}
+		n.Status.Keeper, n.Status.KeeperReason = k, ""
+		if err != nil {
+			n.Status.KeeperReason = err.Error()
+		}
+		objects[i].value = n
+	}
 }
 
 // askLeases asks the leader until when the nodes' leases last.

@@ -50,6 +50,7 @@ func Routes() []Route {
 
 		{"POST", "/v1/nodes/{name}/cordon", Write, true, (*Server).cordon},
 		{"POST", "/v1/nodes/{name}/uncordon", Write, true, (*Server).uncordon},
+		{"POST", "/v1/nodes/{name}/upgrade-keeper", Enter, false, (*Server).upgradeKeeper},
 
 		{"POST", "/v1/internal/heartbeat", Internal, true, (*Server).heartbeat},
 		{"POST", "/v1/internal/report", Internal, true, (*Server).report},
@@ -59,6 +60,8 @@ func Routes() []Route {
 		{"GET", "/v1/internal/logs", Internal, false, (*Server).nodeLogs},
 		{"POST", "/v1/internal/exec", Internal, false, (*Server).nodeExec},
 		{"GET", "/v1/internal/usage", Internal, false, (*Server).nodeUsage},
+		{"GET", "/v1/internal/keeper", Internal, false, (*Server).nodeKeeper},
+		{"POST", "/v1/internal/upgrade-keeper", Internal, false, (*Server).nodeUpgradeKeeper},
 	}
 	for _, k := range kinds() {
 		path := "/v1/" + string(k.resource)

@@ -79,13 +79,21 @@ type Agent interface {
 	Exec(ctx context.Context, namespace, member string, o client.ExecOptions) (Session, error)
 }
 
-// Options of a Server. Node, Store, Cluster, Control and Agent are needed.
+// Keeper is this node's keeper.
+type Keeper interface {
+	Status(ctx context.Context) (spec.KeeperStatus, error)
+	// Upgrade has it become the binary on disk.
+	Upgrade(ctx context.Context) (client.KeeperUpgrade, error)
+}
+
+// Options of a Server. Node, Store, Cluster, Control, Agent and Keeper are needed.
 type Options struct {
 	Node    string
 	Store   Store
 	Cluster Cluster
 	Control Control
 	Agent   Agent
+	Keeper  Keeper
 	// Transport between nodes; nil: client.NewTransport().
 	Transport http.RoundTripper
 	// TrashKeep is how long a released directory can be taken back. Default 24 h.

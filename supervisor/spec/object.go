@@ -192,7 +192,7 @@ type NodeSpec struct {
 }
 
 // NodeStatus tells how a node is. LeaseUntil is null with a reason when the
-// leader did not answer.
+// leader did not answer, Keeper when the node did not; or when they were not asked.
 type NodeStatus struct {
 	State            string     `json:"state"`
 	Alive            bool       `json:"alive"`
@@ -203,6 +203,35 @@ type NodeStatus struct {
 	Members          int        `json:"members"`
 	Version          string     `json:"version"`
 	Since            *time.Time `json:"since"`
+
+	Keeper       *KeeperStatus `json:"keeper"`
+	KeeperReason string        `json:"keeperReason,omitempty"`
+}
+
+// KeeperStatus tells of the process that holds a node's members.
+type KeeperStatus struct {
+	Version  string `json:"version"`
+	Protocol int    `json:"protocol"`
+	PID      int    `json:"pid"`
+	// Cgroup is the directory of the members' cgroups; "": there are none, members are held by process groups.
+	Cgroup string `json:"cgroup,omitempty"`
+	// Controllers are those of memory, cpu, pids and io by which members can be limited.
+	Controllers []string       `json:"controllers"`
+	Upgrade     KeeperUpgrades `json:"upgrade"`
+}
+
+// KeeperUpgrades tells what a keeper was, and what it could become.
+type KeeperUpgrades struct {
+	// Binary is the file that an upgrade takes, and OnDisk the version of that; null with a reason if it can't be told.
+	Binary       string  `json:"binary,omitempty"`
+	OnDisk       *string `json:"onDisk"`
+	OnDiskReason string  `json:"onDiskReason,omitempty"`
+	// Possible: another version than the keeper's is on disk.
+	Possible bool       `json:"possible"`
+	Done     int        `json:"done"`           // in place, since the process was started
+	From     string     `json:"from,omitempty"` // the version before the present
+	At       *time.Time `json:"at"`             // of the latest
+	Refused  string     `json:"refused,omitempty"`
 }
 
 // Revision is the API object of a template of the past or present.

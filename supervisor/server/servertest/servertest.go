@@ -38,6 +38,8 @@ type Node struct {
 	err     error // what Propose answers instead
 	uids    int
 	asleep  map[string]bool // nodes whose agents do nothing
+
+	keeperUpgrades int
 }
 
 var (
@@ -59,7 +61,7 @@ func New(name string) *Node {
 
 // Options are the options of a server on this node.
 func (n *Node) Options() server.Options {
-	return server.Options{Node: n.Name, Store: n, Cluster: n, Control: n, Agent: n, Version: "test", Now: n.Now, Settle: max(n.Patience, 1)}
+	return server.Options{Node: n.Name, Store: n, Cluster: n, Control: n, Agent: n, Keeper: keeperOf{n}, Version: "test", Now: n.Now, Settle: max(n.Patience, 1)}
 }
 
 // Now is the pretended time.
