@@ -128,7 +128,7 @@ func checkUnits(t *testing.T, m *machine) {
 }
 
 func startMembers(t *testing.T, m *machine) {
-	m.do(`supctl apply -f /vm/web.hcl --wait --timeout 80s`)
+	m.until(`supctl apply -f /vm/web.hcl --wait --timeout 80s`)
 	for _, pid := range strings.Fields(m.do(webPIDs)) {
 		if at := m.do(`cut -d: -f3 /proc/` + pid + `/cgroup`); !strings.HasPrefix("/sys/fs/cgroup"+at, delegated+"/") {
 			t.Errorf("process %s is in %s", pid, at)
@@ -193,11 +193,11 @@ func stopDaemons(t *testing.T, m *machine) {
 }
 
 func runLimits(t *testing.T, m *machine) {
-	m.do(`supctl apply -f /vm/hog.hcl`)
+	m.until(`supctl apply -f /vm/hog.hcl`)
 	m.until(`supctl get member hog-0 -o yaml | grep OOMKilled`)
-	m.do(`supctl delete sts hog --wait --timeout 60s`)
+	m.until(`supctl get sts hog || exit 0; supctl delete sts hog --wait --timeout 60s`)
 	// The tests' keepers each get a part of what was delegated, controllers and all.
-	out, err := m.tryWithin(2*vmWait, `echo "+memory +cpu +pids +io" >`+delegated+`/cgroup.subtree_control && KEEPER_TEST_NEED_LIMITS=1 KEEPER_TEST_CGROUP_ROOT=`+delegated+` TMPDIR=/tmp /vm/keeper.test -test.v -test.run '^TestLimits'`)
+	out, err := m.tryWithin(4*vmWait, `echo "+memory +cpu +pids +io" >`+delegated+`/cgroup.subtree_control && KEEPER_TEST_NEED_LIMITS=1 KEEPER_TEST_CGROUP_ROOT=`+delegated+` TMPDIR=/tmp /vm/keeper.test -test.v -test.parallel 1 -test.run '^TestLimits'`)
 	if err != nil {
 		t.Error(err)
 	}
@@ -284,7 +284,7 @@ func powerCut(t *testing.T, m *machine) {
 	const writes = 8
 	put := `printf 'apiVersion: supd/v1\nkind: Program\nmetadata: {name: "p%d"}\nspec: {command: [/bin/true]}\n' | supctl apply -f -`
 	for i := range writes {
-		m.do(fmt.Sprintf(put, i))
+		m.until(fmt.Sprintf(put, i))
 	}
 	for i := range 3 {
 		epochs[i] = m.number(`tail -n 1 ` + fmt.Sprintf(data, i) + `/epochs`)
