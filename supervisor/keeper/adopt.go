@@ -35,6 +35,9 @@ func (k *Keeper) adopt() error {
 func (p *process) adopt() {
 	r, rerr := p.k.files.readRecord(p.key)
 	l, lerr := p.k.files.readLife(p.key)
+	if lerr != nil {
+		l = life{}
+	}
 	if rerr != nil {
 		p.damaged(rerr, l, lerr)
 		return
@@ -79,10 +82,14 @@ func (p *process) recall(l life) {
 	if l.Fenced && p.want == wantRun { // the record was still to follow
 		p.want, p.status.Fenced = wantStop, true
 	}
-	p.streak = backoff{streak: l.Streak, pause: time.Duration(l.Pause)}
+	if l.Want == wantStop || l.Want == wantFail {
+		p.want = l.Want // the record of it could not be written: a start writes its own first
+	}
+	p.streak = backoff{streak: max(l.Streak, 0), pause: min(max(time.Duration(l.Pause), 0), longestPause(p.start.BackoffMax))}
 	p.last = procStat{pid: l.PID, ticks: l.Ticks}
 	p.status.Notify = l.Notify
 	p.noted = l.Output
+	p.findPlace(l.Cgroup)
 }
 
 // damaged shows a process whose record can't be read. Nothing is done with it; a new Start asks both witnesses.
@@ -96,6 +103,7 @@ func (p *process) damaged(err error, l life, lerr error) {
 	p.status.Epoch = l.Epoch
 	if l.Boot == p.k.boot {
 		p.last = procStat{pid: l.PID, ticks: l.Ticks}
+		p.findPlace(l.Cgroup)
 	}
 	p.k.log.Error("a record can't be read", "member", p.key.member, "process", p.key.process, "err", err)
 	p.show()
@@ -177,8 +185,8 @@ func (p *process) takeOver(m *mainProc) {
 	p.main, p.last, p.lastOwn = m, m.stat, true
 	p.status.State, p.status.PID, p.status.Adopted = Running, m.stat.pid, true
 	p.status.NextStart, p.why = time.Time{}, ""
-	if p.status.StartedAt.IsZero() {
-		p.status.StartedAt = time.Now()
+	if at := p.status.StartedAt; at.IsZero() || at.After(time.Now()) { // the clock was set back
+		p.status.StartedAt = time.Now().Add(-m.stat.age())
 	}
 	p.watchAdopted()
 	p.adoptOutput(p.noted)
@@ -237,7 +245,7 @@ func (p *process) orphaned() {
 		e := Exit{Code: -1, Unknown: true, At: time.Now()}
 		why := p.account(&e)
 		p.status.LastExit = e
-		p.dead(time.Since(p.status.StartedAt), orText(why, "ended while no keeper ran"))
+		p.dead(max(time.Since(p.status.StartedAt), 0), orText(why, "ended while no keeper ran"))
 	case was == Backoff || was == Starting && !p.status.LastExit.At.IsZero():
 		p.status.State, p.status.NextStart = Backoff, time.Now().Add(p.streak.pause)
 	default: // the last keeper died before it had started it; whoever asked for it asks again

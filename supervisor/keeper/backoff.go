@@ -28,9 +28,7 @@ func (b backoff) next(lived, first, max time.Duration, spread float64) backoff {
 	if first <= 0 {
 		first = DefaultBackoffFirst
 	}
-	if max <= 0 {
-		max = DefaultBackoffMax
-	}
+	max = longestPause(max)
 	if lived > goodLife && lived > b.pause {
 		return backoff{}
 	}
@@ -44,6 +42,13 @@ func (b backoff) next(lived, first, max time.Duration, spread float64) backoff {
 	pause = min(pause, max)
 	pause = min(time.Duration(float64(pause)*(0.8+0.4*spread)), max)
 	return backoff{streak: b.streak + 1, pause: pause}
+}
+
+func longestPause(most time.Duration) time.Duration {
+	if most <= 0 {
+		return DefaultBackoffMax
+	}
+	return most
 }
 
 func jitter() float64 { return rand.Float64() }

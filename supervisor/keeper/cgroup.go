@@ -142,6 +142,26 @@ func populated(dir string) (bool, error) {
 	return !bytes.Contains(b, []byte("populated 0")), nil
 }
 
+// mustNotBeFrozen refuses a cgroup that stands still, itself or with one above: a child forked right into it would never get to
+// its exec, and all of the keeper waits for that.
+func mustNotBeFrozen(dir string) error {
+	b, err := os.ReadFile(filepath.Join(dir, "cgroup.events"))
+	if err != nil || !bytes.Contains(b, []byte("frozen 1")) {
+		return nil // not there, or of a Linux that freezes none
+	}
+	at := dir
+	for up := dir; ; up = filepath.Dir(up) {
+		word, err := readControl(filepath.Join(up, "cgroup.freeze"))
+		if err != nil {
+			break
+		}
+		if slices.Contains(word, "1") {
+			at = up
+		}
+	}
+	return fmt.Errorf("the cgroup %s is frozen: somebody has written 1 to its cgroup.freeze, and is to write 0", at)
+}
+
 // cgroupProcs lists the processes in the cgroup itself, not those below.
 func cgroupProcs(dir string) ([]procStat, error) {
 	b, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))

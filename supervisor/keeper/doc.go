@@ -10,7 +10,8 @@
 // descriptor LockFD, so it is held as long as one of them lives, whoever is its parent.
 //
 // What is left where there are no cgroups: a program that closes LockFD and leaves its process group and session is not
-// seen once its main process has died.
+// seen once its main process has died. What is found in no file and in no process is not known: with the epochs' files
+// removed while no keeper runs, what this host has given up is forgotten, and only the cluster's log refuses it.
 //
 // # Goroutines
 //
@@ -22,7 +23,8 @@
 //	            processes, cgroup.events,
 //	            notify sockets,
 //	            pipes of members' output,
-//	            inotify of quiet logs
+//	            inotify of quiet logs,
+//	            and of the directory
 //	lease       a timerfd                       that                            same
 //	thread      one start that needs a view,    a thread of its own, thrown     with the fork; with a mount that
 //	            a host name, umask, nice,       away afterwards                 hangs, which nobody can end
@@ -47,7 +49,7 @@
 //
 // # Files
 //
-//	DIR/keeper.sock, keeper.lock
+//	DIR/keeper.sock, keeper.lock      made anew by the running keeper when they have gone, as are the next three
 //	DIR/records/MEMBER@PROCESS.json   what was asked for; fsync'ed before it counts
 //	DIR/records/MEMBER@PROCESS.life   pid, start time, last exit; of no meaning after a boot, not fsync'ed
 //	DIR/epochs/MEMBER.json            the highest epoch given up; fsync'ed, never removed

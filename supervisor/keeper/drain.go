@@ -89,7 +89,7 @@ func (p *process) leftGroup() (leftBehind, error) {
 	for _, s := range procs {
 		switch {
 		case s.ticks < p.last.ticks:
-		case p.lastOwn, holds(s.pid, lock):
+		case p.lastOwn, holds(s.pid, lock), holdsDeleted(s.pid, p.lockPath()):
 			l.procs = append(l.procs, s)
 		default:
 			l.maybe = append(l.maybe, s)
@@ -194,6 +194,7 @@ func (p *process) watchCgroup(dir string) bool {
 // drained goes on when nothing is left.
 func (p *process) drained() {
 	p.poll, p.trouble = 0, ""
+	p.leavePlace()
 	switch {
 	case p.want == wantStop:
 		p.finish(Stopped)
@@ -262,6 +263,9 @@ func (p *process) restart() {
 // witnesses asks the two that must agree before anything is started, the cgroup empty (or the group) and the lock free,
 // and returns the lock, taken.
 func (p *process) witnesses() (int, error) {
+	if err := p.k.mustBeMine(); err != nil {
+		return -1, err
+	}
 	dir := p.cgroup()
 	if dir == "" {
 		if err := p.k.limitless(p.start.Limits); err != nil {
@@ -274,7 +278,7 @@ func (p *process) witnesses() (int, error) {
 		if !l.none() {
 			return -1, fmt.Errorf("%w: %s: %s", ErrBusy, p.key, l)
 		}
-		return takeLock(p.lockPath())
+		return takeOrphanedLock(p.lockPath())
 	}
 	full, err := populated(dir)
 	if err == nil && full {
@@ -293,6 +297,10 @@ func (p *process) witnesses() (int, error) {
 	if err := p.freshCgroup(dir); err != nil {
 		return -1, &ErrExec{"cgroup", err}
 	}
+	if err := mustNotBeFrozen(dir); err != nil {
+		p.dropCgroup()
+		return -1, fmt.Errorf("%w: %s: %w", ErrBusy, p.key, err)
+	}
 	if err := p.k.cg.limit(dir, p.start.Limits); err != nil {
 		p.dropCgroup()
 		return -1, &ErrExec{"limits", err}
@@ -302,9 +310,9 @@ func (p *process) witnesses() (int, error) {
 
 // freshCgroup makes the empty cgroup ready for a start. One that was ever killed is made anew: Linux (seen with 6.18) kills
 // everything that is forked right into it for ever after, taking the fork for one that raced with the kill. So is one
-// that counts kills of the kernel's, which must not be taken for those of the next life.
+// that counts kills of the kernel's, which must not be taken for those of the next life, and one that somebody froze.
 func (p *process) freshCgroup(dir string) error {
-	if p.killed || p.k.lease.killed(p) || readMemoryEvents(dir).kills > 0 {
+	if p.killed || p.k.lease.killed(p) || readMemoryEvents(dir).kills > 0 || mustNotBeFrozen(dir) != nil {
 		if err := removeCgroup(dir); err != nil {
 			return err
 		}

@@ -79,6 +79,7 @@ type handedProcess struct {
 	Own       bool           `json:"own,omitempty"`   // which is the keeper's child
 	Grace     int            `json:"grace,omitempty"`
 	Fence     *handedFence   `json:"fence,omitempty"`
+	Place     string         `json:"place,omitempty"`
 }
 
 // handedEar is the socket that a process tells what it does.
@@ -151,8 +152,8 @@ func (k *Keeper) handOver(conns []*handedConn) (*handover, error) {
 	k.table.mu.Lock()
 	h.Table = k.table.version
 	k.table.mu.Unlock()
-	h.DirLock = h.keep(k.dirLock)
-	fd, err := rawFD(k.socket)
+	h.DirLock = h.keep(k.home.lockFD())
+	fd, err := rawFD(k.home.listener())
 	if err != nil {
 		return nil, err
 	}
@@ -197,7 +198,7 @@ func (p *process) handOver(h *handover) handedProcess {
 		Start: p.start, Want: p.want, Status: p.status, Why: p.why, Trouble: p.trouble,
 		Streak: p.streak.streak, Pause: p.streak.pause, Killed: p.killed, Again: p.again,
 		KillIn: untilTime(p.killAt), StartIn: untilTime(p.status.NextStart),
-		PID: p.last.pid, Ticks: p.last.ticks, LastOwn: p.lastOwn, Grace: int(p.grace.get()),
+		PID: p.last.pid, Ticks: p.last.ticks, LastOwn: p.lastOwn, Grace: int(p.grace.get()), Place: p.place,
 	}
 	out.KillMaxIn, out.Fence = untilTime(p.killMax), p.k.lease.handProcess(p)
 	if e := p.ear; e != nil {
@@ -369,10 +370,10 @@ func (h *handover) takeFile(fd int, use func(*os.File) error) error {
 	return errors.Join(use(f), f.Close())
 }
 
-// listener is the socket: the one handed over, where clients queue meanwhile, or a new one.
+// listener is the socket handed over, where clients queue meanwhile; nil if none was.
 func (k *Keeper) listener() (*net.UnixListener, error) {
 	if k.given == nil {
-		return listenSocket(k.files.socket())
+		return nil, nil
 	}
 	var l *net.UnixListener
 	err := k.given.takeFile(k.given.Socket, func(f *os.File) error {

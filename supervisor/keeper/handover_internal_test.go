@@ -22,7 +22,7 @@ var handedFields = map[reflect.Type]map[string]string{
 		"k": "- the new keeper", "m": "- its member", "key": "Start",
 		"start": "Start", "want": "Want", "bad": "Bad", "status": "Status", "why": "Why", "trouble": "Trouble",
 		"logNote": "- found again at the first look at the log",
-		"main":    "Pidfd Own", "streak": "Streak Pause", "killed": "Killed", "again": "Again", "killAt": "KillIn", "killMax": "KillMaxIn",
+		"main":    "Pidfd Own", "streak": "Streak Pause", "killed": "Killed", "again": "Again", "killAt": "KillIn", "killMax": "KillMaxIn", "place": "Place",
 		"last": "PID Ticks", "lastOwn": "LastOwn", "grace": "Grace", "ear": "Ear", "output": "Output",
 		"noted": "Output", "handed": "Output",
 		"seq": "- carryOn waits anew", "timers": "StartIn KillIn", "unhook": "- carryOn watches anew", "poll": "- begins anew",
@@ -62,7 +62,7 @@ var handedFields = map[reflect.Type]map[string]string{
 		"opts": "Dir Binary", "log": "-", "files": "Dir", "boot": "Boot", "cg": "Cgroup", "noCgroups": "- found anew", "launch": "NoCloneInto",
 		"watch": "- made anew", "logs": "- made anew", "table": "Table", "ready": "-",
 		"sessions": "- an upgrade is refused while one is open",
-		"lease":    "Lease", "fencers": "-", "gate": "Conns", "given": "-", "socket": "Socket", "dirLock": "DirLock", "hup": "- SIGHUP is ignored meanwhile",
+		"lease":    "Lease", "fencers": "-", "gate": "Conns", "given": "-", "home": "Socket DirLock", "failed": "-", "hup": "- SIGHUP is ignored meanwhile",
 		"upgrading": "-", "busy": "- a hint only: rests after the next start", "mu": "-", "members": "Members", "draining": "- carryOn waits anew", "aux": "Aux", "upgrades": "Upgrades",
 	},
 }
@@ -120,7 +120,7 @@ func goldenHandover() *handover {
 			Why: "why", Trouble: "trouble", Streak: 2, Pause: time.Second, Killed: true, Again: true, KillIn: d(1), StartIn: d(2), KillMaxIn: d(3),
 			Ear:    &handedEar{FD: 7, Name: "/n", Told: true, Watching: true, PingedAgo: time.Second, Extend: time.Minute},
 			Output: &handedOutput{outputNote: outputNote{LogDev: 1, LogIno: 2, PipeDev: 3, PipeIno: 4}, Pipe: 8, Dropped: 6, Dropping: "full"},
-			PID:    11, Ticks: 12, LastOwn: true, Pidfd: 9, Own: true, Grace: 15, Fence: fence,
+			PID:    11, Ticks: 12, LastOwn: true, Pidfd: 9, Own: true, Grace: 15, Fence: fence, Place: "/c/y",
 		}}}},
 		Conns: []handedConn{{FD: 10, Unread: []byte("x"), Files: []int{11}, Upgrade: true, Run: &handedRun{
 			Member: "d/web-0", Process: "main", Dir: "/c/x", Lock: "/d/lock", Number: 2, Left: time.Second, PID: 13, Pidfd: 12, Ended: &ws,

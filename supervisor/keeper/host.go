@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,6 +31,18 @@ type procStat struct {
 
 // dead tells whether the process has ended, though somebody has yet to reap it.
 func (s procStat) dead() bool { return s.state == 'Z' || s.state == 'X' }
+
+// ticksPerSecond is what Linux tells start times in, on every architecture that Go knows.
+const ticksPerSecond = 100
+
+// age is how long ago the process was started, by a clock that nobody sets.
+func (s procStat) age() time.Duration {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+		return 0
+	}
+	return max(time.Duration(now.Nano())-time.Duration(s.ticks)*(time.Second/ticksPerSecond), 0)
+}
 
 func readStat(pid int) (procStat, error) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
@@ -110,13 +123,17 @@ func lockOf(pid int) (fileID, bool) {
 	return idOf(&st), err == nil
 }
 
+// holdsDeleted tells whether a process has under the lock's number a file that was once at path: a lock is held by whoever
+// has it open, also when somebody has removed its name.
+func holdsDeleted(pid int, path string) bool {
+	at, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/fd/" + strconv.Itoa(LockFD))
+	return err == nil && at == path+" (deleted)"
+}
+
 // lockHolders finds the live processes that inherited the lock. Processes of other users are seen by root only.
 func lockHolders(path string) ([]procStat, error) {
 	lock, err := fileIDOf(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
 	pids, err := allPids()
@@ -125,7 +142,7 @@ func lockHolders(path string) ([]procStat, error) {
 	}
 	var found []procStat
 	for _, pid := range pids {
-		if pid == os.Getpid() || !holds(pid, lock) {
+		if pid == os.Getpid() || !holds(pid, lock) && !holdsDeleted(pid, path) {
 			continue
 		}
 		if s, err := readStat(pid); err == nil && !s.dead() {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -60,9 +59,9 @@ type Keeper struct {
 	fencers chan struct{}
 	gate    *gate
 	given   *handover // nil: nothing was handed over
-	socket  *net.UnixListener
+	home    *home
+	failed  chan error // of what the keeper can't work without
 
-	dirLock   int
 	hup       chan os.Signal
 	upgrading sync.Mutex // held by an upgrade
 
@@ -87,7 +86,7 @@ func New(o Options) (*Keeper, error) {
 	return &Keeper{
 		opts: o, log: o.Logger, files: files{o.Dir}, ready: make(chan struct{}), busy: make(chan struct{}, 1), gate: newGate(), given: o.given,
 		fencers: make(chan struct{}, fencers),
-		hup:     make(chan os.Signal, 1),
+		home:    &home{path: o.Dir}, failed: make(chan error, 3), hup: make(chan os.Signal, 1),
 		members: map[string]*member{}, draining: map[*process]struct{}{},
 	}, nil
 }
@@ -107,14 +106,13 @@ func (k *Keeper) Run(ctx context.Context) error {
 	// The loops below end after everything that needs them.
 	base, stopLoops := context.WithCancel(context.WithoutCancel(ctx))
 	k.restore()
-	failed := make(chan error, 2)
 	var loops sync.WaitGroup
 	for _, loop := range []func(context.Context) error{
 		k.launch.reaper.loop, k.watch.loop,
 	} {
 		loops.Go(func() {
 			if err := loop(base); err != nil {
-				failed <- err
+				k.failed <- err
 			}
 		})
 	}
@@ -128,7 +126,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		err = k.adopt()
 	}
 	if err == nil {
-		err = k.listen(ctx, failed)
+		err = k.listen(ctx)
 	}
 	if terr := k.opts.systemd.tell("STOPPING=1"); terr != nil {
 		k.log.Warn("systemd not told", "err", terr)
@@ -145,18 +143,17 @@ func (k *Keeper) open() (closeAll func(), err error) {
 	if err := k.files.make(); err != nil {
 		return nil, err
 	}
-	dirLock, err := k.lockDir()
-	if err != nil {
+	if err := k.lockDir(); err != nil {
 		return nil, err
 	}
 	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
-		unix.Close(dirLock)
+		k.home.close()
 		return nil, &os.PathError{Op: "open", Path: "/dev/null", Err: err}
 	}
 	closeAll = func() {
 		unix.Close(null)
-		unix.Close(dirLock)
+		k.home.close()
 		if k.lease != nil {
 			k.lease.close()
 		}
@@ -237,6 +234,11 @@ func (k *Keeper) tryCloneInto() error {
 		return &os.PathError{Op: "open", Path: dir, Err: err}
 	}
 	defer unix.Close(fd)
+	if err := mustNotBeFrozen(dir); err != nil { // a child would never get to its exec
+		k.launch.noCloneInto.Store(true)
+		k.log.Warn("members move to their cgroups themselves", "err", err)
+		return removeCgroup(dir)
+	}
 	null := uintptr(k.launch.null)
 	// A stage with nothing to do ends at once.
 	pid, err := syscall.ForkExec(selfExe, []string{"supd-keeper", "stage"}, &syscall.ProcAttr{
@@ -257,13 +259,11 @@ func (k *Keeper) tryCloneInto() error {
 func (k *Keeper) task(f func()) { k.gate.task(f) }
 
 // lockDir makes sure that one keeper works on the directory.
-func (k *Keeper) lockDir() (fd int, err error) {
+func (k *Keeper) lockDir() error {
 	if k.given != nil {
-		k.dirLock = k.given.take(k.given.DirLock)
-		return k.dirLock, nil
+		return k.home.take(k.given.take(k.given.DirLock))
 	}
-	k.dirLock, err = takeDirLock(k.opts.Dir)
-	return k.dirLock, err
+	return k.home.take(-1)
 }
 
 // member finds or makes a member.

@@ -50,6 +50,8 @@ func testChild(mode string) int {
 			return 1
 		}
 		return 0
+	case "init":
+		return initChild()
 	case "teller":
 		return teller()
 	case "writer":
@@ -123,15 +125,33 @@ func startedAs(t testing.TB, binary string) *rig {
 func startRig(t testing.TB, cgroup, binary string) *rig {
 	t.Helper()
 	dir := t.TempDir()
-	r := &rig{t: t, dir: filepath.Join(dir, "keeper"), logs: filepath.Join(dir, "logs"), cgroup: cgroup, binary: binary, out: new(bytes.Buffer)}
+	return (&rig{t: t, dir: filepath.Join(dir, "keeper"), logs: filepath.Join(dir, "logs"), cgroup: cgroup, binary: binary}).begin()
+}
+
+// rigAt is a rig whose keeper has a directory given.
+func rigAt(t testing.TB, dir, logs string) *rig {
+	t.Helper()
+	return (&rig{t: t, dir: dir, logs: logs}).begin()
+}
+
+func (r *rig) begin() *rig {
+	r.t.Helper()
+	r.out = new(bytes.Buffer)
 	r.Client = keeper.Dial(filepath.Join(r.dir, "keeper.sock"))
 	r.up()
-	t.Cleanup(r.tearDown)
+	r.t.Cleanup(r.tearDown)
 	return r
 }
 
 // up starts a keeper and waits until it answers.
 func (r *rig) up() {
+	r.t.Helper()
+	r.spawn("")
+	r.answer()
+}
+
+// spawn starts a keeper, or this binary in a mode of testChild that gets the keeper's arguments.
+func (r *rig) spawn(mode string) {
 	r.t.Helper()
 	args := []string{"run", "--dir", r.dir}
 	switch root := os.Getenv("KEEPER_TEST_CGROUP_ROOT"); {
@@ -156,12 +176,15 @@ func (r *rig) up() {
 		script := fmt.Sprintf(`ulimit -Sn %d; exec "$0" "$@"`, r.soft)
 		r.cmd = exec.Command("/bin/sh", append([]string{"-c", script, self}, args...)...)
 	}
+	if mode != "" {
+		r.cmd = exec.Command("/proc/self/exe", append([]string{mode}, args...)...)
+		r.cmd.Env = append(os.Environ(), "KEEPER_TEST_CHILD="+mode)
+	}
 	r.cmd.Stdout, r.cmd.Stderr = r.out, r.out
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := r.cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
-	r.answer()
 }
 
 func (r *rig) answer() {
@@ -339,6 +362,13 @@ func alive(pid int) bool {
 // copies counts the live processes with this word among their arguments.
 func copies(t *testing.T, word string) (pids []int) {
 	t.Helper()
+	return copiesOf(t, word)[word]
+}
+
+// copiesOf is copies for many words, by one look.
+func copiesOf(t *testing.T, words ...string) map[string][]int {
+	t.Helper()
+	found := map[string][]int{}
 	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		t.Fatal(err)
@@ -349,14 +379,14 @@ func copies(t *testing.T, word string) (pids []int) {
 			continue
 		}
 		for _, arg := range bytes.Split(b, []byte{0}) {
-			if string(arg) == word {
+			if word := string(arg); slices.Contains(words, word) {
 				if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(f))); err == nil && alive(pid) {
-					pids = append(pids, pid)
+					found[word] = append(found[word], pid)
 				}
 			}
 		}
 	}
-	return pids
+	return found
 }
 
 // uniqueWord marks the processes of one test among the host's.

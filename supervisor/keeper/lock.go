@@ -62,10 +62,34 @@ func holderText(path string) string {
 	return "process " + pidList(procs)
 }
 
-// lockFree asks whether nobody holds a lock. A lock file that isn't there is held by nobody.
+// takeOrphanedLock is takeLock where the lock is the only witness: a lock file whose name somebody has removed may still be
+// held, and a new one of that name would be free.
+func takeOrphanedLock(path string) (int, error) {
+	if missing(path) {
+		procs, err := lockHolders(path)
+		if err != nil {
+			return -1, err
+		}
+		if len(procs) > 0 {
+			return -1, fmt.Errorf("%w: %s was removed, and is held by process %s", ErrLocked, path, pidList(procs))
+		}
+	}
+	return takeLock(path)
+}
+
+// takeLock takes a member's lock. Where there are cgroups, they tell of one whose name was removed: it need not be looked for.
+func (k *Keeper) takeLock(path string) (int, error) {
+	if k.cg == nil {
+		return takeOrphanedLock(path)
+	}
+	return takeLock(path)
+}
+
+// lockFree asks whether nobody holds a lock. One whose file was removed is held by those who have it open.
 func lockFree(path string) (bool, error) {
-	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
-		return true, nil
+	if missing(path) {
+		procs, err := lockHolders(path)
+		return err == nil && len(procs) == 0, err
 	}
 	fd, err := takeLock(path)
 	if errors.Is(err, ErrLocked) {

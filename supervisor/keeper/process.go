@@ -48,6 +48,7 @@ type process struct {
 	killMax time.Time // the latest that the program can put killAt off to
 	last    procStat  // main process of the latest life; its pid is the process group's
 	lastOwn bool      // it was watched when it died, so its group can't be a stranger's
+	place   string    // the cgroup of the latest life, where it isn't the one that the keeper would make now
 	grace   graceBox
 	ear     *ear        // nil: it has no socket to tell anything
 	output  *output     // where the latest life writes, nil = nowhere
@@ -98,7 +99,30 @@ func (p *process) cgroup() string {
 	if p.k.cg == nil {
 		return ""
 	}
+	if p.place != "" {
+		return p.place
+	}
 	return p.k.cg.process(p.key)
+}
+
+// findPlace takes the cgroup that an earlier keeper has noted, which may have been told of another place for them all. It is
+// believed only if it can be the process's.
+func (p *process) findPlace(dir string) {
+	if p.k.cg == nil || dir == "" || dir == p.cgroup() || filepath.Base(dir) != fileName(p.key.process) ||
+		filepath.Base(filepath.Dir(dir)) != fileName(p.key.member) || !strings.HasPrefix(filepath.Clean(dir), p.k.cg.mount+"/") {
+		return
+	}
+	if _, err := os.Stat(filepath.Join(dir, "cgroup.events")); err == nil {
+		p.place, p.killed = dir, true
+	}
+}
+
+// leavePlace has the next life in the keeper's own place.
+func (p *process) leavePlace() {
+	if p.place != "" {
+		p.dropCgroup()
+		p.place = ""
+	}
 }
 
 // show publishes the status.
@@ -118,7 +142,7 @@ func (p *process) message() string {
 // note writes down the present life. A disk that takes nothing must not stop a process from being kept, so it is only told.
 func (p *process) note() {
 	l := life{
-		Version: firstVersion, Boot: p.k.boot, Epoch: p.start.Epoch, Lock: p.lockPath(), State: p.status.State, OOMKills: p.status.OOMKills,
+		Version: firstVersion, Boot: p.k.boot, Epoch: p.start.Epoch, Want: p.want, Lock: p.lockPath(), Cgroup: p.cgroup(), State: p.status.State, OOMKills: p.status.OOMKills,
 		Fence: p.start.Fence, Fenced: p.status.Fenced,
 		PID: p.last.pid, Ticks: p.last.ticks, Started: p.status.StartedAt, Restart: p.status.Restarts,
 		Streak: p.streak.streak, Pause: int64(p.streak.pause), Exit: p.status.LastExit, Message: p.why,
@@ -267,16 +291,20 @@ func exitOf(ws unix.WaitStatus) Exit {
 
 // ended judges the end of the main process.
 func (p *process) ended(e Exit) {
+	lived := e.At.Sub(p.status.StartedAt)
+	adopted := p.main.own == nil
+	if adopted { // what was noted is by a clock that may have been set since
+		lived = p.main.stat.age()
+	}
 	unix.Close(p.main.pidfd)
 	p.main = nil
 	p.k.sessions.end(p.key)
-	lived := e.At.Sub(p.status.StartedAt)
 	why := p.account(&e)
 	p.status.LastExit, p.status.PID = e, 0
 	p.status.Notify = NotifyStatus{Text: p.status.Notify.Text, Errno: p.status.Notify.Errno} // its last words
 	switch {
 	case p.status.State == Stopping:
-		p.signalLeft()
+		p.signalLeft(adopted)
 	case !e.Unknown && e.Signal == "" && slices.Contains(p.start.NeverOn, e.Code):
 		p.quiet()
 		p.saveWant(wantFail)
@@ -318,12 +346,21 @@ func (p *process) dead(lived time.Duration, why string) {
 }
 
 // signalLeft passes the stop signal on to those that the main process has left behind.
-func (p *process) signalLeft() {
-	if p.k.cg == nil || !time.Now().Before(p.killAt) { // without cgroups the group got it in leaderDied
+func (p *process) signalLeft(adopted bool) {
+	if !time.Now().Before(p.killAt) {
 		return
 	}
 	sig := p.stopSignal()
-	procs, err := cgroupProcs(p.cgroup())
+	var procs []procStat
+	var err error
+	switch {
+	case p.k.cg != nil:
+		procs, err = cgroupProcs(p.cgroup())
+	case adopted: // the group of the keeper's own child got it in leaderDied
+		var l leftBehind
+		l, err = p.left()
+		procs = l.procs
+	}
 	for _, s := range procs {
 		err = errors.Join(err, signalProcess(s, sig))
 	}
@@ -350,6 +387,7 @@ func (p *process) finish(s State) {
 	p.closeOutput()
 	p.logNote = ""
 	p.dropCgroup()
+	p.place = ""
 	p.note()
 	p.show()
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,9 +47,11 @@ type life struct {
 	Version  int       `json:"version"`
 	Boot     string    `json:"boot"`
 	Epoch    uint64    `json:"epoch"`
+	Want     want      `json:"want,omitempty"` // where a full disk did not take the record of a stop
 	Lock     string    `json:"lock"`
 	Fence    bool      `json:"fence,omitempty"`
 	Fenced   bool      `json:"fenced,omitempty"`
+	Cgroup   string    `json:"cgroup,omitempty"` // its directory
 	PID      int       `json:"pid,omitempty"`
 	Ticks    uint64    `json:"ticks,omitempty"` // start time of PID
 	State    State     `json:"state"`
@@ -129,7 +132,7 @@ func writeSynced(path string, v any) (err error) {
 			err = errors.Join(err, os.Remove(tmp.Name()))
 		}
 	}()
-	_, err = tmp.Write(append(b, '\n'))
+	_, err = tmp.Write(sealed(b))
 	if err == nil {
 		err = tmp.Sync()
 	}
@@ -158,14 +161,37 @@ func removeSynced(path string) error {
 	return syncDir(filepath.Dir(path))
 }
 
-// writeInPlace overwrites a file's first line with one write, so that kill -9 leaves the old or the new, and a full disk
+// sealed makes a file of one line of JSON: the line, and below it its checksum, so that a damaged one is not believed.
+func sealed(line []byte) []byte {
+	return fmt.Appendf(line, "\ncrc32c %08x\n", crc32.Checksum(line, castagnoli))
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// unseal gives the line of a file that was sealed, or written by a keeper that did not.
+func unseal(path string, b []byte) ([]byte, error) {
+	line, rest, ok := bytes.Cut(b, []byte("\n"))
+	if !ok {
+		return nil, fmt.Errorf("%s is cut short", path)
+	}
+	if len(rest) == 0 {
+		return line, nil
+	}
+	seal, _, ok := bytes.Cut(rest, []byte("\n"))
+	if !ok || string(seal) != fmt.Sprintf("crc32c %08x", crc32.Checksum(line, castagnoli)) {
+		return nil, fmt.Errorf("%s is damaged: its checksum does not fit", path)
+	}
+	return line, nil
+}
+
+// writeInPlace overwrites a file with one write, so that kill -9 leaves the old or the new, and a full disk
 // takes it if the file was there.
 func writeInPlace(path string, v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	b = append(b, '\n')
+	b = sealed(b)
 	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOFOLLOW, uint32(modePrivate))
 	if err != nil {
 		return &os.PathError{Op: "open", Path: path, Err: err}
@@ -189,9 +215,9 @@ func readFirstLine(path string, v any) error {
 	if err != nil {
 		return err
 	}
-	line, _, ok := bytes.Cut(b, []byte("\n"))
-	if !ok {
-		return fmt.Errorf("%s is cut short", path)
+	line, err := unseal(path, b)
+	if err != nil {
+		return err
 	}
 	if err := json.Unmarshal(line, v); err != nil {
 		return fmt.Errorf("%s is damaged: %w", path, err)

@@ -327,12 +327,21 @@ func (p *process) killAll() {
 func (p *process) killMain() error {
 	if dir := p.cgroup(); dir != "" {
 		p.killed = true
-		return errors.Join(killCgroup(dir), signalFD(p.main.pidfd, unix.SIGKILL))
+		err := killCgroup(dir)
+		if p.main.own == nil && !p.k.cg.contains(dir, p.main.stat.pid) { // moved out, or started without cgroups
+			return errors.Join(err, p.killAdopted())
+		}
+		return errors.Join(err, signalFD(p.main.pidfd, unix.SIGKILL))
 	}
 	if p.main.own != nil {
 		return p.k.launch.reaper.signalGroup(p.main.own, unix.SIGKILL)
 	}
-	// Of an adopted one the group is looked up first. If the leader lives after that, its number was not used again.
+	return p.killAdopted()
+}
+
+// killAdopted kills an adopted main process with its group. That is looked up first: if the leader lives after that, its
+// number was not used again.
+func (p *process) killAdopted() error {
 	group, err := groupOf(p.main.stat.pid)
 	if err == nil && !hasExited(p.main.pidfd) {
 		for _, s := range group {
@@ -411,8 +420,11 @@ func (k *Keeper) giveUp(name string, epoch uint64, locks []string) error {
 			}
 		}
 	}
-	if err := writeSynced(k.files.epoch(name), &giveUp{Version: firstVersion, Member: name, Epoch: epoch}); err != nil {
-		return fmt.Errorf("cannot write down epoch %d of %s as given up: %w", epoch, name, err)
+	if err := k.mustBeMine(); err != nil {
+		return err
+	}
+	if err := m.saveFloor(k, epoch); err != nil {
+		return err
 	}
 	m.floor = epoch
 	return nil

@@ -50,6 +50,7 @@ func (p *process) inherit(h *handover, hp handedProcess) {
 	p.streak = backoff{streak: hp.Streak, pause: hp.Pause}
 	p.killed, p.again, p.killAt, p.status.NextStart = hp.Killed, hp.Again, timeIn(hp.KillIn), timeIn(hp.StartIn)
 	p.last, p.lastOwn = procStat{pid: hp.PID, ticks: hp.Ticks}, hp.LastOwn
+	p.place = hp.Place
 	p.killMax = timeIn(hp.KillMaxIn)
 	p.grace.set(unix.Signal(hp.Grace))
 	if hp.Ear != nil {

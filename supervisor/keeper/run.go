@@ -181,6 +181,9 @@ func (k *Keeper) launchBeside(n *launch, key key, c *child) *ErrExec {
 		if err := os.MkdirAll(n.cgroup, 0o755); err != nil {
 			return &ErrExec{"cgroup", err}
 		}
+		if err := mustNotBeFrozen(n.cgroup); err != nil {
+			return &ErrExec{"cgroup", err}
+		}
 		ex := k.launch.start(*n, c)
 		closeFailed(ex, c)
 		if ex == nil || try == launchTries-1 || ex.Step != "cgroup" || !errors.Is(ex, os.ErrNotExist) {

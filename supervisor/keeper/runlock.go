@@ -38,8 +38,11 @@ func (k *Keeper) startLock(run *Run) (lock int, number uint64, err error) {
 			return -1, 0, fmt.Errorf("%w: %s: process %s is in its cgroup", ErrBusy, key, pidList(procs))
 		}
 	}
+	if err := k.mustBeMine(); err != nil {
+		return -1, 0, err
+	}
 	path := k.runLock(run)
-	if lock, err = takeLock(path); err != nil {
+	if lock, err = k.takeLock(path); err != nil {
 		return -1, 0, err
 	}
 	if m.runs == nil {

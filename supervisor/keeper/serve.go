@@ -12,37 +12,39 @@ import (
 )
 
 // listen serves the socket until ctx ends or one of the keeper's loops fails, and returns when all connections are done.
-func (k *Keeper) listen(ctx context.Context, failed <-chan error) error {
+func (k *Keeper) listen(ctx context.Context) error {
 	l, err := k.listener()
+	if err == nil {
+		err = k.home.open(l)
+	}
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	k.gate.start(ctx)
-	k.socket = l
+	k.watchHome()
 	var loops sync.WaitGroup
 	defer loops.Wait()
 	defer cancel()
 	loops.Go(func() { k.hangups(ctx) })
 	accepted := make(chan error, 1)
-	go func() { accepted <- k.accept(ctx, l) }() // ends when l is closed, and is waited for
+	go func() { accepted <- k.accept(ctx) }() // ends with home.end, and is waited for
 	close(k.ready)
 	k.log.Info("keeper runs", "dir", k.opts.Dir, "boot", k.boot, "cgroup", k.info().Cgroup)
 	select {
 	case <-ctx.Done():
-	case err = <-failed:
+	case err = <-k.failed:
 		cancel()
 	case aerr := <-accepted:
-		return errors.Join(aerr, l.Close(), os.Remove(k.files.socket()))
+		return errors.Join(aerr, k.home.end())
 	}
-	// The name goes first, so that nobody connects to a keeper that doesn't answer.
-	err = errors.Join(err, os.Remove(k.files.socket()), l.Close())
+	err = errors.Join(err, k.home.end())
 	return errors.Join(err, <-accepted)
 }
 
-// accept takes connections, each into a goroutine of its own, until l is closed.
-func (k *Keeper) accept(ctx context.Context, l *net.UnixListener) error {
+// accept takes connections, each into a goroutine of its own, until the socket is closed for good.
+func (k *Keeper) accept(ctx context.Context) error {
 	var conns sync.WaitGroup
 	defer conns.Wait()
 	w := k.gate.enter(nil)
@@ -54,10 +56,13 @@ func (k *Keeper) accept(ctx context.Context, l *net.UnixListener) error {
 	}
 	k.given.done()
 	for {
+		l := k.home.listener()
 		c, err := k.acceptOne(l)
 		switch {
 		case errors.Is(err, net.ErrClosed):
-			return nil
+			if k.home.listener() == l {
+				return nil
+			}
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			if !k.gate.park(w, &handedConn{}) {
 				return nil
