@@ -18,10 +18,20 @@ func (k *Keeper) adopt() error {
 		}
 		k.log.Error("cannot tidy the records", "err", err)
 	}
+	// The lease knows all that is fenced before anything is done: adopting one may hang with its disk, and must not keep the
+	// others from being killed. Until its own turn a member is nobody else's, so that no lapse takes it for gone.
+	found := map[*member][]recorded{}
 	for _, key := range keys {
 		m := k.member(key.member)
-		m.mu.Lock()
-		k.newProcess(m, key.process).adopt()
+		if found[m] == nil {
+			m.mu.Lock()
+		}
+		found[m] = append(found[m], k.newProcess(m, key.process).remember())
+	}
+	for m, all := range found {
+		for i := range all {
+			all[i].p.adopt(&all[i])
+		}
 		m.mu.Unlock()
 	}
 	// Not before: it may take long, and the lease may have ended.
@@ -31,15 +41,50 @@ func (k *Keeper) adopt() error {
 	return nil
 }
 
-// adopt finds out what has become of a recorded process.
-func (p *process) adopt() {
-	r, rerr := p.k.files.readRecord(p.key)
-	l, lerr := p.k.files.readLife(p.key)
-	if lerr != nil {
-		l = life{}
+// recorded is what an earlier keeper has written of a process.
+type recorded struct {
+	p          *process
+	record     record
+	life       life
+	rerr, lerr error
+}
+
+// remember reads what is recorded and has the process live by the lease, if it is fenced. adopt follows.
+func (p *process) remember() recorded {
+	w := recorded{p: p}
+	w.record, w.rerr = p.k.files.readRecord(p.key)
+	if w.life, w.lerr = p.k.files.readLife(p.key); w.lerr != nil {
+		w.life = life{}
 	}
-	if rerr != nil {
-		p.damaged(rerr, l, lerr)
+	if w.rerr != nil {
+		p.start = damagedStart(p.key, &w)
+	} else if w.record.Boot == p.k.boot {
+		p.start = w.record.Start
+	}
+	if p.start.Fence {
+		if w.lerr == nil && w.life.Boot == p.k.boot && (w.rerr != nil || w.life.Epoch == p.start.Epoch) {
+			p.last = procStat{pid: w.life.PID, ticks: w.life.Ticks}
+		}
+		p.k.lease.found(p)
+		p.last = procStat{} // it is adopt's to say
+	}
+	return w
+}
+
+// damagedStart is what can be said of a start whose record is damaged.
+func damagedStart(k key, w *recorded) Start {
+	s := Start{Member: k.member, Process: k.process, Lock: w.life.Lock}
+	// Whether it is fenced is not known where the life can't be read either. Then it is: that costs a member when the
+	// node's lease ends, the other would be two of it.
+	s.Fence = w.lerr != nil || w.life.Fence
+	return s
+}
+
+// adopt finds out what has become of a recorded process.
+func (p *process) adopt(w *recorded) {
+	r, l, lerr := w.record, w.life, w.lerr
+	if w.rerr != nil {
+		p.damaged(w)
 		return
 	}
 	p.start, p.want = r.Start, r.Want
@@ -93,12 +138,10 @@ func (p *process) recall(l life) {
 }
 
 // damaged shows a process whose record can't be read. Nothing is done with it; a new Start asks both witnesses.
-func (p *process) damaged(err error, l life, lerr error) {
+func (p *process) damaged(w *recorded) {
+	err, l := w.rerr, w.life
 	p.bad = err
-	p.start = Start{Member: p.key.member, Process: p.key.process, Lock: l.Lock}
-	// Whether it is fenced is not known where the life can't be read either. Then it is: that costs a member when the
-	// node's lease ends, the other would be two of it.
-	p.start.Fence = lerr != nil || l.Fence
+	p.start = damagedStart(p.key, w)
 	p.status.State, p.why = Failed, "its record can't be read: "+err.Error()
 	p.status.Epoch = l.Epoch
 	if l.Boot == p.k.boot {

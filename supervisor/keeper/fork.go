@@ -106,11 +106,6 @@ func (l *launcher) fork(n launch, path string, argv []string, attr *syscall.Proc
 		defer unix.Close(dir)
 		attr.Sys.UseCgroupFD, attr.Sys.CgroupFD = true, dir
 	}
-	if n.may != nil {
-		if err := n.may(); err != nil {
-			return &ErrExec{"lease", err}
-		}
-	}
 	l.reaper.begin()
 	pid, err := l.forkLocked(n, path, argv, attr)
 	if err == nil && c.pidfd < 0 { // before Linux 5.2 clone tells none
@@ -134,6 +129,11 @@ func (l *launcher) fork(n launch, path string, argv []string, attr *syscall.Proc
 func (l *launcher) forkLocked(n launch, path string, argv []string, attr *syscall.ProcAttr) (pid int, err error) {
 	l.forking.Lock()
 	defer l.forking.Unlock()
+	if n.may != nil { // not before: the fork ahead of this one may take as long as its program's disk
+		if err := n.may(); err != nil {
+			return 0, &ErrExec{"lease", err}
+		}
+	}
 	if err := l.standing.lend(n.exec); err != nil {
 		return 0, &ErrExec{"oom score", err}
 	}

@@ -291,7 +291,7 @@ func (l *lease) judge() (v ruling) {
 		}
 	}
 	for r := range l.runs {
-		if !r.stopped && (r.since < l.term.dead || r.start && r.since < l.term.since) {
+		if !r.stopped && l.endsLocked(r) {
 			r.stopped = true
 			if r.cancel != nil {
 				v.runs = append(v.runs, r.cancel)
@@ -327,6 +327,24 @@ func (l *lease) joinRun(run *Run) (*runFence, error) {
 	r := &runFence{since: l.term.since, start: run.Epoch != 0}
 	l.runs[r] = struct{}{}
 	return r, nil
+}
+
+// mayRun refuses a fork for what the lease has lapsed on since it joined. r may be nil.
+func (l *lease) mayRun(r *runFence) error {
+	if r == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.term.look(l.clock())
+	if l.endsLocked(r) {
+		return errLapsed
+	}
+	return nil
+}
+
+func (l *lease) endsLocked(r *runFence) bool {
+	return r.since < l.term.dead || r.start && r.since < l.term.since
 }
 
 // bindRun has cancel called when the lease ends the Run. r may be nil.

@@ -535,3 +535,88 @@ func TestUpgradeKeepsTheLease(t *testing.T) {
 		r.seeFenced(t, "a")
 	})
 }
+
+// TestKillWaitsForNoAdoption: the next keeper hangs while it adopts one member, as with a disk that is gone.
+func TestKillWaitsForNoAdoption(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, r *rig) {
+		word := uniqueWord()
+		r.good(t)
+		hanging := r.shell("a", "exec sleep 1000")
+		hanging.LogDir = t.TempDir()
+		r.mustStart(hanging)
+		for _, m := range []string{"b", "c", "d"} { // whatever the order
+			s := r.fenced(m, stubborn, word)
+			s.StopTimeout = time.Hour
+			r.mustStart(s)
+		}
+		within(t, "all run", func() bool { return len(copies(t, word)) == 6 })
+		log := keeper.LogPath(hanging.LogDir, "main")
+		if err := errors.Join(os.Remove(log), unix.Mkfifo(log, 0o600)); err != nil { // opened for writing it waits for a reader
+			t.Fatal(err)
+		}
+		r.crash()
+		end := sinceBoot(t) + 3*time.Second
+		edit(t, filepath.Join(r.dir, "lease.json"), func(m map[string]any) { m["deadline"], m["length"] = int64(end), int64(9*time.Second) })
+		r.spawn("")
+		within(t, "all of it is dead", func() bool { return len(copies(t, word)) == 0 })
+		if now := sinceBoot(t); now > end {
+			t.Errorf("killed %s after the lease's end", now-end)
+		}
+		f, err := os.OpenFile(log, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		r.answer()
+		for _, m := range []string{"b", "c", "d"} {
+			r.seeFenced(t, m)
+		}
+		r.seeState("a", keeper.Running)
+	})
+}
+
+// TestLeaseEndsRunsInAnUpgrade: the command's own call stands still for 3 s, for a start hangs.
+func TestLeaseEndsRunsInAnUpgrade(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, r *rig) {
+		word := uniqueWord()
+		fifo := filepath.Join(t.TempDir(), "secret")
+		if err := unix.Mkfifo(fifo, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		hanging := r.shell("h", "exec sleep 1000")
+		hanging.Secrets = []keeper.SecretEnv{{Name: "X", File: fifo}}
+		started := make(chan error, 1)
+		go func() { started <- r.Start(t.Context(), hanging) }()
+		end := r.lease(t, 3*time.Second, 3*time.Second) // lapses in 2 s
+		exec := r.shell("b", stubborn, word).Exec
+		run := make(chan error, 1)
+		go func() {
+			_, err := r.Run(t.Context(), keeper.Run{Member: "b", Process: "main", Epoch: 1, Exec: exec, Fence: true})
+			run <- err
+		}()
+		within(t, "it runs", func() bool { return len(copies(t, word)) == 2 })
+		upgraded := make(chan error, 1)
+		go func() {
+			_, err := r.Upgrade(t.Context(), "")
+			upgraded <- err
+		}()
+		within(t, "all of it is dead", func() bool { return len(copies(t, word)) == 0 })
+		if now := sinceBoot(t); now > end {
+			t.Errorf("killed %s after the lease's end", now-end)
+		}
+		if err := <-run; !errors.Is(err, keeper.ErrNoLease) {
+			t.Errorf("got %v, want %v", err, keeper.ErrNoLease)
+		}
+		if err := <-upgraded; !errors.Is(err, keeper.ErrBusy) {
+			t.Errorf("got %v, want %v", err, keeper.ErrBusy)
+		}
+		if err := os.WriteFile(fifo, []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-started; err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -86,7 +86,7 @@ func (p *process) findPipe(id fileID) (int, error) {
 			if at, serr := fileIDOf(path); serr != nil || at != id {
 				continue
 			}
-			fd, oerr := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+			fd, oerr := openSame(path, id)
 			if oerr == nil {
 				return fd, nil
 			}
@@ -94,6 +94,24 @@ func (p *process) findPipe(id fileID) (int, error) {
 		}
 	}
 	return -1, err // nil: nobody has it any more
+}
+
+// openSame opens a file to read if it is the one meant. Who names it may put another there at any time, whose opening alone
+// may do something.
+func openSame(path string, id fileID) (int, error) {
+	at, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(at)
+	var st unix.Stat_t
+	if err := unix.Fstat(at, &st); err != nil {
+		return -1, err
+	}
+	if idOf(&st) != id {
+		return -1, unix.ESTALE
+	}
+	return unix.Open(fdPath(at), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 }
 
 // hearLocked waits for something in the pipe.

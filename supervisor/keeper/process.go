@@ -245,7 +245,7 @@ func (p *process) spawn(lock int) *ErrExec {
 	}
 	p.k.started()
 	if p.k.lease.lives(p) {
-		p.k.task(p.k.leaseDue)
+		p.k.leaseDue() // in no task, which an upgrade would put off
 	}
 	return nil
 }

@@ -41,12 +41,12 @@ func (k *Keeper) runBeside(ctx context.Context, run Run, c *conn) (*RunResult, e
 			return nil, err
 		}
 	}
-	b, err := k.startBeside(key, &run)
+	b, err := k.startBeside(key, &run, fence)
 	if err != nil {
 		k.lease.leaveRun(fence)
 		return nil, err
 	}
-	b.until, b.fence = until, fence
+	b.until = until
 	return k.finishBeside(ctx, b, c)
 }
 
@@ -58,7 +58,14 @@ func (k *Keeper) finishBeside(ctx context.Context, b *beside, c *conn) (*RunResu
 	defer cancel()
 	ctx, lapse := context.WithCancelCause(ctx)
 	defer lapse(nil)
-	k.lease.bindRun(b.fence, lapse)
+	k.lease.bindRun(b.fence, func(why error) {
+		// Here, for who waits for the command may stand still. What fails is met again there, and told.
+		_ = b.kill()
+		if b.dir == "" && b.lock != "" {
+			k.gate.taskNow(b.killHolders)
+		}
+		lapse(why)
+	})
 	defer k.lease.leaveRun(b.fence)
 	for {
 		still := k.gate.now().Done()
@@ -104,8 +111,9 @@ type capture struct {
 	truncated bool
 }
 
-func (k *Keeper) startBeside(key key, run *Run) (*beside, error) {
+func (k *Keeper) startBeside(key key, run *Run, fence *runFence) (*beside, error) {
 	b := k.newBeside(key, run.MaxOutput)
+	b.fence = fence
 	lock := -1
 	if run.Epoch != 0 {
 		var err error
@@ -129,6 +137,9 @@ func (k *Keeper) startBeside(key key, run *Run) (*beside, error) {
 	if ex != nil {
 		b.output.Close()
 		b.tidy()
+		if errors.Is(ex, ErrNoLease) {
+			return nil, ex.Err
+		}
 		return nil, ex
 	}
 	b.read()
@@ -159,7 +170,7 @@ func (b *beside) stopReading() {
 
 // launch starts the command in a cgroup of its own. That may vanish with the process's, when that stops just then.
 func (b *beside) launch(run *Run, out, lock int) *ErrExec {
-	n := launch{exec: &run.Exec, out: out, lock: lock}
+	n := launch{exec: &run.Exec, out: out, lock: lock, may: func() error { return b.k.lease.mayRun(b.fence) }}
 	ex := b.k.launchBeside(&n, b.key, b.child)
 	b.dir = n.cgroup
 	return ex
@@ -274,6 +285,17 @@ func (b *beside) kill() error {
 		return killCgroup(b.dir)
 	}
 	return b.k.launch.reaper.signalGroup(b.child, unix.SIGKILL)
+}
+
+// killHolders kills what has left the group where there are no cgroups.
+func (b *beside) killHolders() {
+	holders, err := lockHolders(b.lock)
+	for _, s := range holders {
+		err = errors.Join(err, signalProcess(s, unix.SIGKILL))
+	}
+	if err != nil {
+		b.k.log.Error("cannot kill all of a step that the lease ends", "member", b.key.member, "process", b.key.process, "err", err)
+	}
 }
 
 // close returns when nothing of the Run is left in the keeper.

@@ -64,12 +64,16 @@ func (k *Keeper) replace(ctx context.Context, path string, asking *conn) error {
 	if err != nil {
 		return err
 	}
-	if err := k.checkState(ctx, path); err != nil {
-		return fmt.Errorf("%s check-state: %w", path, err)
-	}
 	var w *worker
 	if asking != nil {
 		w = asking.w
+	}
+	h, err := k.copyState(w)
+	if err != nil {
+		return err
+	}
+	if err := k.checkState(ctx, path, h); err != nil {
+		return fmt.Errorf("%s check-state: %w", path, err)
 	}
 	k.launch.reaper.hold(true)
 	defer k.launch.reaper.hold(false)
@@ -150,14 +154,19 @@ func (k *Keeper) exec(path string, h *handover) error {
 	return syscall.Exec(path, k.opts.Args, env)
 }
 
+// copyState is what would be handed over now. All stands still for it: a start that hangs has its member's lock.
+func (k *Keeper) copyState(w *worker) (*handover, error) {
+	if err := k.gate.shut(w); err != nil {
+		return nil, err
+	}
+	defer k.gate.open()
+	return k.handOver(nil)
+}
+
 // checkState has the program at path say, in a child, whether it could go on with the state: after exec there is no way back.
-func (k *Keeper) checkState(ctx context.Context, path string) error {
+func (k *Keeper) checkState(ctx context.Context, path string, h *handover) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	h, err := k.handOver(nil)
-	if err != nil {
-		return err
-	}
 	state, err := memfd(h)
 	if err != nil {
 		return err
