@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -110,9 +111,9 @@ func TestSecretsInOutput(t *testing.T) {
 				p.Readiness = &spec.Probe{Exec: []string{"ready"}, Period: &second, FailureThreshold: 1}
 				w.put(withInit(spec.InitStep{Name: "prepare", Exec: spec.Exec{Command: []string{"prepare"}, Env: env}}), p)
 				w.reserve(1)
-				var initOK bool
+				var initOK atomic.Bool
 				w.keeper.runs(func(_ context.Context, r keeper.Run) (keeper.RunResult, error) {
-					if r.Argv[0] == "prepare" && initOK {
+					if r.Argv[0] == "prepare" && initOK.Load() {
 						return keeper.RunResult{}, nil
 					}
 					return keeper.RunResult{Code: 1, Output: []byte("bad password " + canary + "\n")}, nil
@@ -131,7 +132,7 @@ func TestSecretsInOutput(t *testing.T) {
 				if err != nil || !strings.Contains(string(log), canary) {
 					t.Errorf("the step's log is %q, %v", log, err)
 				}
-				initOK = true
+				initOK.Store(true)
 				settle(30 * time.Second)
 				m = w.want(0, spec.MemberRunning, false)
 				if shown := strings.Contains(fmt.Sprintf("%+v", m.Seen), canary); shown == secret {

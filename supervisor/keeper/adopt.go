@@ -64,6 +64,7 @@ func (p *process) remember() recorded {
 	if p.start.Fence {
 		if w.lerr == nil && w.life.Boot == p.k.boot && (w.rerr != nil || w.life.Epoch == p.start.Epoch) {
 			p.last = procStat{pid: w.life.PID, ticks: w.life.Ticks}
+			p.findPlace(w.life.Cgroup)
 		}
 		p.k.lease.found(p)
 		p.last = procStat{} // it is adopt's to say

@@ -133,7 +133,8 @@ func (p *process) lapsed() {
 	p.finish(Stopped)
 }
 
-// killFenced kills all of some processes. It takes no member's lock and touches no disk.
+// killFenced kills all of some processes. It takes no member's lock and touches no disk but, without cgroups, to look up
+// the lock files.
 func (k *Keeper) killFenced(victims []victim) error {
 	var errs []error
 	for _, v := range victims {
