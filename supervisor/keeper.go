@@ -70,7 +70,7 @@ func (k *keeperWatch) run(ctx context.Context) error {
 
 // round makes sure of a keeper and returns nil when that one has died.
 func (k *keeperWatch) round(ctx context.Context) error {
-	info, err := k.hello(ctx, keeperHello)
+	info, err := k.hello(ctx)
 	if err != nil {
 		if k.managed || !errors.Is(err, keeper.ErrDown) {
 			return err
@@ -82,8 +82,8 @@ func (k *keeperWatch) round(ctx context.Context) error {
 	return k.watch(ctx, info)
 }
 
-func (k *keeperWatch) hello(ctx context.Context, within time.Duration) (keeper.Info, error) {
-	ctx, cancel := context.WithTimeout(ctx, within)
+func (k *keeperWatch) hello(ctx context.Context) (keeper.Info, error) {
+	ctx, cancel := context.WithTimeout(ctx, keeperHello)
 	defer cancel()
 	return k.client.Hello(ctx)
 }
@@ -117,7 +117,7 @@ func (k *keeperWatch) start(ctx context.Context) (keeper.Info, error) {
 	k.log.Info("keeper started", "pid", cmd.Process.Pid)
 	began := time.Now()
 	for {
-		info, err := k.hello(ctx, keeperHello)
+		info, err := k.hello(ctx)
 		if err == nil {
 			if info.PID != cmd.Process.Pid { // another one was faster; ours ends by itself
 				_ = k.reap(cmd.Process.Pid) // how it ended is no matter: the other one serves
@@ -163,7 +163,7 @@ func (k *keeperWatch) watch(ctx context.Context, info keeper.Info) error {
 	f := os.NewFile(uintptr(fd), "pidfd")
 	defer f.Close()
 	// The number may have passed to another process before the descriptor held it.
-	if again, err := k.hello(ctx, keeperHello); err != nil || again.PID != info.PID {
+	if again, err := k.hello(ctx); err != nil || again.PID != info.PID {
 		return err
 	}
 	if err := writeDurably(k.pidFile, []byte(strconv.Itoa(info.PID)+"\n"), 0o644); err != nil {

@@ -20,7 +20,7 @@ import (
 // Upgrade has the keeper become the binary on disk, in place. It is refused (CodeRefused) when the keeper can't; then
 // nothing has changed.
 func (k *keeperWatch) Upgrade(ctx context.Context) (client.KeeperUpgrade, error) {
-	before, err := k.hello(ctx, keeperHello)
+	before, err := k.hello(ctx)
 	if err != nil {
 		return client.KeeperUpgrade{}, keeperError("cannot upgrade the keeper of node "+k.node, err)
 	}
@@ -34,7 +34,7 @@ func (k *keeperWatch) Upgrade(ctx context.Context) (client.KeeperUpgrade, error)
 
 // Status tells of the keeper.
 func (k *keeperWatch) Status(ctx context.Context) (spec.KeeperStatus, error) {
-	i, err := k.hello(ctx, keeperHello)
+	i, err := k.hello(ctx)
 	if err != nil {
 		return spec.KeeperStatus{}, keeperError("cannot ask the keeper of node "+k.node, err)
 	}
@@ -72,8 +72,8 @@ func (k *keeperWatch) compare(ctx context.Context, i keeper.Info) {
 	case u.OnDisk == nil:
 		k.log.Warn("cannot tell which keeper is on disk", "binary", u.Binary, "err", u.OnDiskReason)
 	case u.Possible:
-		k.log.Info("another version of the keeper is on disk: an upgrade is possible: supctl node upgrade-keeper "+k.node,
-			"version", i.Version, "binary", u.Binary, "onDisk", *u.OnDisk)
+		k.log.Info("another version of the keeper is on disk: an upgrade is possible: supctl node upgrade-keeper NODE",
+			"node", k.node, "version", i.Version, "binary", u.Binary, "onDisk", *u.OnDisk)
 	}
 }
 

@@ -38,7 +38,7 @@ func TestKeeperOnDisk(t *testing.T) {
 	if u := k.status(t.Context(), keeper.Info{Version: "v1"}).Upgrade; !u.Possible || u.OnDisk == nil || *u.OnDisk != "v20" || u.Binary != binary {
 		t.Errorf("got %+v", u)
 	}
-	if got := log.String(); !strings.Contains(got, "an upgrade is possible: supctl node upgrade-keeper n1") {
+	if got := log.String(); !strings.Contains(got, "an upgrade is possible: supctl node upgrade-keeper NODE") || !strings.Contains(got, "node=n1") {
 		t.Errorf("the log says %s", got)
 	}
 	if b, err := os.ReadFile(binary + ".asked"); err != nil || string(b) != "x\nx\n" {

@@ -43,7 +43,9 @@ func TestPrivileges(t *testing.T) {
 			t.Errorf("limits %v", s.Rlimits)
 		}
 		for _, want := range []keeper.Mount{
-			tmp, {Source: run + "/private/var-tmp", Target: "/var/tmp"}, {Source: data, Target: data},
+			tmp,
+			{Source: run + "/private/var-tmp", Target: "/var/tmp"},
+			{Source: data, Target: data},
 			{Source: run + "/scratch/run", Target: run + "/scratch/run"},
 		} {
 			if !slices.Contains(s.Mounts, want) {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -109,7 +110,12 @@ func (j job) start(ctx context.Context) (map[string]keeper.Settings, error) {
 	}
 	sctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	return told, j.a.o.Keeper.Start(sctx, s)
+	err := j.a.o.Keeper.Start(sctx, s)
+	if _, ok := errors.AsType[*keeper.ErrExec](err); ok {
+		// Nothing was started. A record of it would look like one that a boot has ended, and cost the member its epoch.
+		err = errors.Join(err, j.a.o.Keeper.Forget(sctx, s.Member, s.Process))
+	}
+	return told, err
 }
 
 func (j job) update(ctx context.Context) (map[string]keeper.Settings, error) {

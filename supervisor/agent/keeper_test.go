@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -76,6 +77,10 @@ func (k *fakeKeeper) Start(_ context.Context, s keeper.Start) error {
 	}
 	if k.onStart != nil {
 		if err := k.onStart(s); err != nil {
+			if _, ok := errors.AsType[*keeper.ErrExec](err); ok { // it was written down before it was tried
+				k.rows[row(s.Member, s.Process)] = &keeper.Status{Member: s.Member, Process: s.Process, Epoch: s.Epoch, State: keeper.Stopped}
+				k.bumpLocked()
+			}
 			return err
 		}
 	}

@@ -277,10 +277,7 @@ func (r *runtime) effect(o outcome, current bool, now time.Time) {
 		}
 	case DoForget:
 		delete(r.asked, o.step.Process)
-		r.overlay[o.step.Process] = overlay{
-			gone: true, until: now.Add(overlayFor),
-			status: keeper.Status{Process: o.step.Process, Epoch: o.step.Epoch},
-		}
+		r.forgot(o.step, now)
 	case DoPrepare, DoAdopt, DoRefresh:
 		r.traces, r.progress = true, ""
 		if current || r.assigned.epoch == o.assigned.epoch {
@@ -309,6 +306,13 @@ func (r *runtime) effect(o outcome, current bool, now time.Time) {
 	}
 }
 
+// forgot notes that the keeper's record of a process is gone, before the table shows it.
+func (r *runtime) forgot(s Step, now time.Time) {
+	r.overlay[s.Process] = overlay{
+		gone: true, until: now.Add(overlayFor), status: keeper.Status{Process: s.Process, Epoch: s.Epoch},
+	}
+}
+
 // failed notes a failure and when to try again: never given up, ever more rarely.
 func (a *Agent) failed(r *runtime, o outcome, now time.Time) {
 	f := failureOf(o.err)
@@ -323,6 +327,9 @@ func (a *Agent) failed(r *runtime, o outcome, now time.Time) {
 			r.givenUp, r.givenUpWhy = o.step.Epoch, KeeperLost
 		}
 		return
+	}
+	if _, ok := errors.AsType[*keeper.ErrExec](o.err); ok && o.step.Do == DoStart {
+		r.forgot(o.step, now)
 	}
 	r.failures++
 	first, most := time.Second, 30*time.Second

@@ -152,6 +152,9 @@ func TestStartFailures(t *testing.T) {
 				w.wantReason(0, c.reason, c.message)
 				w.keeper.did()
 				settle(10 * time.Minute)
+				if m := w.member(0); m.Epoch != 1 {
+					t.Errorf("a start that fails is tried again in its epoch, now there is %d", m.Epoch)
+				}
 				tries := len(startsOf(w.keeper.did()))
 				if c.onStart != nil && (tries < 5 || tries > 200) {
 					t.Errorf("%d tries in ten minutes: never given up, ever more rarely", tries)

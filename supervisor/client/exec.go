@@ -157,6 +157,7 @@ func (s *Session) Copy(stdout, stderr io.Writer) (ExecResult, error) {
 			return res, nil
 		case FrameError:
 			return ExecResult{}, decodeError("the daemon", http.StatusInternalServerError, f.Data)
+		case FrameStdin, FrameStdinEnd, FrameResize: // only clients send these
 		}
 		if err != nil {
 			return ExecResult{}, fmt.Errorf("cannot write the command's output: %w", err)

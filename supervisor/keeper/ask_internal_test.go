@@ -80,7 +80,7 @@ func TestStepAsksAgain(t *testing.T) {
 		{8 * time.Second, errLapsed, errLapsed, nil},
 	} {
 		now = time.Hour + c.after
-		if a, b, u := l.mayRun(step), l.mayRun(other), l.mayRun(nil); a != c.step || b != c.other || u != c.unfenced {
+		if a, b, u := l.mayRun(step), l.mayRun(other), l.mayRun(nil); !errors.Is(a, c.step) || !errors.Is(b, c.other) || !errors.Is(u, c.unfenced) {
 			t.Errorf("after %s: %v, %v, %v; want %v, %v, %v", c.after, a, b, u, c.step, c.other, c.unfenced)
 		}
 	}

@@ -151,7 +151,7 @@ func (k *Keeper) killFenced(victims []victim) error {
 	}
 	for _, v := range victims {
 		if v.own != nil && v.cgroup == "" {
-			errs = append(errs, k.launch.reaper.signalGroup(v.own, unix.SIGKILL))
+			errs = append(errs, k.launch.reaper.killGroup(v.own))
 		}
 		for _, s := range group[v.p] {
 			errs = append(errs, signalProcess(s, unix.SIGKILL))

@@ -153,8 +153,15 @@ func TestReadsFirstHandover(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("read as\n%+v\nwant\n%+v", got, want)
+	text := func(h *handover) string {
+		b, err := json.Marshal(h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	if text(got) != text(want) {
+		t.Errorf("read as\n%s\nwant\n%s", text(got), text(want))
 	}
 	for _, v := range []reflect.Value{
 		reflect.ValueOf(*want), reflect.ValueOf(want.Members[0]), reflect.ValueOf(want.Members[0].Processes[0]), reflect.ValueOf(*want.Members[0].Processes[0].Ear),

@@ -137,8 +137,10 @@ func TestCapabilities(t *testing.T) {
 			{name: "user", uid: 65534, inh: none, prm: none, bnd: all, amb: none},
 			{name: "user with a list", uid: 65534, set: true, list: names, inh: bind, prm: bind, bnd: bind, amb: bind},
 			{name: "user with none", uid: 65534, set: true, inh: none, prm: none, bnd: none, amb: none},
-			{name: "no_new_privs", uid: 65534, set: true, list: names, inh: bind, prm: bind, bnd: bind, amb: bind,
-				change: func(e *keeper.Exec) { e.NoNewPrivs = true }},
+			{
+				name: "no_new_privs", uid: 65534, set: true, list: names, inh: bind, prm: bind, bnd: bind, amb: bind,
+				change: func(e *keeper.Exec) { e.NoNewPrivs = true },
+			},
 		} {
 			t.Run(p.name+"/"+c.name, func(t *testing.T) {
 				got := r.run(`grep ^Cap /proc/self/status; id -u`, func(e *keeper.Exec) {

@@ -32,7 +32,7 @@ var patience = func() time.Duration {
 }()
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && (slices.Contains([]string{"run", "stage", "halt", "version", "check-state"}, os.Args[1])) {
+	if len(os.Args) > 1 && slices.Contains([]string{"run", "stage", "halt", "version", "check-state"}, os.Args[1]) {
 		os.Exit(keeper.Main(os.Args[1:], os.Stdout, os.Stderr))
 	}
 	if mode := os.Getenv("KEEPER_TEST_CHILD"); mode != "" {

@@ -268,7 +268,7 @@ func TestKillFrozen(t *testing.T) {
 func awaitChild(pid int) (syscall.WaitStatus, error) {
 	var ws syscall.WaitStatus
 	for {
-		if _, err := syscall.Wait4(pid, &ws, 0, nil); err != unix.EINTR {
+		if _, err := syscall.Wait4(pid, &ws, 0, nil); !errors.Is(err, unix.EINTR) {
 			return ws, err
 		}
 	}

@@ -82,9 +82,10 @@ func bomb() int {
 // spin uses two CPUs for ever.
 func spin() int {
 	fmt.Println("spins")
-	for range 2 {
+	var n [2]uint
+	for i := range n {
 		go func() {
-			for {
+			for n[i] = 0; ; n[i]++ {
 			}
 		}()
 	}

@@ -127,7 +127,7 @@ func (o *output) cutShortLocked(size int64) {
 }
 
 func (o *output) warn(what string, err error) {
-	o.p.k.log.Warn("log: "+what, "member", o.p.key.member, "process", o.p.key.process, "log", o.path, "err", err)
+	o.p.k.log.Warn("trouble with a log", "member", o.p.key.member, "process", o.p.key.process, "log", o.path, "what", what, "err", err)
 }
 
 // againLocked decides when the next look is: by timer while the log grows, else when the kernel says that it does again.

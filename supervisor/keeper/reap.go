@@ -85,15 +85,15 @@ func reaped(pidfd int) bool {
 	return err == unix.ECHILD
 }
 
-// signalGroup signals the process group of a child that can't be reaped meanwhile; if it was, there is
+// killGroup kills the process group of a child that can't be reaped meanwhile; if it was, there is
 // nothing to do.
-func (r *reaper) signalGroup(c *child, sig unix.Signal) error {
+func (r *reaper) killGroup(c *child) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.kids[c.pid] != c {
 		return nil
 	}
-	return unix.Kill(-c.pid, sig)
+	return unix.Kill(-c.pid, unix.SIGKILL)
 }
 
 // hold leaves the dead unreaped from now on, or reaps again.

@@ -334,7 +334,7 @@ func (p *process) killMain() error {
 		return errors.Join(err, signalFD(p.main.pidfd, unix.SIGKILL))
 	}
 	if p.main.own != nil {
-		return p.k.launch.reaper.signalGroup(p.main.own, unix.SIGKILL)
+		return p.k.launch.reaper.killGroup(p.main.own)
 	}
 	return p.killAdopted()
 }

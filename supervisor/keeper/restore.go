@@ -195,7 +195,7 @@ func (k *Keeper) goOn(ctx context.Context, c *conn, h *handedConn) error {
 	}
 	if k.given.Protocol > Protocol {
 		// What comes next may ask for what this keeper would leave out without a word: the client connects anew.
-		defer c.CloseRead()
+		defer func() { _ = c.CloseRead() }() // it fails on a closed one, which is as good
 	}
 	if h.Upgrade || h.run != nil {
 		return k.say(c, &resp)

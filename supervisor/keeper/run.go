@@ -284,7 +284,7 @@ func (b *beside) kill() error {
 	if b.dir != "" {
 		return killCgroup(b.dir)
 	}
-	return b.k.launch.reaper.signalGroup(b.child, unix.SIGKILL)
+	return b.k.launch.reaper.killGroup(b.child)
 }
 
 // killHolders kills what has left the group where there are no cgroups.

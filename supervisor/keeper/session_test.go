@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -45,7 +46,7 @@ func (r *rig) tryExec(s keeper.Session, stdin string) (ended, error) {
 	if err != nil {
 		return ended{}, err
 	}
-	defer open.Hangup()
+	defer hangup(r.t, open)
 	for _, f := range child {
 		f.Close()
 	}
@@ -237,7 +238,7 @@ func TestSessionTerminal(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer open.Hangup()
+		defer hangup(t, open)
 		slave.Close()
 		var out bytes.Buffer
 		buf := make([]byte, 1024)
@@ -271,7 +272,7 @@ func TestSessionTerminal(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer open.Hangup()
+		defer hangup(t, open)
 		slave.Close()
 		out.Reset()
 		read("go\r\n")
@@ -344,7 +345,7 @@ func TestSessionView(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer open.Hangup()
+	defer hangup(t, open)
 	slave.Close()
 	b, err := io.ReadAll(master)
 	if !errors.Is(err, unix.EIO) || string(b) != "x\r\n65534 620\r\n" {
@@ -359,5 +360,13 @@ func write(t *testing.T, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// hangup ends a session, which may have ended.
+func hangup(t testing.TB, s *keeper.OpenSession) {
+	t.Helper()
+	if err := s.Hangup(); err != nil && !errors.Is(err, net.ErrClosed) {
+		t.Error(err)
 	}
 }

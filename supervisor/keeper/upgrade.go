@@ -196,7 +196,7 @@ func (k *Keeper) checkState(ctx context.Context, path string, h *handover) error
 	case ws = <-ended:
 	case <-ctx.Done():
 		err = fmt.Errorf("not done after %s", checkTimeout)
-		if kerr := k.launch.reaper.signalGroup(c, unix.SIGKILL); kerr != nil {
+		if kerr := k.launch.reaper.killGroup(c); kerr != nil {
 			err = errors.Join(err, kerr)
 		}
 		ws = <-ended

@@ -252,8 +252,10 @@ func TestUpgradeManyTimes(t *testing.T) {
 				return r.Update(t.Context(), "d/chatty", "main", keeper.Settings{StopTimeout: time.Second, LogMax: all})
 			},
 			func() error {
-				res, err := r.Run(t.Context(), keeper.Run{Member: "d/chatty", Process: "main",
-					Exec: keeper.Exec{Argv: []string{"/bin/sh", "-c", "echo a; sleep 0.02; echo b; exit 5"}, Umask: -1}})
+				res, err := r.Run(t.Context(), keeper.Run{
+					Member: "d/chatty", Process: "main",
+					Exec: keeper.Exec{Argv: []string{"/bin/sh", "-c", "echo a; sleep 0.02; echo b; exit 5"}, Umask: -1},
+				})
 				if err == nil && (res.Code != 5 || string(res.Output) != "a\nb\n") {
 					err = fmt.Errorf("a run ended as %+v", res)
 				}
@@ -373,8 +375,10 @@ func TestUpgradeRefused(t *testing.T) {
 		{"hangs", "#!/bin/sh\nsleep 1000\n", 0o755, "not done after 10s"},
 		{"changes", "#!/bin/sh\necho '#' >> $0\n", 0o755, "has changed"},
 		{"can't be executed in the end", "#!DIR/sh\nrm DIR/sh\n", 0o755, "no such file"},
-		{"can't read the state", "#!/bin/sh\nsed 's/\"version\":1,/\"version\":99,/' $2 > DIR/state; exec " + self + " check-state DIR/state\n", 0o755,
-			"the state has version 99, this supd-keeper"},
+		{
+			"can't read the state", "#!/bin/sh\nsed 's/\"version\":1,/\"version\":99,/' $2 > DIR/state; exec " + self + " check-state DIR/state\n", 0o755,
+			"the state has version 99, this supd-keeper",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -31,7 +31,7 @@ func diagnose(e *Exec, path string, err error) *ErrExec {
 	}
 	dir := workDir(e)
 	if st, serr := os.Stat(dir); serr != nil {
-		return &ErrExec{"chdir", serr}
+		return &ErrExec{"chdir", fmt.Errorf("the working directory: %w", serr)}
 	} else if !st.IsDir() {
 		return &ErrExec{"chdir", &os.PathError{Op: "chdir", Path: dir, Err: unix.ENOTDIR}}
 	}

@@ -40,6 +40,9 @@ var rules = []struct {
 	{"OOMKilled", "a process that needs more memory than its limits.memory, or than its host has, is killed by the kernel, with all that it has forked", "it is started again, with growing pauses; raise limits.memory, or have the program use less", "supctl logs %s --previous", "member"},
 	{"LeaseEnded", "with onNodeLoss Fence a member ends before its node's lease does, for afterwards it may be started elsewhere", "it starts with a new epoch when its node answers again", "supctl describe member %s", "member"},
 	{"NoLease", "with onNodeLoss Fence a member starts only on a node whose lease holds and is known to its keeper", "it is started when the lease is renewed, twice a second", "supctl describe member %s", "member"},
+	{"ExecFailed", "a member runs only when its program can be executed, by its user and in its view", "it is tried again, with growing pauses; what is said to be missing or forbidden is to be mended on the node, or in the definition", "supctl describe member %s", "member"},
+	{"UserUnknown", "a member runs as the user and group that its definition names, which its node must know", "it is tried again, with growing pauses; make the account on the node, or name another", "supctl describe member %s", "member"},
+	{"SecretMissing", "what comes fromFile is read on the node at each start", "it is tried again, with growing pauses; put the file on the node", "supctl describe member %s", "member"},
 	{"NeedsRoot", "what needs root is refused on a node whose supd does not run as root, never ignored", "nothing, until the definition or the node changes", "supctl describe member %s", "member"},
 }
 
