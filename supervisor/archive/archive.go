@@ -10,7 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os/signal"
 	"strconv"
+	"syscall"
 )
 
 // Report is what went over.
@@ -30,8 +32,13 @@ var ErrCutShort = errors.New("the stream was cut short")
 const usage = "usage: pack PATH | unpack [--name NAME] PATH"
 
 // Main is a command of the keeper's binary: "pack PATH" writes the stream to stdout, "unpack [--name NAME] PATH" reads it
-// from stdin. It returns the exit status: 0 all went over, 1 not all, 2 wrong usage.
+// from stdin. It returns the exit status: 0 all went over, 1 not all, 2 wrong usage. It is for a process of its own.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	if len(args) > 0 && args[0] == "unpack" {
+		// A session whose client has gone gets SIGHUP. The stream ends then too, and what is half written is removed, for
+		// which there is a second.
+		signal.Ignore(syscall.SIGHUP)
+	}
 	r, err := command(args, stdin, stdout)
 	for _, s := range r.Skipped {
 		fmt.Fprintf(stderr, "skipped %s: no file, directory or link\n", s)
