@@ -39,7 +39,7 @@ func TestForkAsksLast(t *testing.T) {
 		defer l.reaper.mu.Unlock()
 		return l.reaper.forks == 1
 	}
-	for until := time.Now().Add(time.Minute); !waits(); time.Sleep(time.Millisecond) {
+	for until := time.Now().Add(time.Minute); !waits(); <-time.After(time.Millisecond) {
 		if time.Now().After(until) {
 			t.Fatal("the fork does not begin")
 		}

@@ -482,7 +482,7 @@ func TestKeeperKilledAtAnyMoment(t *testing.T) {
 					<-done // its answer is not the point, what comes after the kill is
 					continue
 				}
-				time.Sleep(time.Duration(rnd.IntN(6000)) * time.Microsecond) // the moment of the kill, no synchronisation
+				<-time.After(time.Duration(rnd.IntN(6000)) * time.Microsecond) // the moment of the kill, no synchronisation
 				r.crash()
 				<-done
 				if got := copies(t, word); len(got) > 1 {

@@ -135,6 +135,9 @@ func (k *Keeper) Run(ctx context.Context) error {
 	k.closeOutputs()
 	stopLoops()
 	loops.Wait()
+	if k.cg != nil && k.opts.CgroupRoot == "" {
+		_ = removeCgroup(k.cg.root) // what somebody lives in stays
+	}
 	return err
 }
 

@@ -238,9 +238,13 @@ func (r *rig) tearDown() {
 		r.t.Logf("keeper's log:\n%s", r.out)
 	}
 	if r.cgroup != "" {
-		// Perhaps there never was one.
-		for _, root := range []string{"/sys/fs/cgroup/unified/supd", "/sys/fs/cgroup/supd", os.Getenv("KEEPER_TEST_CGROUP_ROOT")} {
-			_ = os.Remove(filepath.Join(root, r.cgroup))
+		for _, root := range []string{"/sys/fs/cgroup/unified/supd", "/sys/fs/cgroup/supd"} {
+			if _, err := os.Stat(filepath.Join(root, r.cgroup)); err == nil {
+				r.t.Errorf("its cgroup %s is left in %s", r.cgroup, root)
+			}
+		}
+		if root := os.Getenv("KEEPER_TEST_CGROUP_ROOT"); root != "" {
+			_ = os.Remove(filepath.Join(root, r.cgroup)) // a delegated one is not the keeper's
 		}
 	}
 }

@@ -302,6 +302,7 @@ func (p *process) toldOf(before NotifyStatus) {
 	if now == before {
 		return
 	}
+	p.note() // before anybody can see it: what was seen outlives the keeper
 	before.Text = now.Text
 	if now == before {
 		p.status.Message = p.message()
@@ -309,7 +310,6 @@ func (p *process) toldOf(before NotifyStatus) {
 	} else {
 		p.show()
 	}
-	p.note()
 }
 
 // extendStart notes that the program needs more time to get ready.

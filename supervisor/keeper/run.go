@@ -277,6 +277,9 @@ func (b *beside) wait(ctx context.Context, still <-chan struct{}) (RunResult, er
 	if !res.TimedOut && ctx.Err() != nil {
 		return res, context.Cause(ctx)
 	}
+	if ws.Signaled() { // by the lease's end, perhaps, which tells us a little later
+		return res, b.k.lease.mayRun(b.fence)
+	}
 	return res, nil
 }
 
