@@ -40,12 +40,8 @@ func (s *Server) exec(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	ns, name := r.PathValue("ns"), r.PathValue("name")
-	v := s.o.Store.View()
-	m := v.MemberNamed(ns, name)
-	if m == nil {
-		return spec.Errorf(spec.CodeNotFound, "there is no member %s in namespace %s", name, ns)
-	}
-	if o.Process, err = processOf(v, m, o.Process); err != nil {
+	m, err := s.memberOf(ns, name, &o.Process)
+	if err != nil {
 		return err
 	}
 	if m.Node == s.o.Node {

@@ -53,12 +53,8 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	ns, name := r.PathValue("ns"), r.PathValue("name")
-	v := s.o.Store.View()
-	m := v.MemberNamed(ns, name)
-	if m == nil {
-		return spec.Errorf(spec.CodeNotFound, "there is no member %s in namespace %s", name, ns)
-	}
-	if o.Process, err = processOf(v, m, o.Process); err != nil {
+	m, err := s.memberOf(ns, name, &o.Process)
+	if err != nil {
 		return err
 	}
 	if m.Node == s.o.Node {
@@ -79,6 +75,18 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) error {
 	startStream(w)
 	copyStream(w, body)
 	return nil
+}
+
+// memberOf finds a member and checks the process that is asked for, filling in the main one.
+func (s *Server) memberOf(ns, name string, process *string) (*state.Member, error) {
+	v := s.o.Store.View()
+	m := v.MemberNamed(ns, name)
+	if m == nil {
+		return nil, spec.Errorf(spec.CodeNotFound, "there is no member %s in namespace %s", name, ns)
+	}
+	var err error
+	*process, err = processOf(v, m, *process)
+	return m, err
 }
 
 // processOf checks a process's name; "" means the main one. An init step has a log too.
