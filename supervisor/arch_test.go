@@ -38,6 +38,7 @@ var imports = map[string][]string{
 	"supervisor/probe":             {"supervisor/spec"},
 	"supervisor/template":          {"supervisor/spec"},
 	"supervisor/sim":               {"supervisor/spec", "raftstore/state", "supervisor/plan", "netid/dns"},
+	"supervisor/pki":               {},
 	"supervisor/spec":              {},
 	"raftstore":                    {"raftstore/state", "supervisor/spec"},
 	"raftstore/state":              {"supervisor/spec"},
@@ -74,6 +75,7 @@ var frugal = map[string][]string{
 	// It is part of the keeper's binary.
 	"supervisor/archive": {},
 	"supervisor/spec":    {},
+	"supervisor/pki":     {},
 	"supervisor/plan":    {},
 	"volumes":            {"golang.org/x/sys"},
 }
