@@ -38,6 +38,9 @@ func (t *tx) apply() *spec.Error {
 	if _, first := t.e.Cmd.(*InitCluster); !first && t.Cluster.ID == "" {
 		return refuse("NoCluster", "the cluster has not been formed yet")
 	}
+	if err := t.checkFrozen(); err != nil {
+		return err
+	}
 	switch c := t.e.Cmd.(type) {
 	case *InitCluster:
 		return t.initCluster(c)
@@ -93,6 +96,12 @@ func (t *tx) apply() *spec.Error {
 		return t.deleteProgram(c)
 	case *SetStopping:
 		return t.setStopping(c)
+	case *DrainNode:
+		return t.drainNode(c)
+	case *LabelNode:
+		return t.labelNode(c)
+	case *SetFrozen:
+		return t.setFrozen(c)
 	}
 	return refuse("UnknownCommand", "this supd does not know the command %T", t.e.Cmd)
 }

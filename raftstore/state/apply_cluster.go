@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"time"
 
 	"supd/supervisor/spec"
 )
@@ -52,6 +53,8 @@ func (t *tx) registerNode(c *RegisterNode) *spec.Error {
 	n.Seq, n.Index = 0, 0
 	if old == nil {
 		n.State, n.Since, n.Created, n.Generation, n.Cordoned = spec.NodeReady, t.now, t.now, 1, false
+		n.Own, n.Given, n.Masked, n.Draining = nil, nil, nil, false
+		n.DrainSince, n.DrainWho, n.DrainWhy = time.Time{}, "", ""
 		t.created = true
 		t.saveNode(&n)
 		t.event("", "node/"+n.Name, "Joined", "node %s joined with address %s", n.Name, n.HostIP)
@@ -59,6 +62,9 @@ func (t *tx) registerNode(c *RegisterNode) *spec.Error {
 	}
 	n.State, n.Since, n.Created, n.Cordoned = old.State, old.Since, old.Created, old.Cordoned
 	n.Generation = old.Generation
+	n.Draining, n.DrainSince, n.DrainWho, n.DrainWhy = old.Draining, old.DrainSince, old.DrainWho, old.DrainWhy
+	n.Own, n.Given, n.Masked = n.Labels, old.Given, old.Masked
+	n.combineLabels()
 	if old.Run == n.Run {
 		n.Seq = old.Seq
 	}
@@ -140,10 +146,14 @@ func (t *tx) cordonNode(c *CordonNode) *spec.Error {
 	n := *old
 	n.Cordoned = c.Cordon
 	n.Generation++
+	n.Draining, n.DrainSince, n.DrainWho, n.DrainWhy = false, time.Time{}, "", ""
 	t.saveNode(&n)
-	if c.Cordon {
+	switch {
+	case c.Cordon:
 		t.event("", "node/"+c.Name, "Cordoned", "no new members are placed on node %s", c.Name)
-	} else {
+	case old.Draining:
+		t.event("", "node/"+c.Name, "Uncordoned", "the drain of node %s is taken back: what was stopped for it starts again", c.Name)
+	default:
 		t.event("", "node/"+c.Name, "Uncordoned", "new members may be placed on node %s", c.Name)
 	}
 	return nil

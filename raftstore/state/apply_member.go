@@ -150,7 +150,7 @@ func (t *tx) bindVolume(s *Set, vs spec.VolumeSpec, slot Slot) (returned bool, e
 func (t *tx) place(c *Place) *spec.Error {
 	old := t.Member(c.Namespace, c.Set, c.Slot.Ordinal)
 	s := t.Set(c.Namespace, c.Set)
-	if s == nil || old == nil || old.Generation != c.IfGeneration || old.Wish != WishReserved || old.Epoch != 0 {
+	if s == nil || old == nil || old.Generation != c.IfGeneration || (old.Wish != WishReserved || old.Epoch != 0) && !t.mayLeave(s, old) {
 		return stale("the reservation of %s has changed since", spec.MemberName(c.Set, c.Slot.Ordinal))
 	}
 	if err := t.checkSlot(s, c.Slot); err != nil {
@@ -221,6 +221,8 @@ func (t *tx) startMember(c *StartMember) *spec.Error {
 		return stale("revision %s is gone", c.Revision)
 	case n == nil || n.State != spec.NodeReady:
 		return stale("node %s is not ready", old.Node)
+	case n.Draining:
+		return stale("node %s is being drained", old.Node)
 	case !old.MayStart():
 		return refuse("StillRunning", "member %s may still run with epoch %d", old.Name(), old.Epoch)
 	}
@@ -258,7 +260,12 @@ func (t *tx) stopMember(c *StopMember) *spec.Error {
 		return stale("member %s is not wanted to run", old.Name())
 	case c.Why == WhyShutdown && !t.Cluster.Stopping:
 		return stale("the cluster is not being stopped any more")
-	case c.Why != WhyShutdown && !s.Needs(old):
+	case c.Why == WhyShutdown:
+	case c.Why == WhyDrain:
+		if err := t.checkDrain(old, c.Budget); err != nil {
+			return err
+		}
+	case !s.Needs(old):
 		return stale("member %s is not due for a restart any more", old.Name())
 	}
 	if err := t.checkBudget(s, old, c.Budget); err != nil {

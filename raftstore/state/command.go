@@ -158,7 +158,8 @@ type Slot struct {
 	VolumeUIDs map[string]string `json:"volumeUIDs,omitempty"`
 }
 
-// Place puts a reservation that never was started elsewhere. Planned.
+// Place puts a reservation that never was started elsewhere, or a member without
+// directories that is stopped, away from a node that is being drained. Planned.
 type Place struct {
 	Namespace    string `json:"namespace"`
 	Set          string `json:"set"`
@@ -202,6 +203,10 @@ type StopMember struct {
 // WhyShutdown is the StopMember.Why of a stop with the whole cluster; every other
 // stop is refused unless the member is due for a new start.
 const WhyShutdown = "Shutdown"
+
+// WhyDrain is the StopMember.Why of a stop for a node that is being drained; it must
+// carry a Budget.
+const WhyDrain = "Drain"
 
 // OnlyUnready is a StopMember.Budget for a member that serves nobody.
 const OnlyUnready = -1
@@ -333,6 +338,27 @@ type SetStopping struct {
 	Stopping bool `json:"stopping"`
 }
 
+// DrainNode has a node's members stopped, each within the budget of its set, and keeps
+// it cordoned; CordonNode with Cordon false takes both back.
+type DrainNode struct {
+	Name string `json:"name"`
+}
+
+// LabelNode sets labels of a node and takes others off. They win over the labels that
+// the node brings, for good; a label set to what the node brings is the node's own again.
+type LabelNode struct {
+	Name   string            `json:"name"`
+	Set    map[string]string `json:"set,omitempty"`
+	Remove []string          `json:"remove,omitempty"`
+}
+
+// SetFrozen puts the brake on or takes it off. While it is on, every planned command is
+// refused, but for the stops of a shutdown, and so is what would act at once (DeleteMember,
+// ReleaseVolume); other wishes are taken and wait.
+type SetFrozen struct {
+	Frozen bool `json:"frozen"`
+}
+
 // Commands is one zero value of every command, in a fixed order.
 func Commands() []Command {
 	return []Command{
@@ -363,6 +389,9 @@ func Commands() []Command {
 		&PutProgram{},
 		&DeleteProgram{},
 		&SetStopping{},
+		&DrainNode{},
+		&LabelNode{},
+		&SetFrozen{},
 	}
 }
 
@@ -393,3 +422,6 @@ func (*DeleteService) kind() string { return "DeleteService" }
 func (*PutProgram) kind() string    { return "PutProgram" }
 func (*DeleteProgram) kind() string { return "DeleteProgram" }
 func (*SetStopping) kind() string   { return "SetStopping" }
+func (*DrainNode) kind() string     { return "DrainNode" }
+func (*LabelNode) kind() string     { return "LabelNode" }
+func (*SetFrozen) kind() string     { return "SetFrozen" }

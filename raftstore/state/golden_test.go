@@ -133,6 +133,15 @@ func story() []state.Command {
 		&state.Place{Namespace: "default", Set: "web", IfGeneration: 58, Slot: slot(2)},
 		&state.DeleteSet{Namespace: "default", Name: "web"},
 		&state.DropSet{Namespace: "default", Name: "web", IfGeneration: 6}, // refused: members left
+		&state.LabelNode{Name: "n1", Set: map[string]string{"zone": "a", "disk": "slow"}},
+		&state.LabelNode{Name: "n1", Remove: []string{"disk"}},
+		&state.DrainNode{Name: "n1"},
+		&state.StopMember{Namespace: "default", Set: "web", Ordinal: 1, Why: state.WhyDrain, Budget: 1, IfEpoch: 6, IfGeneration: 37},
+		&state.StopMember{Namespace: "default", Set: "web", Ordinal: 0, Why: state.WhyDrain, Budget: 1, IfEpoch: 5, IfGeneration: 36}, // refused: budget
+		&state.SetFrozen{Frozen: true},
+		&state.DeleteMember{Namespace: "default", Set: "web", Ordinal: 0}, // refused: frozen
+		&state.SetFrozen{},
+		&state.CordonNode{Name: "n1"},
 	}
 }
 

@@ -54,6 +54,8 @@ func (v *View) Healthy(m *Member) (ok bool, reason, message string) {
 		return false, "Node" + n.State, fmt.Sprintf("its node %s is %s since %s", m.Node, n.State, clockTime(n.Since))
 	case m.Wish == WishReserved:
 		return false, "NotStarted", "it has not been started yet"
+	case m.Wish == WishStop && m.Down() && n.Draining:
+		return false, "Drained", "its node " + n.Name + " is drained; it starts again with supctl node uncordon " + n.Name
 	case m.Stopping():
 		return false, "Stopping", "it is being stopped (" + m.Why + ")"
 	case m.Seen.Epoch != m.Epoch:

@@ -51,10 +51,19 @@ type Cluster struct {
 	Sequence uint64 `json:"sequence"`
 	// Stopping is the mark that all members are to be stopped in order with the
 	// whole cluster. It is no wish: the next start takes it off.
-	Stopping  bool      `json:"stopping,omitempty"`
+	Stopping bool `json:"stopping,omitempty"`
+	// Frozen: nothing is started, stopped, placed or emptied until it is nil again.
+	Frozen    *Freeze   `json:"frozen,omitempty"`
 	CreatedAt time.Time `json:"createdAt"`
 	// Now is the greatest time any command carried; times in the View never run backwards.
 	Now time.Time `json:"now"`
+}
+
+// Freeze is the brake that an operator has put on: who, why, and since when.
+type Freeze struct {
+	Who   string    `json:"who,omitempty"`
+	Why   string    `json:"why,omitempty"`
+	Since time.Time `json:"since"`
 }
 
 // Node is one host.
@@ -74,6 +83,18 @@ type Node struct {
 	Labels   map[string]string `json:"labels,omitempty"`
 	Cordoned bool              `json:"cordoned,omitempty"`
 	State    string            `json:"state"`
+	// Own are the labels that the node brought at its last registration, Given those
+	// that LabelNode set, Masked the keys that it took off. Labels is what they make
+	// together; Own is kept only while there are others.
+	Own    map[string]string `json:"own,omitempty"`
+	Given  map[string]string `json:"given,omitempty"`
+	Masked []string          `json:"masked,omitempty"`
+	// Draining: its members are stopped within the budgets of their sets, and none is
+	// started, until it is uncordoned. A node that is draining is cordoned.
+	Draining   bool      `json:"draining,omitempty"`
+	DrainSince time.Time `json:"drainSince,omitzero"`
+	DrainWho   string    `json:"drainWho,omitempty"`
+	DrainWhy   string    `json:"drainWhy,omitempty"`
 	// Generation grows with every change of State, address or cordon; planned
 	// SetNode commands carry it.
 	Generation uint64    `json:"generation"`
@@ -149,7 +170,7 @@ type Member struct {
 	// Epoch of the last start; 0: never started.
 	Epoch uint64 `json:"epoch"`
 	Wish  Wish   `json:"wish"`
-	// Why the member is being stopped: Rollout, Restart, Deleted, ScaleDown, SetDeleted, Shutdown.
+	// Why the member is being stopped: Rollout, Restart, Deleted, ScaleDown, SetDeleted, Shutdown, Drain.
 	Why string `json:"why,omitempty"`
 	// RestartUpTo: a start with an epoch up to this one is to be replaced.
 	RestartUpTo uint64 `json:"restartUpTo,omitempty"`
