@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"supd/raftstore/state"
+	"supd/supervisor/spec"
 )
 
 // ErrNotLeader is returned for what only the leader can do. Nothing was done: the
@@ -30,7 +31,8 @@ const MaxEntry = 1 << 20
 const enqueueTimeout = 5 * time.Second
 
 // Propose appends one entry and waits until it is committed and applied here. An
-// entry that Apply refused is no error: see Result.Err. Only the leader can; see
+// entry that Apply refused is no error: see Result.Err; nor is one that a node of the
+// View would not understand, which is refused here and enters no log. Only the leader can; see
 // ErrNotLeader and ErrFateUnknown. At is stamped when zero.
 func (s *Store) Propose(ctx context.Context, e state.Entry) (state.Result, error) {
 	res, err := s.ProposeAll(ctx, []state.Entry{e})
@@ -44,10 +46,14 @@ func (s *Store) Propose(ctx context.Context, e state.Entry) (state.Result, error
 // for all. It returns the results of those known to be committed, up to the first
 // that is not, and that one's error.
 func (s *Store) ProposeAll(ctx context.Context, entries []state.Entry) ([]state.Result, error) {
-	encoded := make([][]byte, len(entries))
+	encoded, refused := make([][]byte, 0, len(entries)), make([]*spec.Error, len(entries))
+	v := s.View()
 	for i, e := range entries {
 		if e.At.IsZero() {
 			e.At = s.o.Now()
+		}
+		if e.Cmd, refused[i] = v.Fit(e.Cmd); refused[i] != nil {
+			continue
 		}
 		b, err := state.Encode(e)
 		if err != nil {
@@ -56,7 +62,7 @@ func (s *Store) ProposeAll(ctx context.Context, entries []state.Entry) ([]state.
 		if len(b) > MaxEntry {
 			return nil, fmt.Errorf("%w: it takes %d bytes in the log, %d are allowed", ErrTooLarge, len(b), MaxEntry)
 		}
-		encoded[i] = b
+		encoded = append(encoded, b)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -75,7 +81,25 @@ func (s *Store) ProposeAll(ctx context.Context, entries []state.Entry) ([]state.
 	for i, b := range encoded {
 		futures[i] = s.raft.Apply(b, timeout)
 	}
-	return s.collect(ctx, futures)
+	results, err := s.collect(ctx, futures)
+	return interleave(results, refused), err
+}
+
+// interleave puts the results of what was proposed and the refusals of what was not
+// in the order of the entries, up to the first whose fate is not known.
+func interleave(results []state.Result, refused []*spec.Error) []state.Result {
+	var out []state.Result
+	for _, r := range refused {
+		switch {
+		case r != nil:
+			out = append(out, state.Result{Err: r})
+		case len(results) == 0:
+			return out
+		default:
+			out, results = append(out, results[0]), results[1:]
+		}
+	}
+	return out
 }
 
 // collect waits for futures in order. It takes over the caller's enter.

@@ -280,7 +280,7 @@ func (d *Daemon) self() state.Node {
 	return state.Node{
 		Name: d.id.Name, ID: d.id.ID, API: d.meta.API, Raft: d.meta.Raft, Gossip: d.gossip.Addr(), DNS: d.meta.DNS,
 		HostIP: d.o.Config.HostIP, Machine: d.machine, Root: os.Geteuid() == 0, Version: d.o.Version,
-		Labels: d.o.Config.LabelMap(),
+		Level: state.OwnLevel(), Labels: d.o.Config.LabelMap(),
 	}
 }
 

@@ -22,6 +22,7 @@ func (v *View) Apply(index uint64, e Entry) (*View, Result) {
 		refused.Index = index
 		return &refused, Result{Index: index, Err: err}
 	}
+	t.noteCommand()
 	next := t.View
 	return &next, Result{Index: index, Changed: t.changed, Created: t.created}
 }

@@ -50,6 +50,9 @@ func (t *tx) registerNode(c *RegisterNode) *spec.Error {
 	if err := t.checkMachine(&n); err != nil {
 		return err
 	}
+	if err := t.mayFollow(&n); err != nil {
+		return err
+	}
 	n.Seq, n.Index = 0, 0
 	if old == nil {
 		n.State, n.Since, n.Created, n.Generation, n.Cordoned = spec.NodeReady, t.now, t.now, 1, false

@@ -53,7 +53,10 @@ type Cluster struct {
 	// whole cluster. It is no wish: the next start takes it off.
 	Stopping bool `json:"stopping,omitempty"`
 	// Frozen: nothing is started, stopped, placed or emptied until it is nil again.
-	Frozen    *Freeze   `json:"frozen,omitempty"`
+	Frozen *Freeze `json:"frozen,omitempty"`
+	// Commands counts the kinds of entries in use, in the order of Commands: a node
+	// that knows fewer can't follow. 0: those of the first version.
+	Commands  int       `json:"commands,omitempty"`
 	CreatedAt time.Time `json:"createdAt"`
 	// Now is the greatest time any command carried; times in the View never run backwards.
 	Now time.Time `json:"now"`
@@ -71,15 +74,17 @@ type Node struct {
 	Name string `json:"name"`
 	// ID is stable for the data directory's life; a second directory that comes
 	// with a taken name is refused.
-	ID       string            `json:"id"`
-	API      string            `json:"api"`    // host:port of the node API
-	Raft     string            `json:"raft"`   // host:port
-	Gossip   string            `json:"gossip"` // host:port
-	DNS      string            `json:"dns"`    // host:port
-	HostIP   string            `json:"hostIP"` // address of Node-mode members
-	Machine  string            `json:"machine"`
-	Root     bool              `json:"root"` // members may use what needs root
-	Version  string            `json:"version"`
+	ID      string `json:"id"`
+	API     string `json:"api"`    // host:port of the node API
+	Raft    string `json:"raft"`   // host:port
+	Gossip  string `json:"gossip"` // host:port
+	DNS     string `json:"dns"`    // host:port
+	HostIP  string `json:"hostIP"` // address of Node-mode members
+	Machine string `json:"machine"`
+	Root    bool   `json:"root"` // members may use what needs root
+	Version string `json:"version"`
+	// Level is how much of the log its supd understands.
+	Level    Level             `json:"level,omitzero"`
 	Labels   map[string]string `json:"labels,omitempty"`
 	Cordoned bool              `json:"cordoned,omitempty"`
 	State    string            `json:"state"`

@@ -35,8 +35,11 @@ type lease struct {
 	seqRun       string
 	seq          uint64
 	registered   *state.Node
-	wake         chan struct{} // 1: register anew
-	lastErr      string
+	// level is what all nodes understood when this one registered: what they did not
+	// was left out.
+	level   state.Level
+	wake    chan struct{} // 1: register anew
+	lastErr string
 }
 
 func newLease(o Options, box *inbox) *lease {
@@ -171,13 +174,16 @@ func (l *lease) unknown(err error, run string) {
 	l.mu.Unlock()
 }
 
-// register sends what this node is, if the log does not have it from this run.
+// register sends what this node is, if the log does not have it from this run, or may
+// have it in part.
 func (l *lease) register(ctx context.Context, self state.Node) error {
+	level, _, _ := l.o.Views.View().Level()
 	l.mu.Lock()
 	self.Run = l.run
 	known := l.registered
+	whole := l.level.Fields >= level.Fields
 	l.mu.Unlock()
-	if known != nil && sameNode(*known, self) {
+	if known != nil && whole && sameNode(*known, self) {
 		return nil
 	}
 	cctx, cancel := context.WithTimeout(ctx, callTimeout)
@@ -187,7 +193,7 @@ func (l *lease) register(ctx context.Context, self state.Node) error {
 	}
 	l.mu.Lock()
 	if l.run == self.Run {
-		l.registered = &self
+		l.registered, l.level = &self, level
 	}
 	l.mu.Unlock()
 	return nil
@@ -225,7 +231,7 @@ func sameNode(a, b state.Node) bool {
 	}
 	return a.Name == b.Name && a.ID == b.ID && a.API == b.API && a.Raft == b.Raft && a.Gossip == b.Gossip &&
 		a.DNS == b.DNS && a.HostIP == b.HostIP && a.Machine == b.Machine && a.Root == b.Root &&
-		a.Version == b.Version && a.Run == b.Run
+		a.Version == b.Version && a.Level == b.Level && a.Run == b.Run
 }
 
 // next numbers a report of run.

@@ -11,7 +11,7 @@ import (
 
 func (s *Server) heartbeat(w http.ResponseWriter, r *http.Request) error {
 	var in client.Heartbeat
-	if err := decode(r, &in); err != nil {
+	if err := decodeFromNode(r, &in); err != nil {
 		return err
 	}
 	out, err := s.o.Control.Heartbeat(r.Context(), in)
@@ -23,7 +23,7 @@ func (s *Server) heartbeat(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Server) report(w http.ResponseWriter, r *http.Request) error {
 	var in state.Report
-	if err := decode(r, &in); err != nil {
+	if err := decodeFromNode(r, &in); err != nil {
 		return err
 	}
 	return s.internalEntry(w, r, "agent:"+in.Node, &in)
@@ -31,7 +31,7 @@ func (s *Server) report(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Server) register(w http.ResponseWriter, r *http.Request) error {
 	var in state.Node
-	if err := decode(r, &in); err != nil {
+	if err := decodeFromNode(r, &in); err != nil {
 		return err
 	}
 	return s.internalEntry(w, r, "agent:"+in.Name, &state.RegisterNode{Node: in})

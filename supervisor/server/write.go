@@ -26,6 +26,17 @@ func newUID() string {
 
 // decode reads a body strictly: unknown fields and trailing data are errors.
 func decode(r *http.Request, out any) error {
+	return decodeBody(r, out, (*json.Decoder).DisallowUnknownFields)
+}
+
+// decodeFromNode reads the body of a node's own request. A newer node may tell more than
+// this version knows of: that is left out, for its members have to be reported of all
+// the same.
+func decodeFromNode(r *http.Request, out any) error {
+	return decodeBody(r, out, func(*json.Decoder) {})
+}
+
+func decodeBody(r *http.Request, out any, rule func(*json.Decoder)) error {
 	b, err := io.ReadAll(r.Body)
 	if err != nil {
 		return err
@@ -34,7 +45,7 @@ func decode(r *http.Request, out any) error {
 		return spec.Errorf(spec.CodeInvalid, "the request has no body")
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
+	rule(d)
 	if err := d.Decode(out); err != nil {
 		return spec.Errorf(spec.CodeInvalid, "cannot read the request: %v", err)
 	}

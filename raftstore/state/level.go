@@ -1,0 +1,188 @@
+package state
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"supd/supervisor/spec"
+)
+
+// A node that meets an entry it does not understand stops following (see Decode). So
+// while nodes of several versions are in a cluster, nothing may enter the log that the
+// oldest of them lacks. Each node registers its Level, and the leader asks Fit before
+// it proposes.
+
+// Level is how much of the log a version understands. Levels only grow.
+type Level struct {
+	// Commands it knows, counted in the order of Commands.
+	Commands int `json:"commands,omitempty"`
+	// Fields it knows of those added to commands later, counted in the order of Fields.
+	Fields int `json:"fields,omitempty"`
+}
+
+// firstCommands is what the versions knew that registered no Level.
+const firstCommands = 27
+
+// OwnLevel is this version's.
+func OwnLevel() Level { return Level{Commands: len(Commands()), Fields: len(Fields())} }
+
+// Fields are the fields that commands got after a version had been released without
+// them, as KIND and the JSON path below it, in the order in which they came: new ones
+// go at the end. A test finds those that are missing here.
+func Fields() []string {
+	return []string{
+		"RegisterNode node.level",
+		"RegisterNode node.given",
+		"RegisterNode node.own",
+		"RegisterNode node.masked",
+		"RegisterNode node.draining",
+		"RegisterNode node.drainSince",
+		"RegisterNode node.drainWho",
+		"RegisterNode node.drainWhy",
+	}
+}
+
+// registersLevel is how many of Fields every version sends that registers a Level.
+const registersLevel = 1
+
+// orFirst is the level of a node that registered none.
+func (l Level) orFirst() Level {
+	l.Commands = max(l.Commands, firstCommands)
+	return l
+}
+
+// Level is the least that all nodes of the View know, and whose it is; this version's
+// own when there are no others.
+func (v *View) Level() (least Level, commands, fields *Node) {
+	least = OwnLevel()
+	for n := range v.Nodes() {
+		l := n.Level.orFirst()
+		if l.Commands < least.Commands {
+			least.Commands, commands = l.Commands, n
+		}
+		if l.Fields < least.Fields {
+			least.Fields, fields = l.Fields, n
+		}
+	}
+	return least, commands, fields
+}
+
+// place is a command's among Commands, from 1.
+var place = func() map[string]int {
+	m := map[string]int{}
+	for i, c := range Commands() {
+		m[c.kind()] = i + 1
+	}
+	return m
+}()
+
+// Fit makes of a command what all nodes of the View understand, or refuses it. Only
+// what a node tells of itself is cut down: it registers again when the others have
+// been upgraded.
+func (v *View) Fit(c Command) (Command, *spec.Error) {
+	least, commands, fields := v.Level()
+	if place[c.kind()] > least.Commands {
+		return nil, tooOld(commands, c, "")
+	}
+	added := Fields()
+	if fields == nil || least.Fields >= len(added) {
+		return c, nil
+	}
+	return fitFields(c, fields, added[max(least.Fields, registersLevel):])
+}
+
+// fitFields makes of a command what node n understands, which lacks the added fields.
+func fitFields(c Command, n *Node, added []string) (Command, *spec.Error) {
+	raw, err := json.Marshal(c)
+	var tree any
+	if err == nil {
+		err = json.Unmarshal(raw, &tree)
+	}
+	if err != nil {
+		return nil, spec.Errorf(spec.CodeInternal, "cannot look at the fields of %s: %v", c.kind(), err)
+	}
+	r, registers := c.(*RegisterNode)
+	changed := false
+	for _, f := range added {
+		kind, path, _ := strings.Cut(f, " ")
+		if kind != c.kind() || !cut(tree, strings.Split(path, ".")) {
+			continue
+		}
+		if !registers {
+			return nil, tooOld(n, c, path)
+		}
+		changed = true
+	}
+	if !changed {
+		return c, nil
+	}
+	fitted := &RegisterNode{}
+	if raw, err = json.Marshal(tree); err == nil {
+		err = json.Unmarshal(raw, fitted)
+	}
+	if err != nil {
+		return nil, spec.Errorf(spec.CodeInternal, "cannot cut the registration of node %s down: %v", r.Node.Name, err)
+	}
+	return fitted, nil
+}
+
+// cut removes what stands at a path, through lists and maps, and tells whether it was
+// there. "*" is any key of a map.
+func cut(tree any, path []string) (found bool) {
+	switch x := tree.(type) {
+	case []any:
+		for _, e := range x {
+			found = cut(e, path) || found
+		}
+	case map[string]any:
+		for k, e := range x {
+			switch {
+			case path[0] != "*" && path[0] != k:
+			case len(path) == 1:
+				delete(x, k)
+				found = true
+			default:
+				found = cut(e, path[1:]) || found
+			}
+		}
+	}
+	return found
+}
+
+func tooOld(n *Node, c Command, field string) *spec.Error {
+	what := c.kind()
+	if field != "" {
+		what += "." + field
+	}
+	version := n.Version
+	if version == "" {
+		version = "of another version"
+	}
+	return &spec.Error{
+		Code: spec.CodeRefused, Reason: "NodeTooOld",
+		Message: fmt.Sprintf("node %s (supd %s) does not understand %s yet, and would stop following; upgrade supd on it first, "+
+			"or forget the node if it is gone for good", n.Name, version, what),
+	}
+}
+
+// mayFollow refuses a node that does not know commands the log has already: it could
+// never follow, and would hold everybody else to what it knows. (The versions that
+// register no level have no way to reach this one.)
+func (t *tx) mayFollow(n *Node) *spec.Error {
+	if have := n.Level.Commands; have > 0 && have < t.Cluster.Commands {
+		return &spec.Error{
+			Code: spec.CodeRefused, Reason: "NodeTooOld",
+			Message: fmt.Sprintf("node %s (supd %s) is too old for this cluster's log: it knows %d kinds of entries, and there are %d in use; "+
+				"start a newer supd on it (its data directory stays as it is)", n.Name, n.Version, have, t.Cluster.Commands),
+		}
+	}
+	return nil
+}
+
+// noteCommand notes the newest kind of command in use.
+func (t *tx) noteCommand() {
+	if p := place[t.e.Cmd.kind()]; p > firstCommands && p > t.Cluster.Commands {
+		t.Cluster.Commands = p
+	}
+}
