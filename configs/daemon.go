@@ -24,28 +24,30 @@ import (
 // tags; environment variables are SUPD_ and the name in capitals; flags have
 // hyphens for underscores. configs/supd.yaml documents each.
 type Daemon struct {
-	Name            string        `mapstructure:"name"`
-	DataDir         string        `mapstructure:"data_dir"`
-	Socket          string        `mapstructure:"socket"`
-	SocketGroup     string        `mapstructure:"socket_group"`
-	API             string        `mapstructure:"api"`
-	Raft            string        `mapstructure:"raft"`
-	Gossip          string        `mapstructure:"gossip"`
-	DNS             string        `mapstructure:"dns"`
-	HostIP          string        `mapstructure:"host_ip"`
-	BootstrapExpect int           `mapstructure:"bootstrap_expect"`
-	Join            []string      `mapstructure:"join"`
-	AddressPlan     string        `mapstructure:"address_plan"`
-	Zone            string        `mapstructure:"zone"`
-	Labels          []string      `mapstructure:"labels"` // key=value; see LabelMap
-	Lease           spec.Duration `mapstructure:"lease"`
-	Heartbeat       spec.Duration `mapstructure:"heartbeat"`
-	KeeperManaged   string        `mapstructure:"keeper_managed"`
-	KeeperBinary    string        `mapstructure:"keeper_binary"`
-	TrashKeep       spec.Duration `mapstructure:"trash_keep"`
-	LogMax          string        `mapstructure:"log_max"` // a spec.Quantity
-	LogLevel        string        `mapstructure:"log_level"`
-	LogFormat       string        `mapstructure:"log_format"`
+	Name              string        `mapstructure:"name"`
+	DataDir           string        `mapstructure:"data_dir"`
+	Socket            string        `mapstructure:"socket"`
+	SocketGroup       string        `mapstructure:"socket_group"`
+	API               string        `mapstructure:"api"`
+	Raft              string        `mapstructure:"raft"`
+	Gossip            string        `mapstructure:"gossip"`
+	DNS               string        `mapstructure:"dns"`
+	HostIP            string        `mapstructure:"host_ip"`
+	BootstrapExpect   int           `mapstructure:"bootstrap_expect"`
+	Join              []string      `mapstructure:"join"`
+	AddressPlan       string        `mapstructure:"address_plan"`
+	Zone              string        `mapstructure:"zone"`
+	Labels            []string      `mapstructure:"labels"` // key=value; see LabelMap
+	Lease             spec.Duration `mapstructure:"lease"`
+	Heartbeat         spec.Duration `mapstructure:"heartbeat"`
+	VoterSpread       string        `mapstructure:"voter_spread"`
+	VoterReplaceAfter spec.Duration `mapstructure:"voter_replace_after"`
+	KeeperManaged     string        `mapstructure:"keeper_managed"`
+	KeeperBinary      string        `mapstructure:"keeper_binary"`
+	TrashKeep         spec.Duration `mapstructure:"trash_keep"`
+	LogMax            string        `mapstructure:"log_max"` // a spec.Quantity
+	LogLevel          string        `mapstructure:"log_level"`
+	LogFormat         string        `mapstructure:"log_format"`
 }
 
 // Values of keeper_managed and address_plan.
@@ -70,6 +72,7 @@ func DefaultDaemon() Daemon {
 		API: "127.0.0.1:7950", Raft: "127.0.0.1:7951", Gossip: "127.0.0.1:7952", DNS: "127.0.0.1:7953",
 		HostIP: "127.0.0.1", AddressPlan: PlanNone, Zone: spec.ClusterZone,
 		Lease: spec.Duration(10 * time.Second), Heartbeat: spec.Duration(500 * time.Millisecond),
+		VoterSpread: "rack", VoterReplaceAfter: spec.Duration(time.Minute),
 		KeeperManaged: KeeperBySupd, TrashKeep: spec.Duration(24 * time.Hour),
 		LogMax:   "32Mi",
 		LogLevel: "info", LogFormat: "text",
@@ -296,6 +299,9 @@ func (d Daemon) Check() error {
 		bad("log_max", "%v", err)
 	} else if n < MinLogMax {
 		bad("log_max", "must be 64Ki or more, not %q", d.LogMax)
+	}
+	if d.VoterReplaceAfter <= 0 {
+		bad("voter_replace_after", "must be more than 0, not %s", d.VoterReplaceAfter)
 	}
 	if d.TrashKeep < 0 {
 		bad("trash_keep", "must not be negative")

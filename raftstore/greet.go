@@ -47,6 +47,11 @@ func (g greeter) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn,
 	if id == "" {
 		return nil, fmt.Errorf("cannot reach %s: no server has this address now", addr)
 	}
+	if g.s.o.Resolve != nil {
+		if now := g.s.o.Resolve(string(id)); now != "" {
+			addr = raft.ServerAddress(now)
+		}
+	}
 	c, err := g.StreamLayer.Dial(addr, timeout)
 	if err != nil {
 		return nil, err

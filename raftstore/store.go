@@ -39,6 +39,10 @@ type Options struct {
 	// Stream carries Raft between nodes. It listens already; the Store closes it.
 	// This is the one seam for TLS.
 	Stream raft.StreamLayer
+	// Resolve tells the newest address known of a server, "" for the one in the
+	// membership. So servers that come back elsewhere, all of them even, can elect a
+	// leader, who then corrects the membership. May be nil.
+	Resolve func(id string) string
 	// Heartbeat is how long a follower hears nothing of the leader before it asks
 	// for an election (300 ms).
 	Heartbeat time.Duration

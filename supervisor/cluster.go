@@ -61,6 +61,21 @@ func (c *cluster) apiOf(id string) string {
 	return ""
 }
 
+// raftOf is where a server speaks Raft, as far as this node knows; "" when it knows
+// nothing. Raft's own membership may be older than both.
+func (d *Daemon) raftOf(id string) string {
+	var addr string
+	if n := d.store.View().NodeByID(id); n != nil {
+		addr = n.Raft
+	}
+	for _, n := range d.gossip.Nodes() {
+		if n.ID == id && n.Raft != "" && (n.Alive || addr == "") {
+			addr = n.Raft
+		}
+	}
+	return addr
+}
+
 // NodeAPI is where a node's API is reached.
 func (c *cluster) NodeAPI(name string) (string, bool) {
 	n := c.store.View().Node(name)
@@ -100,6 +115,7 @@ type leader struct {
 
 // Heartbeat asks the leader for a lease.
 func (l *leader) Heartbeat(ctx context.Context, h client.Heartbeat) (client.HeartbeatAnswer, error) {
+	h.Index = l.cluster.store.View().Index
 	var out client.HeartbeatAnswer
 	err := l.ask(ctx, func(ctx context.Context, c *client.Client) (err error) {
 		if c == nil {

@@ -128,7 +128,7 @@ func (d *Daemon) openStore() error {
 	}
 	stream.Listener = netid.Guarded(stream.Listener, d.log)
 	s, err := raftstore.Open(raftstore.Options{
-		Dir: filepath.Join(d.o.Config.DataDir, "raft"), ID: d.id.ID, Stream: stream,
+		Dir: filepath.Join(d.o.Config.DataDir, "raft"), ID: d.id.ID, Stream: stream, Resolve: d.raftOf,
 		SnapshotThreshold: d.o.SnapshotThreshold, TrailingLogs: d.o.TrailingLogs, Logger: d.log,
 	})
 	if err != nil {
@@ -241,6 +241,7 @@ func (d *Daemon) openControl() (err error) {
 	d.control, err = control.New(control.Options{
 		Node: d.id.Name, ID: d.id.ID, Machine: d.machine, Store: d.store, Peers: peers{d.gossip},
 		Init: d.initCluster, Lease: c.Lease.D(), Heartbeat: c.Heartbeat.D(), Staleness: raftstore.Staleness,
+		VoterSpread: c.VoterSpread, VoterReplaceAfter: c.VoterReplaceAfter.D(),
 		UID: newID, Logger: d.log,
 	})
 	d.leader = &leader{cluster: d.cluster, control: d.control, transport: d.transport, clients: map[string]*client.Client{}}

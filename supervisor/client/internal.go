@@ -13,6 +13,8 @@ type Heartbeat struct {
 	// Leaving: supd stops on purpose and is soon back; suspicion is suspended
 	// until the lease ends.
 	Leaving bool `json:"leaving,omitempty"`
+	// Index is what the node has applied.
+	Index uint64 `json:"index,omitempty"`
 }
 
 // HeartbeatAnswer renews the node's lease, counted by the node from when it sent

@@ -49,6 +49,9 @@ type Store interface {
 	Servers() []Server
 	AddVoter(ctx context.Context, id, addr string) error
 	AddNonvoter(ctx context.Context, id, addr string) error
+	Demote(ctx context.Context, id string) error
+	Remove(ctx context.Context, id string) error
+	Transfer(ctx context.Context) error
 }
 
 // Peer is a node as gossip knows it.
@@ -92,6 +95,11 @@ type Options struct {
 	Lease, Heartbeat time.Duration
 	// Staleness bounds how old what Verify counts may be.
 	Staleness time.Duration
+	// VoterSpread is the label of nodes that voters are spread over ("rack");
+	// VoterReplaceAfter, how long a voter has been lost when its vote goes to another
+	// node (1 min).
+	VoterSpread       string
+	VoterReplaceAfter time.Duration
 	// UID makes unique ids for new members and volumes.
 	UID func() string
 	// Boottime is a clock that counts suspend; CLOCK_BOOTTIME when nil.
@@ -139,6 +147,9 @@ func New(o Options) (*Control, error) {
 	}
 	if o.Heartbeat == 0 {
 		o.Heartbeat = 500 * time.Millisecond
+	}
+	if o.VoterReplaceAfter == 0 {
+		o.VoterReplaceAfter = time.Minute
 	}
 	if err := CheckLease(o.Lease, o.Heartbeat); err != nil {
 		return nil, err
@@ -215,7 +226,7 @@ func (c *Control) lead(ctx context.Context, number uint64) error {
 		g.Go(func() error { return t.rounds.run(ctx, c.o.Store.Verify) })
 		g.Go(func() error { return c.plan(ctx) })
 		g.Go(func() error { return c.judge(ctx, t) })
-		g.Go(func() error { return c.members(ctx) })
+		g.Go(func() error { return c.members(ctx, t) })
 		return nil
 	})
 	err := g.Wait()

@@ -118,6 +118,9 @@ func (f *fakeStore) lead(leads bool) {
 func (f *fakeStore) Servers() []Server {
 	return []Server{{ID: "a.1", Addr: "127.0.0.1:1", Voter: true}}
 }
+func (f *fakeStore) Demote(context.Context, string) error              { return nil }
+func (f *fakeStore) Remove(context.Context, string) error              { return nil }
+func (f *fakeStore) Transfer(context.Context) error                    { return nil }
 func (f *fakeStore) AddVoter(context.Context, string, string) error    { return nil }
 func (f *fakeStore) AddNonvoter(context.Context, string, string) error { return nil }
 

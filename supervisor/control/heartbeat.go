@@ -27,7 +27,7 @@ func (c *Control) Heartbeat(ctx context.Context, h client.Heartbeat) (client.Hea
 		return none, err
 	}
 	t.mu.Lock()
-	refusal := t.leases.hear(h.Node, h.Leaving, time.Now())
+	refusal := t.leases.hear(h, time.Now())
 	t.mu.Unlock()
 	if refusal != "" {
 		return none, noLease(h.Node, refusal)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"supd/raftstore/state"
+	"supd/supervisor/client"
 	"supd/supervisor/spec"
 )
 
@@ -22,6 +23,8 @@ type leases struct {
 
 type nodeLease struct {
 	heard time.Time // newest heartbeat; zero: none in this term
+	// index is what the node had applied when it sent that.
+	index uint64
 	// leaving: the node has announced that its supd restarts.
 	leaving bool
 	// losing: Lost is proposed and its fate not known; no heartbeat is answered.
@@ -48,16 +51,26 @@ func (l *leases) node(name string) *nodeLease {
 // hear notes a heartbeat when it comes in, whether or not it can be answered: what
 // is noted in vain only makes the leader wait longer. It returns why the heartbeat
 // must not be answered, or "".
-func (l *leases) hear(name string, leaving bool, now time.Time) (refusal string) {
-	n := l.node(name)
+func (l *leases) hear(h client.Heartbeat, now time.Time) (refusal string) {
+	n := l.node(h.Node)
 	if n.losing {
 		return "it is being declared lost"
 	}
 	if now.After(n.heard) {
 		n.heard = now
 	}
-	n.leaving = leaving
+	n.leaving, n.index = h.Leaving, h.Index
 	return ""
+}
+
+// voterLag is how many entries a server may be behind and yet get a vote: those are
+// sent within a heartbeat.
+const voterLag = 500
+
+// caughtUp tells whether a node's last heartbeat said that it follows well enough to vote.
+func (l *leases) caughtUp(name string, index uint64) bool {
+	n := l.nodes[name]
+	return n != nil && n.index+voterLag >= index
 }
 
 // quiet is how long nothing was heard of a node, at most since the term began.

@@ -7,6 +7,7 @@ import (
 	"go.uber.org/goleak"
 
 	"supd/raftstore/state"
+	"supd/supervisor/client"
 	"supd/supervisor/spec"
 )
 
@@ -88,7 +89,7 @@ func TestJudge(t *testing.T) {
 			t.Parallel()
 			l := newLeases(10*time.Second, stale, t0)
 			if c.heard >= 0 {
-				if why := l.hear("a", c.leaving, at(c.heard)); why != "" {
+				if why := l.hear(client.Heartbeat{Node: "a", Leaving: c.leaving}, at(c.heard)); why != "" {
 					t.Fatal(why)
 				}
 			}
@@ -102,7 +103,7 @@ func TestJudge(t *testing.T) {
 func TestJudgeSaysWhenToLookAgain(t *testing.T) {
 	t.Parallel()
 	l := newLeases(10*time.Second, stale, t0)
-	l.hear("a", false, at(20))
+	l.hear(client.Heartbeat{Node: "a"}, at(20))
 	v := view(t)
 	for now, want := range map[float64]float64{20.2: 21, 21: 22} {
 		if out, next := l.judge(v, at(now), nobodyDead); len(out) > 0 || !next.Equal(at(want)) {
@@ -121,7 +122,7 @@ func TestNoLeaseOutlivesLost(t *testing.T) {
 	v := view(t, spec.NodeSuspect)
 	// The node counts from when it sent, which is before the leader heard it.
 	for _, heard := range []float64{0, 0.1, 1.9, 2, 5, 100} {
-		l.hear("a", false, at(heard))
+		l.hear(client.Heartbeat{Node: "a"}, at(heard))
 		until, ok := l.until("a")
 		if !ok {
 			t.Fatal("no lease")
@@ -141,14 +142,14 @@ func TestNoAnswerWhileLosing(t *testing.T) {
 	t.Parallel()
 	l := newLeases(10*time.Second, stale, t0)
 	l.node("a").losing = true
-	if l.hear("a", false, at(30)) == "" {
+	if l.hear(client.Heartbeat{Node: "a"}, at(30)) == "" {
 		t.Error("a heartbeat is answered while Lost is under way")
 	}
 	if out, _ := l.judge(view(t, spec.NodeSuspect), at(31), nobodyDead); len(out) > 0 {
 		t.Errorf("judged while Lost is under way: %v", out)
 	}
 	l.node("a").losing = false
-	if why := l.hear("a", false, at(32)); why != "" {
+	if why := l.hear(client.Heartbeat{Node: "a"}, at(32)); why != "" {
 		t.Error(why)
 	}
 }
@@ -159,7 +160,7 @@ func TestSilent(t *testing.T) {
 	if !l.silent("a", at(0.1)) {
 		t.Error("a node never heard is not silent")
 	}
-	l.hear("a", false, at(5))
+	l.hear(client.Heartbeat{Node: "a"}, at(5))
 	if l.silent("a", at(6)) || !l.silent("a", at(6.1)) {
 		t.Error("silence does not begin after one second")
 	}

@@ -14,13 +14,23 @@ const membersEvery = time.Second
 
 // change is one step of Raft's membership.
 type change struct {
-	Do       string // "add", "promote", "move"
+	Do       string
 	ID, Addr string
 	Voter    bool
 }
 
+// What a change does.
+const (
+	doAdd      = "add"
+	doMove     = "move" // to another address
+	doPromote  = "promote"
+	doDemote   = "demote"
+	doRemove   = "remove"
+	doTransfer = "transfer" // leadership, for the leader is to go
+)
+
 // members keeps Raft's membership in step until ctx ends.
-func (c *Control) members(ctx context.Context) error {
+func (c *Control) members(ctx context.Context, t *term) error {
 	tick := time.NewTicker(membersEvery)
 	defer tick.Stop()
 	warned := map[string]bool{}
@@ -33,7 +43,7 @@ func (c *Control) members(ctx context.Context) error {
 				c.log.Warn("node not taken into the cluster", "node", p.Name, "id", p.ID, "reason", why)
 			}
 		}
-		next, ok := membership(v, c.o.Machine, servers, peers, func(id string) bool { return c.caughtUp(v, id) })
+		next, ok := membership(v, c.o.Machine, servers, peers, c.standings(t, v, servers, time.Now()))
 		if ok {
 			if err := c.change(ctx, next); err != nil {
 				c.log.Warn("membership not changed", "id", next.ID, "do", next.Do, "err", err)
@@ -56,42 +66,98 @@ func (c *Control) members(ctx context.Context) error {
 	}
 }
 
-// caughtUp tells whether a server follows well enough to get a vote: its node has
-// registered through its own copy of the log's cluster and is heard.
-func (c *Control) caughtUp(v *state.View, id string) bool {
-	n := v.NodeByID(id)
-	return n != nil && n.State == spec.NodeReady && !c.Silent(n.Name)
+// standings tells how each server stands.
+func (c *Control) standings(t *term, v *state.View, servers []Server, now time.Time) []Standing {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := make([]Standing, len(servers))
+	for i, s := range servers {
+		st := Standing{Server: s, Self: s.ID == c.o.ID}
+		n := v.NodeByID(s.ID)
+		if n != nil {
+			st.Rack = n.Labels[c.o.VoterSpread]
+			st.Alive = st.Self || !t.leases.silent(n.Name, now)
+			st.Fit = st.Alive && n.State == spec.NodeReady && (st.Self || t.leases.caughtUp(n.Name, v.Index))
+			st.Dead = !st.Alive && n.State == spec.NodeLost && now.Sub(latest(n.Since, t.leases.began)) > c.o.VoterReplaceAfter
+		} else {
+			st.Alive = st.Self
+			st.Dead = !st.Alive && now.Sub(t.leases.began) > c.o.VoterReplaceAfter
+		}
+		out[i] = st
+	}
+	return out
+}
+
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 func (c *Control) change(ctx context.Context, ch change) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	if ch.Voter {
+	switch {
+	case ch.Do == doDemote:
+		return c.o.Store.Demote(ctx, ch.ID)
+	case ch.Do == doRemove:
+		return c.o.Store.Remove(ctx, ch.ID)
+	case ch.Do == doTransfer:
+		return c.o.Store.Transfer(ctx)
+	case ch.Voter:
 		return c.o.Store.AddVoter(ctx, ch.ID, ch.Addr)
 	}
 	return c.o.Store.AddNonvoter(ctx, ch.ID, ch.Addr)
 }
 
 // membership says the next step of Raft's membership, if there is one.
-func membership(v *state.View, machine string, servers []Server, peers []Peer, well func(id string) bool) (change, bool) {
-	addr := map[string]string{}
-	for _, s := range servers {
-		addr[s.ID] = s.Addr
-	}
+func membership(v *state.View, machine string, servers []Server, peers []Peer, standings []Standing) (change, bool) {
 	for _, p := range peers {
-		have, known := addr[p.ID]
-		switch {
-		case !p.Alive || p.ID == "" || p.Raft == "" || mayNotJoin(v, machine, p) != "":
-		case !known:
-			return change{Do: "add", ID: p.ID, Addr: p.Raft}, true
-		case known && have != p.Raft:
-			return change{Do: "move", ID: p.ID, Addr: p.Raft, Voter: isVoter(servers, p.ID)}, true
+		if p.Alive && p.ID != "" && p.Raft != "" && mayNotJoin(v, machine, p) == "" &&
+			!isServer(servers, p.ID) && !claimed(servers, peers, p) {
+			return settle(servers, change{Do: doAdd, ID: p.ID, Addr: p.Raft}), true
 		}
 	}
-	if id := Voters(servers, well); id != "" {
-		return change{Do: "promote", ID: id, Addr: addr[id], Voter: true}, true
+	for _, p := range peers {
+		if !p.Alive || p.Raft == "" || claimed(servers, peers, p) {
+			continue
+		}
+		for _, s := range servers {
+			if s.ID == p.ID && s.Addr != p.Raft {
+				return settle(servers, change{Do: doMove, ID: s.ID, Addr: p.Raft, Voter: s.Voter}), true
+			}
+		}
 	}
-	return change{}, false
+	return Voters(standings)
+}
+
+// claimed tells whether another living server has the address that p names, and
+// says itself that it is its own: two nodes were given one address, by mistake.
+func claimed(servers []Server, peers []Peer, p Peer) bool {
+	for _, s := range servers {
+		for _, o := range peers {
+			if s.ID != p.ID && s.Addr == p.Raft && o.ID == s.ID && o.Alive && o.Raft == p.Raft {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// nowhere is the address in Raft's membership of a server whose address another one
+// has taken; it is reached by what gossip and the View know of it.
+const nowhere = ".moved:0"
+
+// settle is ch, or what must be done before: Raft has each address once, so a
+// server that has lost its own to another gives up its claim first.
+func settle(servers []Server, ch change) change {
+	for _, s := range servers {
+		if s.ID != ch.ID && s.Addr == ch.Addr {
+			return change{Do: doMove, ID: s.ID, Addr: s.ID + nowhere, Voter: s.Voter}
+		}
+	}
+	return ch
 }
 
 // mayNotJoin says why a node found by gossip can't be part of this cluster, or "".
@@ -113,15 +179,6 @@ func isServer(servers []Server, id string) bool {
 	for _, s := range servers {
 		if s.ID == id {
 			return true
-		}
-	}
-	return false
-}
-
-func isVoter(servers []Server, id string) bool {
-	for _, s := range servers {
-		if s.ID == id {
-			return s.Voter
 		}
 	}
 	return false
