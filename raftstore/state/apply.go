@@ -103,6 +103,12 @@ func (t *tx) apply() *spec.Error {
 		return t.labelNode(c)
 	case *SetFrozen:
 		return t.setFrozen(c)
+	case *AddJoinToken:
+		return t.addJoinToken(c)
+	case *RevokeJoinToken:
+		return t.revokeJoinToken(c)
+	case *AdmitNode:
+		return t.admitNode(c)
 	}
 	return refuse("UnknownCommand", "this supd does not know the command %T", t.e.Cmd)
 }

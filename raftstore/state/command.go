@@ -359,6 +359,30 @@ type SetFrozen struct {
 	Frozen bool `json:"frozen"`
 }
 
+// AddJoinToken lets nodes in that show the token's secret, of which the log has only
+// the hash.
+type AddJoinToken struct {
+	ID      string    `json:"id"`
+	Hash    string    `json:"hash"`
+	Uses    int       `json:"uses"`
+	Expires time.Time `json:"expires"`
+}
+
+// RevokeJoinToken takes a token back. Nodes that it has let in stay.
+type RevokeJoinToken struct {
+	ID string `json:"id"`
+}
+
+// AdmitNode lets a node in that has shown a token's secret: it may have a certificate
+// for its key. Refused when the token is unknown, wrong, used up or expired, or the
+// name or id another's; the same node with the same key may ask again.
+type AdmitNode struct {
+	Token string `json:"token"` // its id
+	Hash  string `json:"hash"`  // of the secret shown
+	ID    string `json:"id"`    // the node's, NAME.8HEX
+	Key   string `json:"key"`   // hexadecimal SHA-256 of its public key
+}
+
 // Commands is one zero value of every command, in a fixed order.
 func Commands() []Command {
 	return []Command{
@@ -392,6 +416,9 @@ func Commands() []Command {
 		&DrainNode{},
 		&LabelNode{},
 		&SetFrozen{},
+		&AddJoinToken{},
+		&RevokeJoinToken{},
+		&AdmitNode{},
 	}
 }
 
@@ -425,3 +452,7 @@ func (*SetStopping) kind() string   { return "SetStopping" }
 func (*DrainNode) kind() string     { return "DrainNode" }
 func (*LabelNode) kind() string     { return "LabelNode" }
 func (*SetFrozen) kind() string     { return "SetFrozen" }
+
+func (*AddJoinToken) kind() string    { return "AddJoinToken" }
+func (*RevokeJoinToken) kind() string { return "RevokeJoinToken" }
+func (*AdmitNode) kind() string       { return "AdmitNode" }

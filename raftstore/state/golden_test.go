@@ -142,6 +142,20 @@ func story() []state.Command {
 		&state.DeleteMember{Namespace: "default", Set: "web", Ordinal: 0}, // refused: frozen
 		&state.SetFrozen{},
 		&state.CordonNode{Name: "n1"},
+		// Nodes are let in by a token.
+		&state.AddJoinToken{ID: "t1", Hash: "h1", Uses: 1, Expires: at(36000)},
+		&state.AddJoinToken{ID: "t2", Hash: "h2", Uses: 2, Expires: at(36000)},
+		&state.AddJoinToken{ID: "t2", Hash: "h3", Uses: 2, Expires: at(36000)},  // refused: it exists
+		&state.AddJoinToken{ID: "t4", Hash: "h4", Uses: 1, Expires: at(0)},      // refused: expired
+		&state.AdmitNode{Token: "t1", Hash: "h2", ID: "n7.77777777", Key: "k7"}, // refused: the secret is another's
+		&state.AdmitNode{Token: "t1", Hash: "h1", ID: "n7.77777777", Key: "k7"},
+		&state.AdmitNode{Token: "t1", Hash: "h1", ID: "n7.77777777", Key: "k7"}, // again: nothing changes
+		&state.AdmitNode{Token: "t1", Hash: "h1", ID: "n8.88888888", Key: "k8"}, // refused: used up
+		&state.AdmitNode{Token: "t2", Hash: "h2", ID: "n7.77777777", Key: "k9"}, // refused: the id has another key
+		&state.AdmitNode{Token: "t2", Hash: "h2", ID: "n8.88888888", Key: "k8"},
+		&state.RevokeJoinToken{ID: "t2"},
+		&state.AdmitNode{Token: "t2", Hash: "h2", ID: "n9.99999999", Key: "k9"}, // refused: revoked
+		&state.RevokeJoinToken{ID: "t2"},                                        // refused: there is none
 	}
 }
 

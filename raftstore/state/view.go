@@ -56,8 +56,10 @@ type Cluster struct {
 	Frozen *Freeze `json:"frozen,omitempty"`
 	// Commands counts the kinds of entries in use, in the order of Commands: a node
 	// that knows fewer can't follow. 0: those of the first version.
-	Commands  int       `json:"commands,omitempty"`
-	CreatedAt time.Time `json:"createdAt"`
+	Commands int `json:"commands,omitempty"`
+	// JoinTokens let nodes in; at most MaxJoinTokens. An expired one goes with the next change.
+	JoinTokens []JoinToken `json:"joinTokens,omitempty"`
+	CreatedAt  time.Time   `json:"createdAt"`
 	// Now is the greatest time any command carried; times in the View never run backwards.
 	Now time.Time `json:"now"`
 }
