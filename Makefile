@@ -3,13 +3,14 @@
 LINT    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZ    ?= 10s
 SEEDS   ?= 5000
+CUTS    ?= 5000
 TIMEOUT ?= 20m
 PKGS    := ./...
 PREFIX  ?= /usr/local
 BIN     ?= bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build install test test-vm race sim fuzz lint check e2e bench demo golden cover tidy
+.PHONY: help build install test test-vm race sim powercut fuzz lint check e2e bench demo golden cover tidy
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +46,9 @@ race: ## all tests but end-to-end under the race detector
 
 sim: ## random walks of SEEDS seeds (5000)
 	SUPD_SIM_SEEDS=$(SEEDS) go test -count=1 -timeout 2h -run 'TestWalk$$' ./supervisor/sim
+
+powercut: ## CUTS power cuts (5000) of each program that keeps something on disk, by a file system that loses what was not synced (root, FUSE)
+	SUPD_POWER_CUTS=$(CUTS) go test -count=1 -timeout 2h -run 'TestPowerCut' -v ./raftstore ./volumes ./supervisor ./supervisor/keeper ./supervisor/powertest
 
 fuzz: ## every fuzz target for FUZZ (10s) each
 	@set -eu; for pkg in $$(go list $(PKGS)); do \

@@ -34,7 +34,7 @@ const lockWait = 2 * time.Second
 
 // openFiles opens and checks log and snapshots and restores the View.
 func (s *Store) openFiles() (err error) {
-	if err := os.MkdirAll(s.o.Dir, 0o700); err != nil {
+	if err := makeDir(s.o.Dir); err != nil {
 		return err
 	}
 	// A torn file may fault when its mapping is read: that is damage, not a crash.
@@ -48,6 +48,9 @@ func (s *Store) openFiles() (err error) {
 		}
 	}()
 	options := &bbolt.Options{Timeout: lockWait, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType}
+	if err := makeBolt(s.path("raft.db"), options); err != nil {
+		return err
+	}
 	if err := walkBolt(s.path("raft.db")); err != nil {
 		return err
 	}
@@ -55,7 +58,12 @@ func (s *Store) openFiles() (err error) {
 		return boltError(err)
 	}
 	s.stable = &patientStore{StableStore: s.bolt, log: s.log, gone: make(chan struct{})}
-	if s.snaps, err = raft.NewFileSnapshotStoreWithLogger(s.o.Dir, 2, adaptLogger(s.log)); err != nil {
+	snaps, err := raft.NewFileSnapshotStoreWithLogger(s.o.Dir, 2, adaptLogger(s.log))
+	if err != nil {
+		return err
+	}
+	s.snaps = &snapshotStore{snaps, s.path("snapshots")}
+	if err := syncDir(s.o.Dir); err != nil { // the names of the log and of the snapshots
 		return err
 	}
 	if s.hadRaft, err = raft.HasExistingState(s.bolt, s.bolt, s.snaps); err != nil {

@@ -94,7 +94,7 @@ type Store struct {
 	o       Options
 	log     *slog.Logger
 	bolt    *raftboltdb.BoltStore
-	snaps   *raft.FileSnapshotStore
+	snaps   *snapshotStore
 	stable  *patientStore
 	hadRaft bool
 

@@ -67,6 +67,7 @@ var heavy = map[string][]string{
 	"google.golang.org/grpc":                     {"supervisor/probe"},
 	"github.com/hashicorp/go-immutable-radix/v2": {"raftstore/state"},
 	"github.com/vishvananda/netlink":             {"netid"},
+	"github.com/hanwen/go-fuse/v2":               {"supervisor/powertest"},
 }
 
 // frugal packages use the standard library and these alone.
