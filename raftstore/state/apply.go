@@ -109,6 +109,10 @@ func (t *tx) apply() *spec.Error {
 		return t.revokeJoinToken(c)
 	case *AdmitNode:
 		return t.admitNode(c)
+	case *PutAccount:
+		return t.putAccount(c)
+	case *RevokeAccount:
+		return t.revokeAccount(c)
 	}
 	return refuse("UnknownCommand", "this supd does not know the command %T", t.e.Cmd)
 }

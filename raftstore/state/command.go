@@ -419,6 +419,8 @@ func Commands() []Command {
 		&AddJoinToken{},
 		&RevokeJoinToken{},
 		&AdmitNode{},
+		&PutAccount{},
+		&RevokeAccount{},
 	}
 }
 

@@ -156,6 +156,13 @@ func story() []state.Command {
 		&state.RevokeJoinToken{ID: "t2"},
 		&state.AdmitNode{Token: "t2", Hash: "h2", ID: "n9.99999999", Key: "k9"}, // refused: revoked
 		&state.RevokeJoinToken{ID: "t2"},                                        // refused: there is none
+		&state.PutAccount{Name: "ci", UID: "a1", Role: spec.RoleOperator, Namespaces: []string{"default", "web"}, Kind: spec.AccountToken, Token: "t1", Hash: "h1", Expires: at(3600)},
+		&state.PutAccount{Name: "ci", UID: "a2", Role: spec.RoleAdmin, Kind: spec.AccountToken, Token: "t2", Hash: "h2"}, // refused: the name is taken
+		&state.PutAccount{Name: "eve", UID: "a3", Role: "king", Kind: spec.AccountToken, Token: "t3", Hash: "h3"},        // refused: no such role
+		&state.PutAccount{Name: "ops", UID: "a4", Role: spec.RoleAdmin, Kind: spec.AccountCertificate, Hash: "h4"},
+		&state.PutAccount{Name: "old", UID: "a5", Role: spec.RoleViewer, Kind: spec.AccountToken, Token: "t5", Hash: "h5", Expires: at(1)}, // expired already: not Apply's matter
+		&state.RevokeAccount{Name: "ci"},
+		&state.RevokeAccount{Name: "ci"}, // refused: gone
 	}
 }
 

@@ -17,6 +17,7 @@ func New() *View {
 		nodes: iradix.New[*Node](), sets: iradix.New[*Set](), members: iradix.New[*Member](),
 		volumes: iradix.New[*Volume](), services: iradix.New[*Service](), programs: iradix.New[*Program](),
 		revisions: iradix.New[*Revision](), ids: iradix.New[*Identity](), events: iradix.New[*Event](),
+		accounts: iradix.New[*Account](), byToken: iradix.New[*Account](),
 		byNode: iradix.New[*Member](), byIP: iradix.New[*Member](),
 	}
 }

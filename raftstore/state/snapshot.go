@@ -40,6 +40,7 @@ func (v *View) WriteSnapshot(w io.Writer) error {
 	dump(s, "revision", v.revisions)
 	dump(s, "identity", v.ids)
 	dump(s, "event", v.events)
+	dump(s, "account", v.accounts)
 	s.add("end", "", s.count)
 	if s.err != nil {
 		return fmt.Errorf("cannot write snapshot: %w", s.err)
@@ -140,6 +141,13 @@ func (v *View) load(l line) error {
 		return read(l, &v.ids)
 	case "event":
 		return read(l, &v.events)
+	case "account":
+		var a Account
+		if err := strict(l.Value, &a); err != nil {
+			return err
+		}
+		v.indexAccount(&a)
+		return nil
 	}
 	return fmt.Errorf("unknown table %q", l.Table)
 }

@@ -29,8 +29,10 @@ type View struct {
 	revisions table[Revision] // "ns/set/hash"
 	ids       table[Identity] // "ns/set/00007"
 	events    table[Event]    // sequence, 16 hex digits
+	accounts  table[Account]  // "ci"
 	byNode    table[Member]   // "node/ns/set/00007"
 	byIP      table[Member]   // "127.64.0.1/ns/set/00007"
+	byToken   table[Account]  // a token's public part
 }
 
 type table[T any] = *iradix.Tree[*T]
