@@ -26,7 +26,7 @@ var imports = map[string][]string{
 	"cmd/supctl":        {"*"},
 	"cmd/supd-keeper":   {"*"},
 	"supervisor":        {"*"},
-	"supervisor/server": {"supervisor/spec", "raftstore/state", "supervisor/plan", "supervisor/client", "supervisor/template"},
+	"supervisor/server": {"supervisor/spec", "raftstore/state", "supervisor/plan", "supervisor/client", "supervisor/template", "supervisor/pki"},
 	"supervisor/client": {"supervisor/spec"},
 	// Tests only: a pretended cluster behind the interfaces of server.
 	"supervisor/server/servertest": {"supervisor/spec", "raftstore/state", "supervisor/plan", "supervisor/client", "supervisor/server"},

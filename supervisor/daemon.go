@@ -75,6 +75,7 @@ type Daemon struct {
 	server  *server.Server
 
 	socket, tcp net.Listener
+	socketGroup uint32
 	transport   *http.Transport
 	memberDNS   string
 	machine     string
@@ -159,6 +160,9 @@ func (d *Daemon) openListeners() error {
 	}
 	d.socket = socket
 	d.onClose(socket.Close)
+	if d.socketGroup, err = groupOf(d.o.Config.Socket); err != nil {
+		return err
+	}
 	return nil
 }
 
@@ -299,7 +303,8 @@ func (a sessionAgent) Exec(ctx context.Context, namespace, member string, o clie
 func (d *Daemon) openServer() error {
 	d.server = server.New(server.Options{
 		Node: d.id.Name, Store: d.store, Cluster: d.cluster, Control: d.control, Agent: sessionAgent{d.agent}, Keeper: d.keeper,
-		Transport: d.transport, TrashKeep: d.o.Config.TrashKeep.D(), Version: d.o.Version, Logger: d.log,
+		SocketGroup: d.socketGroup,
+		Transport:   d.transport, TrashKeep: d.o.Config.TrashKeep.D(), Version: d.o.Version, Logger: d.log,
 	})
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	"supd/configs"
@@ -46,6 +47,19 @@ func (d *Daemon) listenSocket(path, group string) (net.Listener, error) {
 		return nil, errors.Join(fmt.Errorf("cannot listen on %s: %w", path, err), l.Close())
 	}
 	return l, nil
+}
+
+// groupOf is the group of a socket, whose members operate.
+func groupOf(path string) (uint32, error) {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return 0, fmt.Errorf("cannot listen on %s: %w", path, err)
+	}
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, fmt.Errorf("cannot listen on %s: its group is not known", path)
+	}
+	return st.Gid, nil
 }
 
 // answers tells whether somebody listens on a socket.

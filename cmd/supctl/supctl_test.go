@@ -28,7 +28,7 @@ func serve(t *testing.T, n *servertest.Node) string {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	hs := httptest.NewServer(s.Handler())
+	hs := httptest.NewServer(servertest.Trusting(s.Handler()))
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {

@@ -17,8 +17,12 @@ const (
 	// HeaderForwarded names the node that forwarded a request; such a request is
 	// never forwarded again.
 	HeaderForwarded = "X-Supd-Forwarded"
-	// HeaderWho names the user a forwarding node saw; believed from nodes only.
-	HeaderWho = "X-Supd-Who"
+	// HeaderWho names the user a forwarding node saw, and the three that follow what he may: his role, the account or node
+	// that he is, and the namespaces that he is limited to ("*": none). They are believed from nodes only.
+	HeaderWho        = "X-Supd-Who"
+	HeaderRole       = "X-Supd-Role"
+	HeaderName       = "X-Supd-Name"
+	HeaderNamespaces = "X-Supd-Namespaces"
 	// HeaderWarning carries one warning about a definition; it may come repeatedly.
 	HeaderWarning = "X-Supd-Warning"
 )
@@ -161,6 +165,35 @@ type WatchEvent struct {
 	Type   string          `json:"type"`
 	Index  uint64          `json:"index"`
 	Object json.RawMessage `json:"object,omitempty"`
+}
+
+// AccountRequest is the body of PUT /v1/accounts/NAME. It is never repeated by itself: the answer holds what is shown
+// once.
+type AccountRequest struct {
+	Role       spec.Role `json:"role"`
+	Namespaces []string  `json:"namespaces,omitempty"` // none: all
+	// ExpiresIn is from when the leader has it; 0: never (certificates: ten years).
+	ExpiresIn spec.Duration `json:"expiresIn,omitempty"`
+	// Request is a certificate request in PEM, of a key that its holder keeps; "": a token is made.
+	Request string `json:"request,omitempty"`
+}
+
+// Credentials answer PUT /v1/accounts/NAME. Nobody can show the token again.
+type Credentials struct {
+	Account     spec.Account `json:"account"`
+	Token       string       `json:"token,omitempty"`
+	Certificate string       `json:"certificate,omitempty"` // PEM
+	CA          string       `json:"ca"`                    // the cluster's CA's certificate, PEM
+}
+
+// Whoami answers GET /v1/whoami: who the daemon takes the caller for, and what he may. No namespaces: all.
+type Whoami struct {
+	Who        string     `json:"who"`
+	Role       spec.Role  `json:"role"`
+	Namespaces []string   `json:"namespaces"`
+	Account    string     `json:"account"`
+	Expires    *time.Time `json:"expires"`
+	Node       string     `json:"node"` // that answers
 }
 
 // Version answers GET /v1/version.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"io"
@@ -178,6 +179,9 @@ func untilHangup(ctx context.Context, ending <-chan struct{}, conn net.Conn, sto
 
 // hungUp asks the kernel whether the other end was closed; data before that may be unread.
 func hungUp(conn net.Conn) bool {
+	if t, ok := conn.(*tls.Conn); ok {
+		conn = t.NetConn()
+	}
 	sc, ok := conn.(syscall.Conn)
 	if !ok {
 		return false

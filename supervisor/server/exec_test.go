@@ -177,7 +177,7 @@ func TestExecIsGuarded(t *testing.T) {
 			header map[string]string
 			want   int
 		}{
-			"a stranger":        {errors.New("not you"), nil, http.StatusConflict},
+			"a stranger":        {errors.New("not you"), nil, http.StatusUnauthorized},
 			"a page":            {nil, map[string]string{"Origin": "SELF"}, http.StatusBadRequest},
 			"a foreign page":    {nil, map[string]string{"Origin": "https://evil.example"}, http.StatusBadRequest},
 			"no upgrade":        {nil, map[string]string{"Upgrade": ""}, http.StatusBadRequest},

@@ -9,9 +9,19 @@ import (
 	"supd/supervisor/spec"
 )
 
-// httpStatus is the only place where a code becomes an HTTP status.
-func httpStatus(c spec.Code) int {
-	switch c {
+// httpStatus is the only place where a code becomes an HTTP status. Refusals for who asks have their own by reason.
+func httpStatus(e *spec.Error) int {
+	if e.Code == spec.CodeRefused {
+		switch e.Reason {
+		case reasonUnauthenticated:
+			return http.StatusUnauthorized
+		case reasonForbidden:
+			return http.StatusForbidden
+		case reasonTooMany:
+			return http.StatusTooManyRequests
+		}
+	}
+	switch e.Code {
 	case spec.CodeInvalid:
 		return http.StatusBadRequest
 	case spec.CodeNotFound:
@@ -60,7 +70,13 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		s.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
 	}
 	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(httpStatus(e.Code))
+	switch e.Reason {
+	case reasonUnauthenticated:
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	case reasonTooMany:
+		w.Header().Set("Retry-After", retryAfter(e))
+	}
+	w.WriteHeader(httpStatus(e))
 	_, _ = w.Write(client.MarshalError(e)) // a client that is gone needs no answer
 }
 

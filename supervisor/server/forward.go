@@ -44,7 +44,7 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request, rs RaftStatus) 
 		return forwardError(what, rs.Leader, r.Method, err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode < 300 && r.Method != http.MethodGet && !strings.HasPrefix(r.URL.Path, "/v1/internal/") {
+	if resp.StatusCode < 300 && r.Method != http.MethodGet && !strings.HasPrefix(r.URL.Path, internalPath) {
 		s.catchUp(r.Context(), resp.Header.Get(client.HeaderIndex))
 	}
 	copyAnswer(w, resp)
@@ -69,7 +69,7 @@ func (s *Server) send(ctx context.Context, r *http.Request, addr string) (*http.
 		}
 	}
 	req.Header.Set(client.HeaderForwarded, s.o.Node)
-	req.Header.Set(client.HeaderWho, who(r))
+	forwardCaller(req.Header, r)
 	return s.o.Transport.RoundTrip(req)
 }
 
@@ -110,7 +110,7 @@ func (s *Server) catchUp(ctx context.Context, index string) {
 
 // copyAnswer passes an answer on, flushing as it comes: it may be a stream.
 func copyAnswer(w http.ResponseWriter, resp *http.Response) {
-	for _, h := range []string{"Content-Type", client.HeaderIndex, client.HeaderResult} {
+	for _, h := range []string{"Content-Type", "Retry-After", client.HeaderIndex, client.HeaderResult} {
 		if v := resp.Header.Get(h); v != "" {
 			w.Header().Set(h, v)
 		}

@@ -17,42 +17,30 @@ const maxBody = 4 << 20
 // Access says who may use a route.
 type Access int
 
-// The classes of access. Until nodes speak TLS, supd listens on loopback only; the
-// socket's mode decides who may connect there, and over TCP only root and the daemon's
-// own user get more than Open.
+// The classes of access, and the least role for each.
 const (
-	Open     Access = iota // health and metrics
-	Read                   // answers from the View
-	Write                  // becomes a log entry
-	Internal               // between nodes; never from a browser
-	Enter                  // acts on one node's processes, not the log: the right of Write; never from a browser
+	Open     Access = iota // health and metrics: anybody
+	Read                   // answers from the View: viewer
+	Write                  // becomes a log entry: operator
+	Enter                  // acts on one node's processes, not the log: operator; never from a browser
+	Admin                  // accounts, tokens, what gives nodes or data up, the cluster as a whole: admin; never from a browser
+	NodeOnly               // between nodes: a node's certificate; never from a browser
 )
 
-// checkStranger refuses all but health and metrics to whoever may not use the TCP
-// listener.
-func checkStranger(r *http.Request, a Access) *spec.Error {
-	why, stranger := r.Context().Value(strangerKey{}).(string)
-	if !stranger || a == Open {
-		return nil
-	}
-	e := spec.Errorf(spec.CodeRefused, "the API cannot be used over TCP: %s; use the unix socket (--addr unix://PATH)", why)
-	e.Reason = "Forbidden"
-	return e
-}
-
-// checkOrigin keeps web pages from reaching the API: on TCP the Host must name
-// this machine (DNS rebinding), and a request that says it comes from a page of
+// checkOrigin keeps web pages from reaching the API: on TCP the Host must be an address, this
+// node's name or one that the configuration has (a page can bind a name of its own to our address, but no
+// address), and a request that says it comes from a page of
 // another origin is refused everywhere.
 func (s *Server) checkOrigin(r *http.Request, a Access) *spec.Error {
 	if !onSocket(r) && !s.knownHost(r.Host) {
-		return refusedHost("the Host header %q does not name this daemon; use the address it listens on", r.Host)
+		return refusedHost("the Host header %q does not name this daemon; use the address it listens on, or let the configuration name it (api_hosts)", r.Host)
 	}
 	if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" || site == "same-site" {
 		return refusedHost("requests of other web sites are not answered")
 	}
 	if o := r.Header.Get("Origin"); o != "" {
 		u, err := url.Parse(o)
-		if a == Internal || a == Enter || err != nil || u.Host != r.Host {
+		if a == NodeOnly || a == Enter || a == Admin || err != nil || u.Host != r.Host {
 			return refusedHost("requests of the web origin %q are not answered", o)
 		}
 	}
@@ -71,11 +59,9 @@ func (s *Server) knownHost(hostport string) bool {
 		host = h
 	}
 	host = strings.Trim(host, "[]")
-	if strings.EqualFold(host, "localhost") || slices.Contains(s.o.Hosts, host) {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
+	host, _, _ = strings.Cut(host, "%") // a link-local address's zone
+	named := func(name string) bool { return strings.EqualFold(host, name) }
+	return named("localhost") || named(s.o.Node) || slices.ContainsFunc(s.o.Hosts, named) || net.ParseIP(host) != nil
 }
 
 // checkBody lets only JSON in, which no simple request of a browser can be.

@@ -22,7 +22,7 @@ func serve(t *testing.T, n *servertest.Node) (*client.Client, *httptest.Server) 
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	hs := httptest.NewUnstartedServer(s.Handler())
+	hs := httptest.NewUnstartedServer(servertest.Trusting(s.Handler()))
 	hs.Config.ConnContext = server.ConnContext
 	hs.Start()
 	tr := client.NewTransport()
@@ -45,7 +45,7 @@ func serve(t *testing.T, n *servertest.Node) (*client.Client, *httptest.Server) 
 // newHTTP serves s without running it, and returns its URL.
 func newHTTP(t *testing.T, s *server.Server) string {
 	t.Helper()
-	hs := httptest.NewServer(s.Handler())
+	hs := httptest.NewServer(servertest.Trusting(s.Handler()))
 	t.Cleanup(hs.Close)
 	return hs.URL
 }

@@ -61,12 +61,30 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) error {
 	e.counter("supd_api_errors_total", "Requests answered with an error.", s.counts.errors.Load())
 	e.counter("supd_api_forwarded_total", "Requests forwarded to the leader.", s.counts.forwarded.Load())
 	e.counter("supd_api_refused_origin_total", "Requests refused for their Host or Origin.", s.counts.refusedHosts.Load())
+	s.refusalMetrics(&e)
 	e.counter("supd_api_proposals_total", "Entries that requests to this node proposed.", s.counts.proposals.Load())
 	e.counter("supd_api_refusals_total", "Proposed entries that a rule refused.", s.counts.refusals.Load())
 	e.gauge("supd_api_watch_streams", "Open watch streams.", float64(s.counts.streams.Load()))
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 	_, _ = w.Write(e.Bytes()) // a reader that is gone needs no answer
 	return nil
+}
+
+// refusalMetrics tells of those who were not let in.
+func (s *Server) refusalMetrics(e *exposition) {
+	e.head("supd_api_refused_total", "counter", "Requests refused for who asks, how often or how much.")
+	for _, k := range []struct {
+		why string
+		n   int64
+	}{
+		{"connections", s.counts.refusedConns.Load()},
+		{"forbidden", s.counts.refusedForbidden.Load()},
+		{"rate", s.counts.refusedRate.Load()},
+		{"streams", s.counts.refusedStreams.Load()},
+		{"unauthenticated", s.counts.refusedUnknown.Load()},
+	} {
+		fmt.Fprintf(e, "supd_api_refused_total{why=%q} %d\n", k.why, k.n)
+	}
 }
 
 // viewMetrics writes what is counted in the View.

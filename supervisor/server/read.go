@@ -20,6 +20,8 @@ type filter struct {
 	ns, name string
 	selector selector
 	event    string
+	// only these namespaces, if any is named: the caller's
+	only []string
 }
 
 func (k kind) filterOf(r *http.Request) (filter, error) {
@@ -27,19 +29,22 @@ func (k kind) filterOf(r *http.Request) (filter, error) {
 	if err != nil {
 		return filter{}, err
 	}
-	return filter{ns: r.PathValue("ns"), name: r.PathValue("name"), selector: sel, event: r.URL.Query().Get("for")}, nil
+	return filter{ns: r.PathValue("ns"), name: r.PathValue("name"), selector: sel, event: r.URL.Query().Get("for"), only: callerOf(r).Namespaces}, nil
 }
+
+// reaches tells whether the caller may see an object at all. What has no namespace concerns the whole cluster.
+func (f filter) reaches(o object) bool { return len(f.only) == 0 || slices.Contains(f.only, o.ns) }
 
 // find returns the objects that a filter wants.
 func (k kind) find(rd reading, f filter) []object {
 	if f.name != "" {
-		if o, ok := k.one(rd, f.ns, f.name); ok {
+		if o, ok := k.one(rd, f.ns, f.name); ok && f.reaches(o) {
 			return []object{o}
 		}
 		return nil
 	}
 	return slices.DeleteFunc(k.all(rd, f.ns), func(o object) bool {
-		return !f.selector.matches(o.labels) || f.event != "" && o.event != f.event
+		return !f.reaches(o) || !f.selector.matches(o.labels) || f.event != "" && o.event != f.event
 	})
 }
 

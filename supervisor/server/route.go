@@ -26,7 +26,13 @@ func Routes() []Route {
 		{"GET", "/readyz", Open, false, (*Server).readyz},
 		{"GET", "/metrics", Open, false, (*Server).metrics},
 		{"GET", "/v1/version", Read, false, (*Server).version},
+		{"GET", "/v1/whoami", Read, false, (*Server).whoami},
 		{"GET", "/v1/cluster", Read, false, (*Server).cluster},
+
+		{"GET", "/v1/accounts", Admin, false, (*Server).listAccounts},
+		{"GET", "/v1/accounts/{name}", Admin, false, (*Server).getAccount},
+		{"PUT", "/v1/accounts/{name}", Admin, true, (*Server).createAccount},
+		{"DELETE", "/v1/accounts/{name}", Admin, true, (*Server).revokeAccount},
 
 		{"PUT", ns + "/statefulsets/{name}", Write, true, (*Server).putSet},
 		{"DELETE", ns + "/statefulsets/{name}", Write, true, (*Server).deleteSet},
@@ -52,16 +58,16 @@ func Routes() []Route {
 		{"POST", "/v1/nodes/{name}/uncordon", Write, true, (*Server).uncordon},
 		{"POST", "/v1/nodes/{name}/upgrade-keeper", Enter, false, (*Server).upgradeKeeper},
 
-		{"POST", "/v1/internal/heartbeat", Internal, true, (*Server).heartbeat},
-		{"POST", "/v1/internal/report", Internal, true, (*Server).report},
-		{"POST", "/v1/internal/register", Internal, true, (*Server).register},
-		{"POST", "/v1/internal/stopping", Internal, true, (*Server).stopping},
-		{"GET", "/v1/internal/leases", Internal, true, (*Server).leases},
-		{"GET", "/v1/internal/logs", Internal, false, (*Server).nodeLogs},
-		{"POST", "/v1/internal/exec", Internal, false, (*Server).nodeExec},
-		{"GET", "/v1/internal/usage", Internal, false, (*Server).nodeUsage},
-		{"GET", "/v1/internal/keeper", Internal, false, (*Server).nodeKeeper},
-		{"POST", "/v1/internal/upgrade-keeper", Internal, false, (*Server).nodeUpgradeKeeper},
+		{"POST", "/v1/internal/heartbeat", NodeOnly, true, (*Server).heartbeat},
+		{"POST", "/v1/internal/report", NodeOnly, true, (*Server).report},
+		{"POST", "/v1/internal/register", NodeOnly, true, (*Server).register},
+		{"POST", "/v1/internal/stopping", Admin, true, (*Server).stopping},
+		{"GET", "/v1/internal/leases", NodeOnly, true, (*Server).leases},
+		{"GET", "/v1/internal/logs", NodeOnly, false, (*Server).nodeLogs},
+		{"POST", "/v1/internal/exec", NodeOnly, false, (*Server).nodeExec},
+		{"GET", "/v1/internal/usage", NodeOnly, false, (*Server).nodeUsage},
+		{"GET", "/v1/internal/keeper", NodeOnly, false, (*Server).nodeKeeper},
+		{"POST", "/v1/internal/upgrade-keeper", NodeOnly, false, (*Server).nodeUpgradeKeeper},
 	}
 	for _, k := range kinds() {
 		path := "/v1/" + string(k.resource)
@@ -92,20 +98,17 @@ func (s *Server) mux() *http.ServeMux {
 // serve puts the rules of a route before its handler.
 func (s *Server) serve(rt Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := checkStranger(r, rt.Access); err != nil {
+		r, end, err := s.admit(w, r, rt)
+		if err != nil {
 			s.fail(w, r, err)
 			return
 		}
-		if err := s.checkOrigin(r, rt.Access); err != nil {
-			s.counts.refusedHosts.Add(1)
-			s.fail(w, r, err)
-			return
-		}
+		defer end()
 		if err := checkBody(r); err != nil {
 			s.fail(w, r, err)
 			return
 		}
-		consistent := flag(r, "consistent") && rt.Access == Read
+		consistent := flag(r, "consistent") && rt.Method == http.MethodGet && (rt.Access == Read || rt.Access == Admin)
 		if rt.Leader || consistent {
 			if rs := s.o.Cluster.Status(); !rs.Leading {
 				if err := s.forward(w, r, rs); err != nil {
@@ -135,11 +138,15 @@ func (s *Server) readBarrier(r *http.Request) error {
 	return s.o.Store.Verify(r.Context())
 }
 
-// wrap counts requests and bounds bodies.
+// wrap counts requests, and bounds paths and bodies.
 func (s *Server) wrap(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.counts.requests.Add(1)
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		if err := checkPath(r.URL.Path); err != nil { // before the mux, which would redirect to another form of it
+			s.fail(w, r, err)
+			return
+		}
+		r.Body = http.MaxBytesReader(w, newTimedBody(w, r.Body), maxBody)
 		h.ServeHTTP(w, r)
 	})
 }

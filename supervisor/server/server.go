@@ -7,7 +7,8 @@
 //
 // Goroutines: Run (one per Server; fed by Store.Changed; owns the history of recent
 // Views that watch streams begin from; ends with its context). Every request has
-// net/http's own goroutine, which ends with the request or with Run's context. A command
+// net/http's own goroutine, which ends with the request or with Run's context; one that stays open for an account (a log,
+// a watch, a command) has another beside it (fed by Store.Changed), which ends it when the account is revoked. A command
 // in a member has besides: hang-up (looks whether the client has gone), input, output and
 // errors of the owner's, or a copier each way of a node between; they end with the session,
 // which ends with the command, its client or Run, and Run waits for it.
@@ -102,7 +103,17 @@ type Options struct {
 	// only just started. Default 2 s.
 	Settle  time.Duration
 	Version string
-	// Hosts are accepted as Host on TCP beside loopback addresses and localhost.
+	// Certificates tells who is at the other end of a TLS connection; nil: nobody is known by a certificate.
+	Certificates Certificates
+	// Authority makes accounts' credentials; nil: accounts can't be made here.
+	Authority Authority
+	// SocketGroup is the group of the unix socket, whose members operate. SocketRead lets all other local users that can
+	// open it read.
+	SocketGroup uint32
+	SocketRead  bool
+	// Limits of what callers may ask; the zero value is good.
+	Limits Limits
+	// Hosts are accepted as Host on TCP beside addresses, localhost and the node's name.
 	Hosts  []string
 	Now    func() time.Time
 	Logger *slog.Logger
@@ -119,6 +130,9 @@ type Server struct {
 	counts  counters
 
 	sessions sessions
+
+	rates, failures, said *buckets
+	open                  streams
 }
 
 // sessions are the connections that were taken over from HTTP, which http.Server does not wait for.
@@ -148,7 +162,8 @@ func (ss *sessions) close() {
 }
 
 type counters struct {
-	requests, errors, forwarded, refusedHosts, proposals, refusals, streams atomic.Int64
+	requests, errors, forwarded, refusedHosts, proposals, refusals, streams     atomic.Int64
+	refusedConns, refusedForbidden, refusedRate, refusedStreams, refusedUnknown atomic.Int64
 }
 
 // New makes a Server.
@@ -168,7 +183,14 @@ func New(o Options) *Server {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{o: o, log: o.Logger, ending: make(chan struct{})}
+	o.Limits.setDefaults()
+	s := &Server{
+		o: o, log: o.Logger, ending: make(chan struct{}),
+		rates:    newBuckets(float64(o.Limits.Rate), 5*float64(o.Limits.Rate)),
+		failures: newBuckets(failureRate, failureBurst),
+		said:     newBuckets(1./60, 1),
+		open:     streams{each: o.Limits.Streams, all: 10 * o.Limits.Streams, by: map[string]int{}},
+	}
 	s.handler = s.wrap(s.mux())
 	return s
 }

@@ -21,8 +21,8 @@ func TestStrangersGetHealthOnly(t *testing.T) {
 		want  int
 	}{
 		{errors.New("not you"), "/healthz", http.StatusOK},
-		{errors.New("not you"), "/v1/nodes", http.StatusConflict},
-		{errors.New("not you"), "/v1/internal/register", http.StatusConflict},
+		{errors.New("not you"), "/v1/nodes", http.StatusUnauthorized},
+		{errors.New("not you"), "/v1/internal/register", http.StatusUnauthorized},
 		{nil, "/v1/nodes", http.StatusOK},
 	} {
 		hs := server.NewHTTPServer(s.Handler(), func(net.Conn) error { return c.trust })

@@ -4,70 +4,13 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"os/user"
-	"strconv"
-	"syscall"
 	"time"
 
-	"supd/supervisor/client"
+	"supd/supervisor/spec"
 )
-
-// peerKey holds who is at the other end of a connection. net/http offers no other
-// way from a connection to its requests than the context.
-type peerKey struct{}
-
-// strangerKey holds why a TCP connection's other end is not trusted.
-type strangerKey struct{}
-
-// ConnContext is for http.Server.ConnContext: it notes who is at the other end of
-// a unix socket, as the kernel tells it.
-func ConnContext(ctx context.Context, c net.Conn) context.Context {
-	uc, ok := c.(*net.UnixConn)
-	if !ok {
-		return ctx
-	}
-	return context.WithValue(ctx, peerKey{}, "unix:"+peerName(uc))
-}
-
-func peerName(c *net.UnixConn) string {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return "unknown"
-	}
-	var cred *syscall.Ucred
-	var credErr error
-	if err := raw.Control(func(fd uintptr) {
-		cred, credErr = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
-	}); err != nil || credErr != nil {
-		return "unknown"
-	}
-	uid := strconv.FormatUint(uint64(cred.Uid), 10)
-	if u, err := user.LookupId(uid); err == nil {
-		return u.Username
-	}
-	return uid
-}
 
 // onSocket tells whether a request came over the unix socket.
 func onSocket(r *http.Request) bool { return r.Context().Value(peerKey{}) != nil }
-
-// who asks: the peer of the unix socket, what a forwarding node says it saw, or
-// the address of the other end.
-func who(r *http.Request) string {
-	if p, ok := r.Context().Value(peerKey{}).(string); ok {
-		return p
-	}
-	if node := r.Header.Get(client.HeaderForwarded); node != "" {
-		if w := r.Header.Get(client.HeaderWho); w != "" {
-			return w
-		}
-	}
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		host = r.RemoteAddr
-	}
-	return "tcp:" + host
-}
 
 // NewHTTPServer makes the http.Server for the listeners of h: header limits and
 // timeouts, and ConnContext. trust is asked once for each TCP connection; of one that
@@ -80,8 +23,9 @@ func NewHTTPServer(h http.Handler, trust func(net.Conn) error) *http.Server {
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			if _, ok := c.(*net.UnixConn); !ok {
 				if err := trust(c); err != nil {
-					return context.WithValue(ctx, strangerKey{}, err.Error())
+					return ConnContext(WithCaller(ctx, Caller{Who: "tcp", unknown: "the API cannot be used over TCP: " + err.Error() + "; use the unix socket (--addr unix://PATH)"}), c)
 				}
+				ctx = WithCaller(ctx, Caller{Who: "tcp:" + c.RemoteAddr().String(), Role: spec.RoleAdmin, Node: anyNode})
 			}
 			return ConnContext(ctx, c)
 		},
@@ -90,3 +34,6 @@ func NewHTTPServer(h http.Handler, trust func(net.Conn) error) *http.Server {
 		MaxHeaderBytes:    64 << 10,
 	}
 }
+
+// anyNode is the Caller.Node of a connection that is trusted as a node's without telling which.
+const anyNode = "*"

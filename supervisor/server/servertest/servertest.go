@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -352,4 +353,16 @@ func (n *Node) Sicken(ns, member, message string) {
 func (n *Node) Heal(ns, member string) {
 	m := n.View().MemberNamed(ns, member)
 	n.See(m, n.running(m))
+}
+
+// Trusting serves h for callers on TCP that may all, as a test's own client and as nodes that forward to each other.
+func Trusting(h http.Handler) http.Handler {
+	return As(server.Caller{Who: "tcp:127.0.0.1", Role: spec.RoleAdmin, Node: "test"}, h)
+}
+
+// As serves h as if c always asked.
+func As(c server.Caller, h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.ServeHTTP(w, r.WithContext(server.WithCaller(r.Context(), c)))
+	})
 }
