@@ -101,6 +101,8 @@ func (t *tx) apply() *spec.Error {
 		return t.drainNode(c)
 	case *LabelNode:
 		return t.labelNode(c)
+	case *RestoreCluster:
+		return t.restoreCluster(c)
 	case *SetFrozen:
 		return t.setFrozen(c)
 	case *AddJoinToken:

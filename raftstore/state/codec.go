@@ -63,6 +63,13 @@ func Decode(b []byte) (Entry, error) {
 	if err := strict(w.Cmd, cmd); err != nil {
 		return Entry{}, fmt.Errorf("cannot decode %s: %w", w.Kind, err)
 	}
+	if c, ok := cmd.(*RestoreCluster); ok {
+		// A newer version may have written into it what this one does not know. It must
+		// not be Apply that finds out: it would refuse what others take.
+		if _, err := c.view(); err != nil {
+			return Entry{}, fmt.Errorf("cannot decode %s: %w", w.Kind, err)
+		}
+	}
 	return Entry{At: w.At, Who: w.Who, Why: w.Why, Cmd: cmd}, nil
 }
 

@@ -421,6 +421,7 @@ func Commands() []Command {
 		&AdmitNode{},
 		&PutAccount{},
 		&RevokeAccount{},
+		&RestoreCluster{},
 	}
 }
 

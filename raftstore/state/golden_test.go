@@ -163,6 +163,8 @@ func story() []state.Command {
 		&state.PutAccount{Name: "old", UID: "a5", Role: spec.RoleViewer, Kind: spec.AccountToken, Token: "t5", Hash: "h5", Expires: at(1)}, // expired already: not Apply's matter
 		&state.RevokeAccount{Name: "ci"},
 		&state.RevokeAccount{Name: "ci"}, // refused: gone
+		saved(),
+		saved(), // refused: another incarnation by now
 	}
 }
 
