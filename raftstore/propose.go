@@ -27,6 +27,9 @@ var ErrTooLarge = errors.New("the request is too large")
 // MaxEntry bounds an encoded entry, so that one never holds up heartbeats.
 const MaxEntry = 1 << 20
 
+// maxRestore bounds the one entry that may be larger: a snapshot that is restored.
+const maxRestore = 12 << 20
+
 // enqueueTimeout bounds the wait for a place in raft's queue.
 const enqueueTimeout = 5 * time.Second
 
@@ -59,8 +62,12 @@ func (s *Store) ProposeAll(ctx context.Context, entries []state.Entry) ([]state.
 		if err != nil {
 			return nil, err
 		}
-		if len(b) > MaxEntry {
-			return nil, fmt.Errorf("%w: it takes %d bytes in the log, %d are allowed", ErrTooLarge, len(b), MaxEntry)
+		most := MaxEntry
+		if _, restores := e.Cmd.(*state.RestoreCluster); restores {
+			most = maxRestore
+		}
+		if len(b) > most {
+			return nil, fmt.Errorf("%w: it takes %d bytes in the log, %d are allowed", ErrTooLarge, len(b), most)
 		}
 		encoded = append(encoded, b)
 	}

@@ -38,7 +38,7 @@ Exit status: 0 done; 5 no daemon.`,
 		}
 		return a.tellCluster(st)
 	})
-	cmd.AddCommand(status)
+	cmd.AddCommand(status, a.snapshotCommand())
 	return cmd
 }
 

@@ -28,6 +28,8 @@ func Routes() []Route {
 		{"GET", "/v1/version", Read, false, (*Server).version},
 		{"GET", "/v1/whoami", Read, false, (*Server).whoami},
 		{"GET", "/v1/cluster", Read, false, (*Server).cluster},
+		{"GET", "/v1/cluster/snapshot", Admin, false, (*Server).saveSnapshot},
+		{"POST", "/v1/cluster/restore", Admin, true, (*Server).restoreSnapshot},
 
 		{"GET", "/v1/accounts", Admin, false, (*Server).listAccounts},
 		{"GET", "/v1/accounts/{name}", Admin, false, (*Server).getAccount},
@@ -146,7 +148,11 @@ func (s *Server) wrap(h http.Handler) http.Handler {
 			s.fail(w, r, err)
 			return
 		}
-		r.Body = http.MaxBytesReader(w, newTimedBody(w, r.Body), maxBody)
+		most := int64(maxBody)
+		if r.URL.Path == "/v1/cluster/restore" {
+			most = maxRestoreBody
+		}
+		r.Body = http.MaxBytesReader(w, newTimedBody(w, r.Body), most)
 		h.ServeHTTP(w, r)
 	})
 }
