@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/hashicorp/raft"
 	"go.etcd.io/bbolt"
@@ -42,32 +43,32 @@ func syncDir(path string) error {
 }
 
 // makeBolt makes the log if there is none: whole, or not at all, since a file that was cut short in the making is damage to
-// whoever opens it next. It gets its name while it is locked, so that of two supds one finds the other's.
+// whoever opens it next. Meanwhile the directory is locked, so that of two supds one finds the other's.
 func makeBolt(path string, options *bbolt.Options) (err error) {
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	err = syscall.Flock(int(dir.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return ErrInUse
+	}
+	if err != nil {
+		return fmt.Errorf("cannot lock %s: %w", dir.Name(), err)
+	}
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	fresh := path + ".new"
-	db, err := bbolt.Open(fresh, 0o600, options)
-	if err != nil && errors.Is(boltError(err), ErrDamaged) { // nobody's yet
-		if err := os.Remove(fresh); err != nil {
-			return err
-		}
-		db, err = bbolt.Open(fresh, 0o600, options)
+	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) { // cut short, and nobody's yet
+		return err
 	}
+	db, err := bbolt.Open(fresh, 0o600, options)
 	if err != nil {
 		return boltError(err)
 	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	if err := os.Link(fresh, path); err != nil && !errors.Is(err, fs.ErrExist) {
-		if _, serr := os.Stat(path); serr != nil {
-			return fmt.Errorf("cannot make the raft log: %w", err)
-		}
-	}
-	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
+	return errors.Join(db.Close(), os.Rename(fresh, path))
 }
 
 // snapshotStore is raft's, with the names of a snapshot's files safe before the snapshot has its own: without them a

@@ -100,7 +100,15 @@ func openError(dirfd int, name, path string, err error) error {
 func (d disk) openOrMake(in *folder, name string, mode uint32) (*folder, error) {
 	sub, err := d.open(in, name)
 	if err == nil {
-		return sub, d.finish(sub, mode)
+		if err := d.finish(sub, mode); err != nil {
+			return nil, err
+		}
+		// Whoever made it may have been killed before this, and what is moved into it must not go with it.
+		if err := d.sync(in); err != nil {
+			sub.close()
+			return nil, err
+		}
+		return sub, nil
 	}
 	if !isMissing(err) {
 		return nil, err

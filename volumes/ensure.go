@@ -72,13 +72,21 @@ func (p *Pool) whole(cont *folder, v place) error {
 	if v.claim.Made {
 		return nil
 	}
+	return p.settle(v)
+}
+
+// settle has on disk for good that a container is in place.
+func (p *Pool) settle(v place) error {
+	if err := p.anchor(); err != nil {
+		return err
+	}
 	base, ns, err := p.namespace(v)
 	if err != nil {
 		return err
 	}
 	defer base.close()
 	defer ns.close()
-	return errors.Join(p.disk.sync(ns), p.disk.sync(base))
+	return p.disk.sync(ns)
 }
 
 // missing says where a volume that was made is not, and if it is in the trash.
@@ -159,6 +167,43 @@ func (p *Pool) makeBase() error {
 		return err
 	}
 	b.close()
+	p.mu.Lock()
+	p.anchored = false
+	p.mu.Unlock()
+	return nil
+}
+
+// anchor has the way to the pool on disk for good, once: nobody knows who made the directories on it, and whether he
+// was killed before he had synced them.
+func (p *Pool) anchor() error {
+	p.mu.Lock()
+	done := p.anchored
+	p.mu.Unlock()
+	if done {
+		return nil
+	}
+	at, err := filepath.EvalSymlinks(p.o.Dir)
+	if err != nil {
+		return failed("open", p.o.Dir, err)
+	}
+	for at != "/" {
+		at = filepath.Dir(at)
+		dir, err := p.disk.openBase(at)
+		if errors.Is(err, unix.EACCES) {
+			continue // it is not ours to make names in
+		}
+		if err != nil {
+			return err
+		}
+		err = p.disk.sync(dir)
+		dir.close()
+		if err != nil {
+			return err
+		}
+	}
+	p.mu.Lock()
+	p.anchored = true
+	p.mu.Unlock()
 	return nil
 }
 
@@ -170,6 +215,9 @@ func (p *Pool) create(v place) (err error) {
 	}
 	defer base.close()
 	defer ns.close()
+	if err := p.anchor(); err != nil {
+		return err
+	}
 	if err := p.discardHalf(ns, v.temp()); err != nil {
 		return err
 	}

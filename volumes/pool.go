@@ -17,8 +17,9 @@ type Pool struct {
 	disk disk
 	euid int
 
-	mu   sync.Mutex // guards busy
-	busy map[string]*turn
+	mu       sync.Mutex // guards what follows
+	busy     map[string]*turn
+	anchored bool // the way to the pool is on disk
 }
 
 // turn is the lock of one volume and how many hold or await it.

@@ -106,7 +106,7 @@ func (p *Pool) trashed(v place) error {
 		var cont *folder
 		if cont, err = p.container(b.ns, v.dir, v); err == nil {
 			cont.close()
-			return p.disk.sync(b.ns)
+			return p.settleTrash(b, v)
 		}
 	}
 	switch {
@@ -116,6 +116,17 @@ func (p *Pool) trashed(v place) error {
 		return nil
 	}
 	return refuse(ErrMissing, v.path, v.path+" is not there, nor is it in the trash; is a disk not mounted?")
+}
+
+// settleTrash has on disk for good that a container is in the trash: who moved it there may have been killed before that.
+func (p *Pool) settleTrash(b *bin, v place) error {
+	err := errors.Join(p.disk.sync(b.ns), p.disk.sync(b.trash), p.disk.sync(b.base))
+	ns, oerr := p.disk.open(b.base, v.claim.Namespace)
+	if oerr != nil {
+		return errors.Join(err, ignoreMissing(oerr))
+	}
+	defer ns.close()
+	return errors.Join(err, p.disk.sync(ns))
 }
 
 // Restore brings the container back from the trash. Done already: nil.
@@ -128,7 +139,7 @@ func (p *Pool) Restore(c Claim) (err error) {
 	defer p.lock(v.key())()
 	if cont, err := p.inPlace(v); err == nil {
 		defer cont.close()
-		return p.whole(cont, v)
+		return errors.Join(p.whole(cont, v), p.settleRestore(v))
 	} else if !isMissing(err) {
 		return err
 	}
@@ -156,6 +167,19 @@ func (p *Pool) Restore(c Claim) (err error) {
 	defer base.close()
 	defer ns.close()
 	return p.move(b.ns, ns, v)
+}
+
+// settleRestore has on disk for good that a container is back.
+func (p *Pool) settleRestore(v place) error {
+	if err := p.settle(v); err != nil {
+		return err
+	}
+	b, err := p.trash(v, false)
+	if err != nil {
+		return ignoreMissing(err)
+	}
+	defer b.close()
+	return p.disk.sync(b.ns)
 }
 
 // takeLocks takes every lock of a container, so that none of its processes runs

@@ -131,6 +131,22 @@ func (j job) ownPlace(path string, dirs map[string]volumes.Dir, mounts []keeper.
 			try(m.Source, filepath.Clean(m.Target))
 		}
 	}
+	return outermost(base, rel, mounts, ok)
+}
+
+// outermost gives a place below part of a volume as one below the volume: the way to the part is the member's to change, and
+// only from above it can a link in it be told.
+func outermost(base, rel string, mounts []keeper.Mount, ok bool) (string, string, bool) {
+	for _, m := range mounts {
+		if m.Beneath == "" || m.Source != base {
+			continue
+		}
+		part, err := filepath.Rel(m.Beneath, m.Source)
+		if err != nil || !filepath.IsLocal(part) {
+			return "", "", false
+		}
+		return m.Beneath, filepath.Join(part, rel), ok
+	}
 	return base, rel, ok
 }
 
