@@ -115,6 +115,9 @@ func (d *Daemon) openDir() (err error) {
 	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return fmt.Errorf("cannot use the data directory: %w", err)
 	}
+	if err := anchor(dir); err != nil {
+		return fmt.Errorf("cannot use the data directory: %w", err)
+	}
 	if d.id, err = openIdentity(dir, d.o.Config.Name); err != nil {
 		return err
 	}

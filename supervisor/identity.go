@@ -83,9 +83,29 @@ func writeDurably(path string, b []byte, mode os.FileMode) (err error) {
 	if err != nil {
 		return fmt.Errorf("cannot write %s: %w", path, err)
 	}
-	d, err := os.Open(filepath.Dir(path))
+	return syncDir(filepath.Dir(path))
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
+}
+
+// anchor has the way to a directory on disk for good: with a lost name of it all below is lost. Whoever made it may have been
+// killed before that.
+func anchor(path string) error {
+	path, err := filepath.Abs(path)
+	if err == nil {
+		path, err = filepath.EvalSymlinks(path)
+	}
+	for err == nil && path != "/" {
+		path = filepath.Dir(path)
+		if err = syncDir(path); errors.Is(err, fs.ErrPermission) {
+			err = nil // it is not ours to make names in
+		}
+	}
+	return err
 }

@@ -32,10 +32,11 @@ func (a *Agent) wasMade(uid string) (bool, error) {
 func (a *Agent) noteMade(uid string) error {
 	dir := filepath.Dir(a.madeNote(uid))
 	err := os.Mkdir(dir, 0o700)
-	if err == nil {
-		err = syncDir(a.o.DataDir)
-	} else if errors.Is(err, fs.ErrExist) {
+	if errors.Is(err, fs.ErrExist) {
 		err = nil
+	}
+	if err == nil {
+		err = syncDir(a.o.DataDir) // it may be there and not be safe, if its maker was killed
 	}
 	if err == nil {
 		var f *os.File

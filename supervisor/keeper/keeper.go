@@ -143,7 +143,8 @@ func (k *Keeper) Run(ctx context.Context) error {
 
 // open gets what the keeper works with. The caller calls closeAll when it no longer does.
 func (k *Keeper) open() (closeAll func(), err error) {
-	if err := k.files.make(); err != nil {
+	// A keeper before this one may have been killed before it had synced what it made.
+	if err := errors.Join(k.files.make(), k.files.settle()); err != nil {
 		return nil, err
 	}
 	if err := k.lockDir(); err != nil {

@@ -109,13 +109,25 @@ func (f files) locksOf(member string) ([]string, error) {
 
 // make makes the directories. Members reach their notify sockets through the first, and nothing else there.
 func (f files) make() error {
+	made := false
 	for _, d := range []string{f.dir, f.records(), f.epochs(), f.locks(), f.notifies()} {
+		if _, err := os.Lstat(d); err == nil {
+			continue
+		}
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return err
 		}
+		made = true
 	}
-	return errors.Join(os.Chmod(f.dir, 0o711), os.Chmod(f.notifies(), 0o711))
+	err := errors.Join(os.Chmod(f.dir, 0o711), os.Chmod(f.notifies(), 0o711))
+	if err == nil && made {
+		err = f.settle()
+	}
+	return err
 }
+
+// settle has the directories on disk for good: with a lost one all in it is lost, synced or not.
+func (f files) settle() error { return errors.Join(syncDir(f.dir), syncDir(filepath.Dir(f.dir))) }
 
 // writeSynced puts v into a file so that after a crash of anything either the old or the new is there, whole.
 func writeSynced(path string, v any) (err error) {

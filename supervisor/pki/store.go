@@ -46,7 +46,7 @@ func Open(dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot use %s: %w", dir, err)
 	}
-	if err := os.Chmod(dir, 0o700); err != nil {
+	if err := errors.Join(os.Chmod(dir, 0o700), syncDir(filepath.Dir(dir))); err != nil { // a lost name takes all below it along
 		return nil, fmt.Errorf("cannot use %s: %w", dir, err)
 	}
 	s := &Store{dir: dir, news: make(chan struct{})}

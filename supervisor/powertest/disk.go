@@ -124,7 +124,8 @@ func Child(t *testing.T) (dir string, say func(format string, args ...any)) {
 	}
 	t.Cleanup(func() { f.Close() })
 	return dir, func(format string, args ...any) {
-		if _, err := fmt.Fprintf(f, format, args...); err != nil {
+		// Always at its beginning: what crosses a page may come in two pieces.
+		if _, err := f.WriteAt(fmt.Appendf(nil, format, args...), 0); err != nil {
 			t.Errorf("cannot say: %v", err)
 		}
 	}
