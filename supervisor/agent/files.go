@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -222,7 +223,7 @@ func (f renderedFile) writeIn(root *os.Root) error {
 		return err
 	case st.IsDir():
 		return fmt.Errorf("%s is a directory", f.Rel)
-	case !st.Mode().IsRegular():
+	case !st.Mode().IsRegular(), f.mayBeAnothers(st):
 		return f.replace(root) // a link or a pipe is not written through
 	}
 	return f.update(root, st)
@@ -255,6 +256,13 @@ func (f renderedFile) update(root *os.Root, st fs.FileInfo) error {
 	return errors.Join(err, file.Close())
 }
 
+// mayBeAnothers tells whether a file has a second name: a member may have given one to a file that is not his, so that its
+// owner and mode are set to his.
+func (f renderedFile) mayBeAnothers(st fs.FileInfo) bool {
+	sys, ok := st.Sys().(*syscall.Stat_t)
+	return !f.InPlace && (!ok || sys.Nlink > 1)
+}
+
 // holds tells whether an open file has the right content. Its size is looked at
 // first: a member may have made it larger than memory.
 func (f renderedFile) holds(file *os.File, want fs.FileInfo) (bool, error) {
@@ -262,7 +270,7 @@ func (f renderedFile) holds(file *os.File, want fs.FileInfo) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if !os.SameFile(st, want) {
+	if !os.SameFile(st, want) || f.mayBeAnothers(st) {
 		return false, fmt.Errorf("%s was changed meanwhile", f.Rel)
 	}
 	if st.Size() != int64(len(f.Content)) {
@@ -322,13 +330,22 @@ func makeDirsIn(root *os.Root, dir string, uid, gid int) error {
 			continue
 		}
 		if err == nil && uid >= 0 {
-			err = root.Lchown(at, uid, gid)
+			err = giveDir(root, at, uid, gid)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// giveDir gives a directory just made to its user. By its name alone something else may be there by now.
+func giveDir(root *os.Root, at string, uid, gid int) error {
+	dir, err := root.OpenFile(at, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Chown(uid, gid), dir.Close())
 }
 
 // makeSubPaths makes the directories that processes mount of volumes. Nothing of
