@@ -52,11 +52,12 @@ func (v *View) Tied(s *Set, ordinal int) string {
 	return ""
 }
 
-// mayLeave tells whether a member may be placed elsewhere though it was started: it is
-// stopped for good on a node that is being drained, and has nothing there.
-func (t *tx) mayLeave(s *Set, m *Member) bool {
-	n := t.Node(m.Node)
-	return n != nil && n.Draining && m.Wish == WishStop && m.Down() && t.Tied(s, m.Ordinal) == ""
+// MayLeave tells whether a member may be placed elsewhere though it was started: its
+// keeper has reported it gone from a node that is being drained, and its set has no
+// directories. (One that was made there may not have been reported yet.)
+func (v *View) MayLeave(s *Set, m *Member) bool {
+	n := v.Node(m.Node)
+	return n != nil && n.Draining && m.Wish == WishStop && m.Down() && len(s.Spec.Volumes) == 0
 }
 
 // checkDrain refuses a stop for a drain that nobody wants any more, or without a budget.

@@ -150,7 +150,7 @@ func (t *tx) bindVolume(s *Set, vs spec.VolumeSpec, slot Slot) (returned bool, e
 func (t *tx) place(c *Place) *spec.Error {
 	old := t.Member(c.Namespace, c.Set, c.Slot.Ordinal)
 	s := t.Set(c.Namespace, c.Set)
-	if s == nil || old == nil || old.Generation != c.IfGeneration || (old.Wish != WishReserved || old.Epoch != 0) && !t.mayLeave(s, old) {
+	if s == nil || old == nil || old.Generation != c.IfGeneration || (old.Wish != WishReserved || old.Epoch != 0) && !t.MayLeave(s, old) {
 		return stale("the reservation of %s has changed since", spec.MemberName(c.Set, c.Slot.Ordinal))
 	}
 	if err := t.checkSlot(s, c.Slot); err != nil {

@@ -20,7 +20,9 @@ func Make(v *state.View, now time.Time, f Facts) Plan {
 	for s := range v.Sets("") {
 		p.set(s)
 	}
-	p.emptyTrash()
+	if v.Cluster.Frozen == nil {
+		p.emptyTrash()
+	}
 	return p.out
 }
 
@@ -61,8 +63,17 @@ func (p *planner) silent(m *state.Member) bool {
 	return p.f.Silent != nil && p.f.Silent(m.Node)
 }
 
-// set plans one set: shutdown, deletion, or the steps towards the wish.
+// set plans one set: shutdown, deletion, or the steps towards the wish; frozen, it only
+// says what waits.
 func (p *planner) set(s *state.Set) {
+	commands, waits := len(p.out.Commands), len(p.out.Waits)
+	p.steps(s)
+	if p.v.Cluster.Frozen != nil && !p.v.Cluster.Stopping {
+		p.freeze(s, commands, waits)
+	}
+}
+
+func (p *planner) steps(s *state.Set) {
 	w := p.look(s)
 	switch {
 	case p.v.Cluster.Stopping:
@@ -76,6 +87,7 @@ func (p *planner) set(s *state.Set) {
 		p.repair(w)
 		p.first(w)
 		p.remove(w)
+		p.drain(w)
 		p.update(w)
 		p.settle(w)
 	}
@@ -88,6 +100,7 @@ type world struct {
 	wanted  []*state.Member // those the set wants, by ordinal
 	leaving []*state.Member // the others, by ordinal
 	going   *state.Member   // the one of them whose removal is proposed now
+	down    map[int]bool    // who is unavailable, or is made so by this plan; nil: not asked yet
 }
 
 // member is the wanted one of an ordinal, nil while it has no place.
@@ -220,6 +233,7 @@ func (p *planner) repair(w *world) {
 		switch {
 		case hold:
 			p.wait(w.s, m.Name(), "Recreate", "starts when all members have stopped")
+		case p.draining(m): // drain says what becomes of it
 		case !p.nodeReady(m):
 			p.wait(w.s, m.Name(), "NodeLost", "waits for its node %s, where its place is, to answer again", m.Node)
 		default:
@@ -296,6 +310,8 @@ func (p *planner) first(w *world) {
 		switch {
 		case !p.nodeReady(m):
 			p.wait(w.s, m.Name(), "NodeLost", "waits for its node %s to answer again", m.Node)
+		case p.draining(m):
+			p.wait(w.s, m.Name(), "Drained", "is not started on its node %s, which is being drained (supctl node uncordon %s)", m.Node, m.Node)
 		case p.silent(m): // once started it is tied to its node: not to one that may be dead
 			p.wait(w.s, m.Name(), "NodeSilent", "its node %s has not answered within the last second", m.Node)
 		default:

@@ -49,24 +49,13 @@ func (p *planner) replace(w *world) {
 		if m.Wish != state.WishReserved || m.Epoch != 0 || n != nil && n.State == spec.NodeReady && !n.Cordoned {
 			continue
 		}
-		if p.tied(w, m.Ordinal) != "" {
+		if p.v.Tied(w.s, m.Ordinal) != "" {
 			continue
 		}
 		if slot, ok := p.slot(w, m.Ordinal, nil, m.Node); ok && slot.Node != m.Node {
 			p.propose(&state.Place{Namespace: m.Namespace, Set: m.Set, IfGeneration: m.Generation, Slot: slot})
 		}
 	}
-}
-
-// tied returns the node that an ordinal's directories are on, or "".
-func (p *planner) tied(w *world, ordinal int) string {
-	for _, vs := range w.s.Spec.Volumes {
-		v := p.v.Volume(w.s.Meta.Namespace, spec.VolumeName(vs.Name, w.s.Meta.Name, ordinal))
-		if v != nil && v.Phase != spec.VolumePending || v != nil && (v.Made || v.Returned) {
-			return v.Node
-		}
-	}
-	return ""
 }
 
 // slot finds a place for an ordinal; without, it says what it waits for.
@@ -130,7 +119,7 @@ func (p *planner) take(s state.Slot) {
 
 // node chooses where an ordinal lives: where its directories are, else spread.
 func (p *planner) node(w *world, ordinal int, sofar []state.Slot, not string) (n *state.Node, reason, message string) {
-	if tied := p.tied(w, ordinal); tied != "" {
+	if tied := p.v.Tied(w.s, ordinal); tied != "" {
 		n := p.v.Node(tied)
 		switch {
 		case n == nil || n.State != spec.NodeReady:

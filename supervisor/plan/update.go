@@ -34,20 +34,20 @@ func (p *planner) update(w *world) {
 		return
 	}
 	budget := maxUnavailable(w.s)
-	down := p.down(w)
 	waiting := false
 	for _, m := range due {
 		switch {
+		case p.draining(m): // it is stopped anyway, and starts as it is wanted then
 		case !p.nodeReady(m):
 			p.wait(w.s, m.Name(), "NodeLost", "is restarted when its node %s answers again", m.Node)
 		case p.mayReplace(w, m):
 			p.stopFor(w, m, state.OnlyUnready)
 		case waiting: // behind a higher one; what serves nobody is still replaced
-		case len(down) < budget || down[m.Ordinal] && len(down) <= budget:
+		case p.mayTakeDown(w, m, budget):
 			p.stopFor(w, m, budget)
-			down[m.Ordinal] = true
+			w.down[m.Ordinal] = true
 		default:
-			p.wait(w.s, m.Name(), "Budget", "is restarted when fewer than %d members are unavailable (%s)", budget, p.firstDown(w, down))
+			p.wait(w.s, m.Name(), "Budget", "is restarted when fewer than %d members are unavailable (%s)", budget, p.firstDown(w, w.down))
 			waiting = true
 		}
 	}

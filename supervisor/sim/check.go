@@ -24,6 +24,7 @@ type checker struct {
 
 	logNow   time.Time
 	stopping bool
+	braked   bool // by an operator's freeze
 	nodes    map[string]*nodeRecord
 	sets     map[string]*setRecord    // "ns/set"
 	members  map[string]*memberRecord // "ns/web-0"
@@ -41,6 +42,7 @@ type checker struct {
 type nodeRecord struct {
 	state    string
 	cordoned bool
+	draining bool
 	run      string
 	seq      uint64
 }

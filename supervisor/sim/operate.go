@@ -57,9 +57,19 @@ func (w *World) operate() {
 	case n < 88:
 		c = &state.UndoRelease{Namespace: namespace, Name: w.volume(spec.VolumeReleasing)}
 	case n < 96:
-		c = &state.CordonNode{Name: w.hosts[w.rng.IntN(len(w.hosts))].name, Cordon: w.chance(0.5)}
+		host := w.hosts[w.rng.IntN(len(w.hosts))].name
+		switch {
+		case w.chance(0.4):
+			c = &state.DrainNode{Name: host}
+		case w.chance(0.1):
+			c = &state.LabelNode{Name: host, Set: map[string]string{"rack": fmt.Sprint(ordinal)}}
+		default:
+			c = &state.CordonNode{Name: host, Cordon: w.chance(0.3)}
+		}
 	case n < 97:
 		c = &state.SetStopping{Stopping: true}
+	case n < 98:
+		c = &state.SetFrozen{Frozen: w.chance(0.3)}
 	default:
 		c = &state.SetStopping{Stopping: false}
 	}
@@ -162,6 +172,7 @@ func (w *World) put(o *operated, s *spec.StatefulSetSpec, kind string, version i
 // cluster run: what a human would do, and nothing more.
 func (w *World) mend() {
 	w.wish(&state.SetStopping{Stopping: false})
+	w.wish(&state.SetFrozen{})
 	for _, h := range w.hosts {
 		w.wish(&state.CordonNode{Name: h.name, Cordon: false})
 	}

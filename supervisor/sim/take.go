@@ -18,6 +18,7 @@ func (c *checker) take(e state.Entry, res state.Result, stray bool) {
 	if e.At.After(c.logNow) {
 		c.logNow = e.At
 	}
+	c.brake(e.Cmd)
 	switch x := e.Cmd.(type) {
 	case *state.RegisterNode:
 		n := c.nodes[x.Node.Name]
@@ -31,7 +32,14 @@ func (c *checker) take(e state.Entry, res state.Result, stray bool) {
 	case *state.SetNode:
 		c.nodes[x.Name].state = x.State
 	case *state.CordonNode:
-		c.nodes[x.Name].cordoned = x.Cordon
+		if n := c.nodes[x.Name]; n.cordoned != x.Cordon {
+			n.cordoned, n.draining = x.Cordon, false
+		}
+	case *state.DrainNode:
+		n := c.nodes[x.Name]
+		n.cordoned, n.draining = true, true
+	case *state.SetFrozen:
+		c.braked = x.Frozen
 	case *state.PutSet:
 		c.takeSet(x, res)
 	case *state.ScaleSet:
@@ -85,6 +93,24 @@ func (c *checker) take(e state.Entry, res state.Result, stray bool) {
 	case *state.SetStopping:
 		c.stopping = x.Stopping
 	}
+}
+
+// brake: while the cluster is frozen by command nothing is carried out, but for a shutdown.
+func (c *checker) brake(cmd state.Command) {
+	if !c.braked {
+		return
+	}
+	switch x := cmd.(type) {
+	case *state.StopMember:
+		if x.Why == state.WhyShutdown {
+			return
+		}
+	case *state.StartMember, *state.Reserve, *state.Place, *state.KeepMember, *state.DropMember, *state.DropSet,
+		*state.EmptyVolume, *state.DeleteMember, *state.ReleaseVolume:
+	default:
+		return
+	}
+	c.fail("freeze", "%s was accepted while the cluster is frozen", name(cmd))
 }
 
 func (c *checker) takeSet(x *state.PutSet, res state.Result) {
@@ -188,7 +214,11 @@ func (c *checker) takeSlot(ns, set string, slot state.Slot, fresh bool) {
 	switch {
 	case fresh && m != nil:
 		c.fail("S1", "%s is reserved twice", id)
-	case !fresh && (m == nil || m.epoch != 0 || m.wish != state.WishReserved):
+	case !fresh && m == nil:
+		c.fail("S4", "%s is placed anew and has no place", id)
+	case !fresh && m.epoch != 0 && m.wish == state.WishStop && m.down() && c.nodes[m.node].draining && len(s.spec.Volumes) == 0:
+		c.gone(id, "is placed anew") // it leaves a drained node
+	case !fresh && (m.epoch != 0 || m.wish != state.WishReserved):
 		c.fail("S4", "%s is placed anew though it was started", id)
 	}
 	if fresh {
@@ -226,15 +256,23 @@ func (c *checker) takeStart(x *state.StartMember) {
 	m := c.members[id]
 	c.lastEp++
 	c.epochs[c.lastEp] = id
-	for _, h := range c.w.hosts {
-		if p := h.procs[id]; p != nil {
-			c.fail("S1", "%s may be started anew while epoch %d runs on %s", id, p.epoch, h.name)
-		}
+	c.gone(id, "may be started anew")
+	if c.nodes[m.node].draining {
+		c.fail("drain", "%s may be started on %s, which is being drained", id, m.node)
 	}
 	if !m.down() || m.wish == state.WishGone {
 		c.fail("S1", "%s may be started anew though its epoch %d is not known to be over", id, m.epoch)
 	}
 	m.epoch, m.revision, m.wish, m.seen, m.readySince = c.lastEp, x.Revision, state.WishRun, state.Observation{}, time.Time{}
+}
+
+// gone: nothing of an identity runs anywhere.
+func (c *checker) gone(id, what string) {
+	for _, h := range c.w.hosts {
+		if p := h.procs[id]; p != nil {
+			c.fail("S1", "%s %s while epoch %d runs on %s", id, what, p.epoch, h.name)
+		}
+	}
 }
 
 func (c *checker) takeStop(x *state.StopMember, stray bool) {
@@ -252,6 +290,11 @@ func (c *checker) takeStop(x *state.StopMember, stray bool) {
 		if !stray {
 			c.fail("S6", "%s is stopped for a shutdown that nobody wants", id)
 		}
+	case x.Why == state.WhyDrain:
+		if !c.nodes[m.node].draining {
+			c.fail("drain", "%s is stopped for a drain of %s, which nobody wants", id, m.node)
+		}
+		c.spend(k, s, m)
 	case m.revision == s.wanted(m.ordinal) && m.restartUpTo < m.epoch && !stray:
 		c.fail("S10", "%s is stopped (%s) though it runs the revision %s that is wanted and nobody asked for a restart", id, x.Why, m.revision)
 	case s.spec.UpdateStrategy.Type != spec.Recreate || m.revision == s.wanted(m.ordinal):

@@ -110,6 +110,9 @@ func (c *checker) planned(h *host, out plan.Plan) {
 			c.fail("S6", "%s plans %s though there is nothing to do", h.name, name(cmd))
 		}
 	}
+	if c.braked && !c.stopping && len(out.Commands) > 0 {
+		c.fail("freeze", "%s plans %s while the cluster is frozen", h.name, name(out.Commands[0]))
+	}
 	now := c.now()
 	acts := map[string]bool{} // sets with a command
 	starts := map[string]bool{}
@@ -178,7 +181,7 @@ func (c *checker) gate(x *state.StartMember, now time.Time) {
 // repairs: what ran before and is down starts at once, whatever the others do (S9).
 func (c *checker) repairs(k string, starts, keeps map[string]bool) {
 	s := c.sets[k]
-	if c.stopping || s.deleting || s.spec.UpdateStrategy.Type == spec.Recreate {
+	if c.stopping || c.braked || s.deleting || s.spec.UpdateStrategy.Type == spec.Recreate {
 		return
 	}
 	for _, m := range c.setMembers(k) {
@@ -189,7 +192,7 @@ func (c *checker) repairs(k string, starts, keeps map[string]bool) {
 			if !keeps[id] {
 				c.fail("S9", "%s is wanted again and not kept", id)
 			}
-		case m.epoch != 0 && m.down() && c.nodeReady(m) && !starts[id]:
+		case m.epoch != 0 && m.down() && c.nodeReady(m) && !c.nodes[m.node].draining && !starts[id]:
 			c.fail("S9", "%s ran before, is down on a ready node and is not started", id)
 		}
 	}
