@@ -57,7 +57,7 @@ func (s *Store) openFiles() (err error) {
 	if s.bolt, err = raftboltdb.New(raftboltdb.Options{Path: s.path("raft.db"), BoltOptions: options}); err != nil {
 		return boltError(err)
 	}
-	s.stable = &patientStore{StableStore: s.bolt, log: s.log, gone: make(chan struct{})}
+	s.stable = &patientStore{StableStore: s.bolt, log: s.log, disk: s.disk, gone: make(chan struct{})}
 	snaps, err := raft.NewFileSnapshotStoreWithLogger(s.o.Dir, 2, adaptLogger(s.log))
 	if err != nil {
 		return err
@@ -253,6 +253,7 @@ func (s *Store) closeFiles() {
 type patientStore struct {
 	raft.StableStore
 	log  *slog.Logger
+	disk *diskTrouble
 	once sync.Once
 	gone chan struct{}
 }
@@ -272,6 +273,7 @@ func (p *patientStore) SetUint64(k []byte, v uint64) error {
 func (p *patientStore) insist(write func() error) error {
 	for said := false; ; said = true {
 		err := write()
+		p.disk.wrote(&p.disk.votes, err)
 		if err == nil {
 			return nil
 		}

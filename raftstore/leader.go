@@ -2,6 +2,7 @@ package raftstore
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/hashicorp/raft"
 )
@@ -51,6 +52,19 @@ func (s *Store) LeaderChanged() <-chan struct{} {
 // Without another voter it is an error.
 func (s *Store) Transfer(ctx context.Context) error {
 	return s.await(ctx, func(r *raft.Raft) raft.Future { return r.LeadershipTransfer() })
+}
+
+// TransferTo hands leadership to a voter by its id and returns when that is under way. An
+// id that is no voter's is an error.
+func (s *Store) TransferTo(ctx context.Context, id string) error {
+	for _, srv := range s.Servers() {
+		if srv.ID == id && srv.Voter {
+			return s.await(ctx, func(r *raft.Raft) raft.Future {
+				return r.LeadershipTransferToServer(raft.ServerID(id), raft.ServerAddress(srv.Addr))
+			})
+		}
+	}
+	return fmt.Errorf("cannot hand leadership to %s: it is no voter", id)
 }
 
 func isLeadership(o *raft.Observation) bool {

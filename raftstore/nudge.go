@@ -61,11 +61,7 @@ func (s *Store) nudgeOne(ctx context.Context, ch <-chan commit) error {
 		select {
 		case c := <-ch:
 			req := &raft.AppendEntriesRequest{
-				RPCHeader: raft.RPCHeader{
-					ProtocolVersion: raft.ProtocolVersionMax,
-					ID:              []byte(s.o.ID),
-					Addr:            s.trans.EncodePeer(raft.ServerID(s.o.ID), s.trans.LocalAddr()),
-				},
+				RPCHeader:         s.header(),
 				Term:              c.at.Term,
 				PrevLogEntry:      c.at.Index,
 				PrevLogTerm:       c.at.Term,

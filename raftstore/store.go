@@ -8,6 +8,7 @@
 //	observe         fed by raft's observations; publishes changes of leadership
 //	nudge           fed by the FSM; tells followers at once what is committed
 //	nudge/FOLLOWER  one for each follower; fed by nudge
+//	watchLeader     fed by the ends of connections; asks for an election when the leader's process is dead
 //	remember        fed by the FSM; notes on disk how far the log was applied
 //	await           one for each call that waits for raft; ends with raft's answer
 package raftstore
@@ -96,6 +97,7 @@ type Store struct {
 	bolt    *raftboltdb.BoltStore
 	snaps   *snapshotStore
 	stable  *patientStore
+	disk    *diskTrouble
 	hadRaft bool
 
 	started chan struct{} // closed when raft is set
@@ -107,6 +109,7 @@ type Store struct {
 	trouble  atomic.Pointer[string]
 	troubled chan struct{} // holds one: trouble came or went
 	nudges   chan struct{} // holds one: something was applied
+	hangups  chan struct{} // holds one: a connection that was accepted has ended
 
 	mu            sync.Mutex // guards what follows
 	changed       chan struct{}
@@ -135,7 +138,8 @@ func Open(o Options) (*Store, error) {
 		o: o, log: o.Logger,
 		started: make(chan struct{}), stopped: make(chan struct{}),
 		changed: make(chan struct{}), leaderChanged: make(chan struct{}),
-		nudges: make(chan struct{}, 1), troubled: make(chan struct{}, 1),
+		nudges: make(chan struct{}, 1), hangups: make(chan struct{}, 1), troubled: make(chan struct{}, 1),
+		disk: &diskTrouble{dir: o.Dir},
 	}
 	if err := s.openFiles(); err != nil {
 		return nil, fmt.Errorf("cannot open the raft store in %s: %w", o.Dir, err)
@@ -157,11 +161,11 @@ func (s *Store) HasState() bool {
 // nil after an orderly end.
 func (s *Store) Run(ctx context.Context) error {
 	defer s.closeFiles()
-	cache, err := raft.NewLogCache(1024, s.bolt)
+	cache, err := raft.NewLogCache(1024, watchedLog{s.bolt, s.disk})
 	if err != nil {
 		return fmt.Errorf("cannot start raft: %w", err)
 	}
-	conns := &tracked{StreamLayer: greeter{s.o.Stream, s}, open: map[net.Conn]bool{}}
+	conns := &tracked{StreamLayer: greeter{s.o.Stream, s}, open: map[net.Conn]bool{}, hungUp: s.hungUp}
 	s.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: conns, MaxPool: 3, Timeout: rpcTimeout, Logger: adaptLogger(s.log),
 	})
@@ -180,6 +184,7 @@ func (s *Store) Run(ctx context.Context) error {
 	g.Go(func() error { return s.observe(runCtx, seen) })
 	g.Go(func() error { return s.nudge(runCtx) })
 	g.Go(func() error { return s.remember(runCtx) })
+	g.Go(func() error { return s.watchLeader(runCtx) })
 	<-runCtx.Done()
 	r.DeregisterObserver(obs)
 	return errors.Join(s.stop(r), s.closeTransport(conns), g.Wait())

@@ -95,18 +95,24 @@ type tracked struct {
 
 	mu   sync.Mutex // guards what follows
 	open map[net.Conn]bool
-	gone chan struct{} // closed when, after end, the last one is closed
+
+	hungUp func()        // told when an accepted connection ends
+	gone   chan struct{} // closed when, after end, the last one is closed
 }
 
 // Accept returns the next connection.
-func (t *tracked) Accept() (net.Conn, error) { return t.track(t.StreamLayer.Accept()) }
+func (t *tracked) Accept() (net.Conn, error) {
+	c, err := t.StreamLayer.Accept()
+	return t.track(c, err, t.hungUp)
+}
 
 // Dial connects to another node.
 func (t *tracked) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	return t.track(t.StreamLayer.Dial(addr, timeout))
+	c, err := t.StreamLayer.Dial(addr, timeout)
+	return t.track(c, err, func() {})
 }
 
-func (t *tracked) track(c net.Conn, err error) (net.Conn, error) {
+func (t *tracked) track(c net.Conn, err error, ended func()) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +122,7 @@ func (t *tracked) track(c net.Conn, err error) (net.Conn, error) {
 		return nil, errors.Join(net.ErrClosed, c.Close())
 	}
 	t.open[c] = true
-	return &trackedConn{c, t}, nil
+	return &trackedConn{c, t, ended}, nil
 }
 
 // end closes all connections and waits until their users have closed them too.
@@ -139,7 +145,8 @@ func (t *tracked) end(patience time.Duration) {
 // trackedConn leaves the account when its user closes it.
 type trackedConn struct {
 	net.Conn
-	t *tracked
+	t     *tracked
+	ended func()
 }
 
 func (c *trackedConn) Close() error {
@@ -151,5 +158,6 @@ func (c *trackedConn) Close() error {
 		}
 	}
 	c.t.mu.Unlock()
+	defer c.ended()
 	return c.Conn.Close()
 }

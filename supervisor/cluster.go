@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -25,6 +26,9 @@ type cluster struct {
 
 var _ server.Cluster = (*cluster)(nil)
 
+// transferTimeout bounds the wait for the next leader.
+const transferTimeout = 5 * time.Second
+
 // nameOf is the name in a node id, NAME.8HEX.
 func nameOf(id string) string {
 	name, _, _ := strings.Cut(id, ".")
@@ -45,7 +49,63 @@ func (c *cluster) Status() server.RaftStatus {
 			rs.Voters = append(rs.Voters, nameOf(s.ID))
 		}
 	}
+	rs.Trouble = c.trouble()
 	return rs
+}
+
+// trouble says what keeps this node from its part in the cluster's state, or "".
+func (c *cluster) trouble() string {
+	if why := c.store.Trouble(); why != "" {
+		return c.behind(why)
+	}
+	return c.store.DiskTrouble()
+}
+
+// behind says what a node that is too old for the log needs.
+func (c *cluster) behind(why string) string {
+	v := c.store.View()
+	var others []string
+	for n := range v.Nodes() {
+		others = append(others, n.Name+" "+n.Version)
+	}
+	return "its supd is too old for the cluster's log and follows no further (" + why + "); install the version of the newest node (when it was last heard: " +
+		strings.Join(others, ", ") + ") and start it again: it goes on from there with its data"
+}
+
+// Transfer hands leadership to a voter and waits until somebody else leads.
+func (c *cluster) Transfer(ctx context.Context, node string) (string, error) {
+	before, _ := c.store.Leader()
+	ctx, cancel := context.WithTimeout(ctx, transferTimeout)
+	defer cancel()
+	if err := c.transfer(ctx, node); err != nil {
+		return "", &spec.Error{
+			Code: spec.CodeRefused, Reason: "NotTransferred",
+			Message: "leadership could not be handed over: " + err.Error() + "; look with supctl cluster status",
+		}
+	}
+	for {
+		changed := c.store.LeaderChanged()
+		if id, _ := c.store.Leader(); id != "" && id != before {
+			return nameOf(id), nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return "", spec.Errorf(spec.CodeNoLeader, "leadership was handed over and no new leader is known yet; look with supctl cluster status")
+		}
+	}
+}
+
+func (c *cluster) transfer(ctx context.Context, node string) error {
+	if node == "" {
+		return c.store.Transfer(ctx)
+	}
+	for _, s := range c.store.Servers() {
+		if nameOf(s.ID) == node {
+			return c.store.TransferTo(ctx, s.ID)
+		}
+	}
+	return fmt.Errorf("node %s is no server of the cluster", node)
 }
 
 // apiOf finds a node's API by its id. Gossip's word is newer, where there is one.

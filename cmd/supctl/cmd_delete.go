@@ -63,6 +63,7 @@ func (a *app) delete(ctx context.Context, k kindOf, name string, w waitFlags) er
 	if err != nil {
 		return err
 	}
+	a.warnings(res)
 	switch k.resource {
 	case client.StatefulSets:
 		a.printf("statefulset/%s is being deleted; its volumes are retained\n", name)

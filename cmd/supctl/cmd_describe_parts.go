@@ -104,6 +104,21 @@ func (d *describer) volume(ctx context.Context, name string) error {
 	return d.events(ctx, "volume/"+name)
 }
 
+func drainWord(n *spec.Node) string {
+	out := "under way"
+	if n.Status.Drained {
+		out = "done, no member runs there"
+	}
+	out += "; asked for at " + timeWord(n.Status.Drain.Since)
+	if n.Status.Drain.Who != "" {
+		out += " by " + n.Status.Drain.Who
+	}
+	if n.Status.Drain.Why != "" {
+		out += " (" + n.Status.Drain.Why + ")"
+	}
+	return out
+}
+
 func (d *describer) node(ctx context.Context, name string) error {
 	n, _, err := client.Get[spec.Node](ctx, d.c, client.Nodes, "", name, client.ReadOptions{})
 	if err != nil {
@@ -113,7 +128,16 @@ func (d *describer) node(ctx context.Context, name string) error {
 	d.field("ID", "%s", n.Metadata.UID)
 	d.field("Address", "%s", n.Spec.Address)
 	d.field("Cordoned", "%t", n.Spec.Cordoned)
+	if n.Status.Drain != nil {
+		d.field("Drain", "%s", drainWord(n))
+	}
 	d.field("State", "%s since %s", n.Status.State, timeWord(n.Status.Since))
+	switch t := n.Status.Trouble; {
+	case t == nil:
+		d.field("Trouble", "unknown: %s", n.Status.TroubleReason)
+	case *t != "":
+		d.field("Trouble", "%s", oneLine(*t))
+	}
 	d.field("Leader", "%t", n.Status.Leader)
 	d.field("Voter", "%t", n.Status.Voter)
 	lease := "none: " + n.Status.LeaseUntilReason

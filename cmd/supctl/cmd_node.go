@@ -12,7 +12,7 @@ func (a *app) nodeCommand() *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:     "node",
 		Aliases: []string{"no", "nodes"},
-		Short:   "List nodes, keep new members off them, upgrade their keepers",
+		Short:   "List nodes, keep members off them, drain and label them, upgrade their keepers",
 	})
 	var g getFlags
 	list := &cobra.Command{
@@ -28,31 +28,41 @@ func (a *app) nodeCommand() *cobra.Command {
 		return a.get(cmd.Context(), kindTable[6], nil, g)
 	})
 	cmd.AddCommand(list,
-		a.cordonCommand("cordon", "Keep new members off a node", "cordoned", (*client.Client).Cordon),
-		a.cordonCommand("uncordon", "Let new members on a node again", "uncordoned", (*client.Client).Uncordon),
+		a.cordonCommand("cordon", "Keep new members off a node",
+			"Members that are there stay.", "cordoned", (*client.Client).Cordon),
+		a.cordonCommand("uncordon", "Let new members on a node again",
+			"A drain is taken back: members\nthat it stopped start again at once, those not yet stopped stay.", "uncordoned", (*client.Client).Uncordon),
+		a.drainCommand(),
+		a.labelCommand(),
 		a.upgradeKeeperCommand(),
 	)
 	return cmd
 }
 
+// nodeNamed is the node that an argument names.
+func nodeNamed(arg string) (string, error) {
+	k, name, err := parseTargetOr(arg, "node")
+	if err == nil && k.resource != client.Nodes {
+		err = usagef("want a node, not a %s", k.word)
+	}
+	return name, err
+}
+
 type nodeWrite func(c *client.Client, ctx context.Context, node string, o client.WriteOptions) (client.Written, error)
 
-func (a *app) cordonCommand(verb, short, done string, write nodeWrite) *cobra.Command {
+func (a *app) cordonCommand(verb, short, more, done string, write nodeWrite) *cobra.Command {
 	return &cobra.Command{
 		Use:   verb + " NODE",
 		Short: short,
-		Long: short + `. Members that are there stay.
+		Long: short + ". " + more + `
 
 Exit status: 0 done; 3 not found; 5 no leader.`,
 		Args:        cobra.ExactArgs(1),
 		Annotations: map[string]string{writes: "yes"},
 		RunE: a.do(func(cmd *cobra.Command, args []string) error {
-			k, name, err := parseTargetOr(args[0], "node")
+			name, err := nodeNamed(args[0])
 			if err != nil {
 				return err
-			}
-			if k.resource != client.Nodes {
-				return usagef("want a node, not a %s", k.word)
 			}
 			c, err := a.client()
 			if err != nil {
@@ -63,10 +73,11 @@ Exit status: 0 done; 3 not found; 5 no leader.`,
 			if err != nil {
 				return err
 			}
+			word := done
 			if res.Result == client.Unchanged {
-				done = client.Unchanged
+				word = client.Unchanged
 			}
-			a.printf("node/%s %s\n", name, done)
+			a.printf("node/%s %s\n", name, word)
 			return nil
 		}),
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/spf13/cobra"
 
@@ -54,6 +55,7 @@ func (a *app) restart(ctx context.Context, arg string, w waitFlags) error {
 	if err != nil {
 		return err
 	}
+	a.warnings(res)
 	a.printf("member/%s is restarted in its turn\n", name)
 	if !w.wait {
 		return nil
@@ -62,8 +64,23 @@ func (a *app) restart(ctx context.Context, arg string, w waitFlags) error {
 	defer cancel()
 	return a.follow(ctx, c, follower{
 		kind: k, ns: a.namespace, name: name, what: "ready again", minIndex: res.Index, timeout: w.timeout,
-		judge: readyAfter(name, epoch), progress: a.progress(),
+		judge: a.withWait(ctx, c, name, readyAfter(name, epoch)), progress: a.progress(),
 	})
+}
+
+// withWait adds to what a judge notes of a member what the planner waits for.
+func (a *app) withWait(ctx context.Context, c *client.Client, name string, judge func(json.RawMessage) (verdict, error)) func(json.RawMessage) (verdict, error) {
+	return func(raw json.RawMessage) (verdict, error) {
+		v, err := judge(raw)
+		if err != nil || v.done {
+			return v, err
+		}
+		// An answer that does not come only leaves the note shorter.
+		if x, xerr := c.Explain(ctx, client.Members, a.namespace, name); xerr == nil && len(x.Details) > 0 {
+			v.note += "; " + x.Details[0]
+		}
+		return v, nil
+	}
 }
 
 func (a *app) restartSet(ctx context.Context, c *client.Client, name string, w waitFlags) error {
@@ -71,6 +88,7 @@ func (a *app) restartSet(ctx context.Context, c *client.Client, name string, w w
 	if err != nil {
 		return err
 	}
+	a.warnings(res)
 	a.printf("statefulset/%s is restarted, one member at a time\n", name)
 	if !w.wait {
 		return nil

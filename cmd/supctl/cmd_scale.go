@@ -72,6 +72,7 @@ func (a *app) scale(ctx context.Context, name string, req client.ScaleRequest, w
 	if err != nil {
 		return err
 	}
+	a.warnings(res)
 	switch {
 	case a.output == "name":
 		a.printf("statefulset/%s\n", name)

@@ -69,7 +69,7 @@ func (a *app) tell(diags []configs.Diagnostic) error {
 		if !d.Warning {
 			wrong++
 		}
-		a.notef("%s", oneLine(d.String()))
+		a.tellOnce(d)
 	}
 	if wrong > 0 {
 		return usagef("the definition is wrong in %s; nothing was applied; mend what the lines above say", count(wrong, "place"))
@@ -147,6 +147,20 @@ func (a *app) warn(d *configs.Definition, warnings []string) {
 		if !ok {
 			path, message = "", w
 		}
-		a.notef("%s", oneLine(d.Diagnose(spec.Problem{Path: path, Message: message, Warning: true}).String()))
+		a.tellOnce(d.Diagnose(spec.Problem{Path: path, Message: message, Warning: true}))
 	}
+}
+
+// tellOnce writes a diagnostic, a warning only the first time: the server says again what
+// was found here already.
+func (a *app) tellOnce(d configs.Diagnostic) {
+	line := oneLine(d.String())
+	if d.Warning && a.warned[line] {
+		return
+	}
+	if a.warned == nil {
+		a.warned = map[string]bool{}
+	}
+	a.warned[line] = true
+	a.notef("%s", line)
 }

@@ -64,7 +64,8 @@ type app struct {
 	namespaceGiven                  bool
 	requestTimeout                  time.Duration
 	ifVersion                       uint64
-	started                         bool // a command's own code ran: its errors are no usage errors
+	warned                          map[string]bool // warnings about definitions
+	started                         bool            // a command's own code ran: its errors are no usage errors
 }
 
 // run is the whole program. The result is the exit status.

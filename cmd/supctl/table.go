@@ -210,7 +210,12 @@ func revisionRow(r *spec.Revision, now time.Time) (words, wide []string) {
 
 func nodeRow(n *spec.Node, now time.Time) (words, wide []string) {
 	status := n.Status.State
-	if n.Spec.Cordoned {
+	switch {
+	case n.Status.Drained:
+		status += ",Drained"
+	case n.Spec.Draining:
+		status += ",Draining"
+	case n.Spec.Cordoned:
 		status += ",Cordoned"
 	}
 	var roles []string

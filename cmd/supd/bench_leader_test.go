@@ -1,9 +1,12 @@
 package main
 
 import (
+	"context"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -55,4 +58,33 @@ func BenchmarkLeaderKilled(b *testing.B) {
 	b.ReportMetric(most.Seconds(), "max-s")
 	b.Logf("leader killed to the next accepted write through another node, %d times: median %.2f s, max %.2f s",
 		kills, median.Seconds(), most.Seconds())
+}
+
+// BenchmarkElectionsUnderLoad burns all CPUs, twice over, for twenty seconds beside three idle nodes and counts the
+// elections in that time. None is needed.
+func BenchmarkElectionsUnderLoad(b *testing.B) {
+	const load = 20 * time.Second
+	c := startCluster(b, 3)
+	c.wellAgain(b)
+	term := func() uint64 {
+		st, err := c.apis[0].Cluster(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		return st.Term
+	}
+	before := term()
+	ctx, cancel := context.WithTimeout(b.Context(), load)
+	defer cancel()
+	var wg sync.WaitGroup
+	for range 4 * runtime.NumCPU() {
+		wg.Go(func() { // a process of its own: the scheduler is to take it for a stranger
+			_ = exec.CommandContext(ctx, "/bin/sh", "-c", "while :; do :; done").Run() // ends when it is killed
+		})
+	}
+	wg.Wait()
+	elections := term() - before
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(elections), "elections")
+	b.Logf("%d elections in %s with %d burners on %d CPUs", elections, load, 4*runtime.NumCPU(), runtime.NumCPU())
 }

@@ -56,6 +56,13 @@ func (c *Client) NodeUsage(ctx context.Context, ns, volume string) (int64, error
 	return out.UsedBytes, err
 }
 
+// NodeTrouble asks a node what keeps it from its part in the cluster's state; "": nothing.
+func (c *Client) NodeTrouble(ctx context.Context) (string, error) {
+	var out Trouble
+	_, err := c.do(ctx, call{method: http.MethodGet, path: "/v1/internal/trouble"}, &out)
+	return out.Trouble, err
+}
+
 // NodeKeeper asks a node for its keeper.
 func (c *Client) NodeKeeper(ctx context.Context) (spec.KeeperStatus, error) {
 	var out spec.KeeperStatus

@@ -217,6 +217,34 @@ func (c *Client) Uncordon(ctx context.Context, node string, o WriteOptions) (Wri
 	return c.write(ctx, call{method: http.MethodPost, path: Nodes.ObjectPath("", node) + "/uncordon", repeatable: true}, o, nil)
 }
 
+// Drain has a node's members stopped within the budgets of their sets; Uncordon takes
+// it back.
+func (c *Client) Drain(ctx context.Context, node string, o WriteOptions) (Written, error) {
+	return c.write(ctx, call{method: http.MethodPost, path: Nodes.ObjectPath("", node) + "/drain", repeatable: true}, o, nil)
+}
+
+// LabelNode sets labels of a node and takes others off.
+func (c *Client) LabelNode(ctx context.Context, node string, l Labels, o WriteOptions) (Written, error) {
+	return c.write(ctx, call{method: http.MethodPost, path: Nodes.ObjectPath("", node) + "/labels", body: l, repeatable: true}, o, nil)
+}
+
+// Freeze puts the brake on: nothing is started, stopped or placed until Unfreeze.
+func (c *Client) Freeze(ctx context.Context, o WriteOptions) (Written, error) {
+	return c.write(ctx, call{method: http.MethodPost, path: "/v1/cluster/freeze", repeatable: true}, o, nil)
+}
+
+// Unfreeze takes the brake off.
+func (c *Client) Unfreeze(ctx context.Context, o WriteOptions) (Written, error) {
+	return c.write(ctx, call{method: http.MethodPost, path: "/v1/cluster/unfreeze", repeatable: true}, o, nil)
+}
+
+// TransferLeader hands leadership to a voter; to any when node is "".
+func (c *Client) TransferLeader(ctx context.Context, node string, o WriteOptions) (Transferred, error) {
+	var out Transferred
+	_, err := c.write(ctx, call{method: http.MethodPost, path: "/v1/cluster/transfer-leader", body: TransferRequest{node}}, o, &out)
+	return out, err
+}
+
 // Explain says why an object is as it is.
 func (c *Client) Explain(ctx context.Context, r Resource, ns, name string) (*Explanation, error) {
 	var out Explanation

@@ -237,3 +237,25 @@ const (
 	// known; the write may or may not have been done.
 	ReasonUnknown = "OutcomeUnknown"
 )
+
+// Labels are labels to set and keys to take off.
+type Labels struct {
+	Set    map[string]string `json:"set,omitempty"`
+	Remove []string          `json:"remove,omitempty"`
+}
+
+// TransferRequest names who is to lead; "": any other voter.
+type TransferRequest struct {
+	Node string `json:"node,omitempty"`
+}
+
+// Transferred says who led and who leads.
+type Transferred struct {
+	From   string `json:"from"`
+	Leader string `json:"leader"`
+}
+
+// Trouble is what keeps a node from its part in the cluster's state; "": nothing.
+type Trouble struct {
+	Trouble string `json:"trouble"`
+}

@@ -123,12 +123,16 @@ func (b *bench) tell(phase string, steady bool, ordinals ...int) {
 		}
 		run := phase == spec.MemberRunning
 		b.seq[m.Node]++
+		var volumes []state.VolumeReport
+		if vol := b.v.Volume("default", fmt.Sprintf("data-web-%d", o)); vol != nil {
+			volumes = []state.VolumeReport{{Namespace: "default", Name: vol.Name(), UID: vol.UID, Event: state.VolumeMade}}
+		}
 		b.do(&state.Report{
 			Node: m.Node, Run: "r", Seq: b.seq[m.Node],
 			Members: []state.MemberReport{{Namespace: "default", Set: "web", Ordinal: o, Seen: state.Observation{
 				Epoch: m.Epoch, Phase: phase, Started: run, Ready: run, Steady: steady,
 			}}},
-			Volumes: []state.VolumeReport{{Namespace: "default", Name: fmt.Sprintf("data-web-%d", o), UID: b.v.Volume("default", fmt.Sprintf("data-web-%d", o)).UID, Event: state.VolumeMade}},
+			Volumes: volumes,
 		})
 	}
 }

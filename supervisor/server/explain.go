@@ -20,6 +20,9 @@ var rules = []struct {
 	{"Order", "ordinals that never ran start from low to high, each behind the gate of podManagementPolicy", "it starts when the lower one passes the gate", "supctl explain %s", "holder"},
 	{"ScaleDownBlocked", "a set is made smaller only while every member is healthy", "the removal goes on when all are healthy again", "supctl explain %s", "set"},
 	{"Budget", "voluntary downtime is bounded by maxUnavailable, whatever made members unavailable", "it is restarted when enough others are available", "supctl explain %s", "set"},
+	{"DrainBudget", "a drain keeps to the budget of each set: voluntary downtime is bounded by maxUnavailable, whatever made members unavailable", "it is stopped when enough others are available; a greater spec.updateStrategy.rollingUpdate.maxUnavailable lets more be stopped at once", "supctl explain %s", "set"},
+	{"Drained", "a node that is drained runs no members until it is uncordoned; a member with directories keeps its place there", "it starts again when its node is uncordoned", "supctl node uncordon %s", "node"},
+	{"Frozen", "while the cluster is frozen by command nothing is started, stopped, placed or deleted; members run on and are restarted in place", "all goes on when it is unfrozen", "supctl cluster unfreeze", ""},
 	{"NodeLost", "a member's node does not answer: whether it runs there is not known, and nobody else may start it", "all goes on when the node answers again", "supctl describe node %s", "node"},
 	{"NodeSuspect", "its node has not answered for a moment; a member on it does not count as healthy", "the node is Ready again when it answers, or Lost when its lease has run out", "supctl describe node %s", "node"},
 	{"NodeUnknown", "its node is not registered", "it goes on when the node registers", "supctl node list", ""},
@@ -92,6 +95,9 @@ func ExplainMember(v *state.View, m *state.Member, waits []spec.Wait) client.Exp
 		x.Wanted = "running, when its turn comes; a place on node " + m.Node + " is reserved"
 	case m.Wish == state.WishStop:
 		x.Wanted = "stopped (" + m.Why + "), then running again"
+		if n := v.Node(m.Node); n != nil && n.Draining {
+			x.Wanted = "stopped while its node " + m.Node + " is drained, then running again"
+		}
 	default:
 		x.Wanted = "running on node " + m.Node + " with epoch " + fmt.Sprint(m.Epoch) + ", revision " + spec.RevisionName(m.Set, m.Revision)
 	}
@@ -284,6 +290,10 @@ func ExplainNode(v *state.View, n *state.Node) client.Explanation {
 		x.Rule = "a lost node's members with volumes stay its own: nobody else may start them"
 		x.Next, x.Command = "all goes on when supd runs there again and reaches the others", "supctl get members -A -o wide"
 	}
+	if n.Draining {
+		explainDrain(&x, v, n)
+		return x
+	}
 	if n.Cordoned {
 		x.Actual += ", cordoned"
 		x.Details = append(x.Details, "no new members are placed on a cordoned node")
@@ -292,6 +302,31 @@ func ExplainNode(v *state.View, n *state.Node) client.Explanation {
 		}
 	}
 	return x
+}
+
+// explainDrain says how far a drain is.
+func explainDrain(x *client.Explanation, v *state.View, n *state.Node) {
+	left := v.DrainLeft(n.Name)
+	x.Wanted = "drained: no member runs there"
+	if n.DrainWho != "" {
+		x.Wanted += ", as " + n.DrainWho + " asked"
+	}
+	if n.DrainWhy != "" {
+		x.Wanted += " (" + n.DrainWhy + ")"
+	}
+	x.Since = timePtr(n.DrainSince)
+	if len(left) == 0 {
+		x.Actual += ", drained"
+		x.Rule = "a node that is drained runs no members until it is uncordoned; what has directories there keeps its place"
+		x.Next, x.Command = "nothing, until it is uncordoned", "supctl node uncordon "+n.Name
+		return
+	}
+	x.Actual += fmt.Sprintf(", draining: %d of its members may still run", len(left))
+	if n.State == spec.NodeReady {
+		x.Rule = "a drain stops members gracefully, within the budget of each set; a node is drained when its keeper has reported every member gone"
+		x.Next, x.Command = "it is drained when they have stopped", "supctl explain "+left[0].Name()
+		x.Command = withNamespace(x.Command, left[0].Namespace)
+	}
 }
 
 func explainSetNamed(rd reading, ns, name string) (client.Explanation, bool) {
@@ -327,7 +362,11 @@ func explainNodeNamed(rd reading, _, name string) (client.Explanation, bool) {
 	if n == nil {
 		return client.Explanation{}, false
 	}
-	return ExplainNode(rd.v, n), true
+	x := ExplainNode(rd.v, n)
+	for _, w := range drainWaits(rd.v, n, rd.now) {
+		x.Details = append(x.Details, w.Subject+" "+w.Message)
+	}
+	return x, true
 }
 
 // explainMissing explains an ordinal that a set wants and that has no place yet.

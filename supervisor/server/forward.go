@@ -30,7 +30,7 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request, rs RaftStatus) 
 		return noLeader(what + " as node " + from + " asked: this node does not lead")
 	}
 	if rs.Leader == "" || rs.LeaderAPI == "" {
-		return noLeader(what)
+		return s.noLeaderBecause(what)
 	}
 	s.counts.forwarded.Add(1)
 	ctx, cancel := context.WithTimeout(r.Context(), forwardTimeout)

@@ -3,6 +3,7 @@ package server
 import (
 	"net/http"
 	"strconv"
+	"strings"
 
 	"supd/raftstore/state"
 	"supd/supervisor/client"
@@ -80,6 +81,9 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) error {
 		why = "node " + s.o.Node + " has not been registered yet"
 	case rd.rs.Leader == "":
 		why = "no leader is known"
+	}
+	if rd.rs.Trouble != "" {
+		why = strings.TrimPrefix(why+"; "+rd.rs.Trouble, "; ")
 	}
 	setIndex(w, rd.v)
 	if why != "" {

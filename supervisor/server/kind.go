@@ -42,10 +42,13 @@ func Waits(v *state.View, set *state.Set, now time.Time) []spec.Wait {
 
 // Reasons for what was not asked of its owner.
 const (
+	notAsked     = "NotAsked"
 	unaskedUsage = "NotAsked: asked when one volume is read, or with ?usage=1"
 	unaskedLease = "NotAsked: asked when nodes are read"
 	// of a node's keeper
 	unaskedKeeper = "NotAsked: asked when one node is read"
+	// of what troubles a node's daemon
+	unaskedTrouble = "NotAsked: asked when one node, or the cluster's status, is read"
 )
 
 // object is one API object with what selects it.
@@ -203,7 +206,9 @@ func oneRevision(rd reading, ns, name string) (object, bool) {
 }
 
 func nodeObject(rd reading, n *state.Node) object {
-	return object{name: n.Name, labels: n.Labels, version: n.Index, value: Node(rd.v, n, rd.rs, unaskedLease)}
+	o := Node(rd.v, n, rd.rs, unaskedLease)
+	o.Status.DrainWaits = drainWaits(rd.v, n, rd.now)
+	return object{name: n.Name, labels: n.Labels, version: n.Index, value: o}
 }
 
 func allNodes(rd reading, _ string) (out []object) {

@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"supd/raftstore/state"
@@ -127,14 +128,18 @@ func Node(v *state.View, n *state.Node, rs RaftStatus, unasked string) spec.Node
 			Name: n.Name, UID: n.ID, Generation: n.Generation, ResourceVersion: n.Index,
 			CreatedAt: timePtr(n.Created), Labels: labels,
 		},
-		Spec: spec.NodeSpec{Address: n.HostIP, Labels: labels, Cordoned: n.Cordoned},
+		Spec: spec.NodeSpec{Address: n.HostIP, Labels: labels, Cordoned: n.Cordoned, Draining: n.Draining},
 		Status: spec.NodeStatus{
 			State: n.State, Alive: n.State == spec.NodeReady, Leader: rs.Leader == n.Name,
-			LeaseUntilReason: unasked, KeeperReason: unaskedKeeper, Version: n.Version, Since: timePtr(n.Since),
+			LeaseUntilReason: unasked, KeeperReason: unaskedKeeper, TroubleReason: unaskedTrouble, Version: n.Version, Since: timePtr(n.Since),
 		},
 	}
 	for range v.NodeMembers(n.Name) {
 		out.Status.Members++
+	}
+	if n.Draining {
+		out.Status.Drained = v.Drained(n)
+		out.Status.Drain = &spec.Asked{Who: n.DrainWho, Why: n.DrainWhy, Since: timePtr(n.DrainSince)}
 	}
 	for _, name := range rs.Voters {
 		if name == n.Name {
@@ -192,7 +197,7 @@ func ClusterStatus(v *state.View, rs RaftStatus, unasked string) spec.ClusterSta
 	out := spec.ClusterStatus{
 		ClusterID: v.Cluster.ID, Leader: rs.Leader, Term: rs.Term, Index: v.Index,
 		Voters: append([]string{}, rs.Voters...), Nodes: []spec.Node{},
-		Frozen: rs.Leader == "", DNS: rs.DNS, AddressPlan: v.Cluster.Plan, Hash: v.Hash(),
+		VotersGone: []string{}, Frozen: rs.Leader == "" || v.Cluster.Frozen != nil, DNS: rs.DNS, AddressPlan: v.Cluster.Plan, Hash: v.Hash(),
 	}
 	if v.Cluster.PlanCIDR != "" {
 		out.AddressPlan += " " + v.Cluster.PlanCIDR
@@ -200,20 +205,29 @@ func ClusterStatus(v *state.View, rs RaftStatus, unasked string) spec.ClusterSta
 	for n := range v.Nodes() {
 		out.Nodes = append(out.Nodes, Node(v, n, rs, unasked))
 	}
-	out.CanLose = canLose(v, rs)
+	if f := v.Cluster.Frozen; f != nil {
+		out.Freeze = &spec.Asked{Who: f.Who, Why: f.Why, Since: timePtr(f.Since)}
+	}
+	countVoters(&out)
 	return out
 }
 
-// canLose is how many more voters may fail before there is no majority.
-func canLose(v *state.View, rs RaftStatus) int {
-	if rs.Leader == "" {
-		return 0
+// countVoters says which voters are gone, and how many more may fail before there is no
+// majority of all of them: of those that can vote now, however many were wanted once.
+func countVoters(st *spec.ClusterStatus) {
+	nodes := map[string]spec.NodeStatus{}
+	for _, n := range st.Nodes {
+		nodes[n.Metadata.Name] = n.Status
 	}
-	alive := 0
-	for _, name := range rs.Voters {
-		if n := v.Node(name); n != nil && n.State == spec.NodeReady {
-			alive++
+	st.VotersGone, st.CanLose = []string{}, 0
+	for _, name := range st.Voters {
+		n, known := nodes[name]
+		asked := !strings.HasPrefix(n.TroubleReason, notAsked)
+		if !known || !n.Alive || asked && (n.Trouble == nil || *n.Trouble != "") {
+			st.VotersGone = append(st.VotersGone, name)
 		}
 	}
-	return max(0, alive-(len(rs.Voters)/2+1))
+	if st.Leader != "" {
+		st.CanLose = max(0, len(st.Voters)-len(st.VotersGone)-(len(st.Voters)/2+1))
+	}
 }

@@ -182,6 +182,7 @@ func askNodes(s *Server, r *http.Request, objects []object) {
 	var err error
 	var wg sync.WaitGroup
 	wg.Go(func() { k, err = s.keeperStatus(r.Context(), r.PathValue("name")) })
+	askTroubles(s, r, objects)
 	askLeases(s, r, objects)
 	wg.Wait()
 	for i := range objects {
@@ -260,10 +261,12 @@ func (s *Server) cluster(w http.ResponseWriter, r *http.Request) error {
 	for i, n := range st.Nodes {
 		objects[i].value = n
 	}
+	askTroubles(s, r, objects)
 	askLeases(s, r, objects)
 	for i := range objects {
 		st.Nodes[i] = objects[i].value.(spec.Node)
 	}
+	countVoters(&st)
 	setIndex(w, rd.v)
 	return writeJSON(w, http.StatusOK, st)
 }

@@ -30,6 +30,9 @@ func Routes() []Route {
 		{"GET", "/v1/cluster", Read, false, (*Server).cluster},
 		{"GET", "/v1/cluster/snapshot", Admin, false, (*Server).saveSnapshot},
 		{"POST", "/v1/cluster/restore", Admin, true, (*Server).restoreSnapshot},
+		{"POST", "/v1/cluster/freeze", Admin, true, (*Server).freeze},
+		{"POST", "/v1/cluster/unfreeze", Admin, true, (*Server).unfreeze},
+		{"POST", "/v1/cluster/transfer-leader", Admin, true, (*Server).transferLeader},
 
 		{"GET", "/v1/accounts", Admin, false, (*Server).listAccounts},
 		{"GET", "/v1/accounts/{name}", Admin, false, (*Server).getAccount},
@@ -58,6 +61,8 @@ func Routes() []Route {
 
 		{"POST", "/v1/nodes/{name}/cordon", Write, true, (*Server).cordon},
 		{"POST", "/v1/nodes/{name}/uncordon", Write, true, (*Server).uncordon},
+		{"POST", "/v1/nodes/{name}/drain", Write, true, (*Server).drain},
+		{"POST", "/v1/nodes/{name}/labels", Write, true, (*Server).labelNode},
 		{"POST", "/v1/nodes/{name}/upgrade-keeper", Enter, false, (*Server).upgradeKeeper},
 
 		{"POST", "/v1/internal/heartbeat", NodeOnly, true, (*Server).heartbeat},
@@ -68,6 +73,7 @@ func Routes() []Route {
 		{"GET", "/v1/internal/logs", NodeOnly, false, (*Server).nodeLogs},
 		{"POST", "/v1/internal/exec", NodeOnly, false, (*Server).nodeExec},
 		{"GET", "/v1/internal/usage", NodeOnly, false, (*Server).nodeUsage},
+		{"GET", "/v1/internal/trouble", NodeOnly, false, (*Server).nodeTrouble},
 		{"GET", "/v1/internal/keeper", NodeOnly, false, (*Server).nodeKeeper},
 		{"POST", "/v1/internal/upgrade-keeper", NodeOnly, false, (*Server).nodeUpgradeKeeper},
 	}

@@ -55,6 +55,7 @@ type RaftStatus struct {
 	Commit    uint64
 	Voters    []string // node names
 	DNS       string   // host:port that this node's DNS answers on
+	Trouble   string   // what keeps this node from its part; "": nothing
 }
 
 // Cluster tells what is not in the View.
@@ -62,6 +63,9 @@ type Cluster interface {
 	Status() RaftStatus
 	// NodeAPI is where a node's API is reached.
 	NodeAPI(node string) (addr string, ok bool)
+	// Transfer hands leadership from this node, which leads, to a voter, to any when
+	// node is "", and returns who leads then.
+	Transfer(ctx context.Context, node string) (leader string, err error)
 }
 
 // Control is the leader's part; called only while this node leads.

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -268,11 +270,70 @@ func (s *Server) uncordon(w http.ResponseWriter, r *http.Request) error {
 	return s.simple(w, r, &state.CordonNode{Name: r.PathValue("name")})
 }
 
+func (s *Server) drain(w http.ResponseWriter, r *http.Request) error {
+	return s.simple(w, r, &state.DrainNode{Name: r.PathValue("name")})
+}
+
+func (s *Server) freeze(w http.ResponseWriter, r *http.Request) error {
+	return s.simple(w, r, &state.SetFrozen{Frozen: true})
+}
+
+func (s *Server) unfreeze(w http.ResponseWriter, r *http.Request) error {
+	return s.simple(w, r, &state.SetFrozen{})
+}
+
+func (s *Server) labelNode(w http.ResponseWriter, r *http.Request) error {
+	var in client.Labels
+	if err := decode(r, &in); err != nil {
+		return err
+	}
+	for _, k := range slices.Sorted(maps.Keys(in.Set)) {
+		if err := spec.CheckKeyValue(k, in.Set[k]); err != nil {
+			return spec.Errorf(spec.CodeInvalid, "cannot label node %s: %v", r.PathValue("name"), err)
+		}
+	}
+	return s.simple(w, r, &state.LabelNode{Name: r.PathValue("name"), Set: in.Set, Remove: in.Remove})
+}
+
+// transferLeader is no entry of the log: it answers with who leads then.
+func (s *Server) transferLeader(w http.ResponseWriter, r *http.Request) error {
+	var in client.TransferRequest
+	if err := decodeOptional(r, &in); err != nil {
+		return err
+	}
+	rs := s.o.Cluster.Status()
+	if in.Node != "" && s.o.Store.View().Node(in.Node) == nil {
+		return &spec.Error{Code: spec.CodeNotFound, Reason: "NotFound", Message: "there is no node " + in.Node}
+	}
+	if in.Node != "" && !slices.Contains(rs.Voters, in.Node) {
+		return refused("NoVoter", "cannot make node %s the leader: it is no voter (voters: %s)", in.Node, strings.Join(rs.Voters, ", "))
+	}
+	out := client.Transferred{From: s.o.Node, Leader: s.o.Node}
+	if in.Node != s.o.Node {
+		s.log.Info("leadership is handed over", "to", in.Node, "who", who(r), "reason", r.URL.Query().Get("reason"))
+		leader, err := s.o.Cluster.Transfer(r.Context(), in.Node)
+		if err != nil {
+			return err
+		}
+		out.Leader = leader
+	}
+	return writeJSON(w, http.StatusOK, out)
+}
+
+// warnFrozen says with every write that is taken while the cluster is frozen that it
+// waits.
+func warnFrozen(w http.ResponseWriter, v *state.View, cmd state.Command) {
+	if _, brake := cmd.(*state.SetFrozen); v.Cluster.Frozen != nil && !brake {
+		w.Header().Add(client.HeaderWarning, oneLine("it is accepted, and nothing is carried out: the cluster is frozen "+v.Cluster.Frozen.Sentence()+"; supctl cluster unfreeze lets it go on"))
+	}
+}
+
 // simple proposes a command whose answer is only what it did.
 func (s *Server) simple(w http.ResponseWriter, r *http.Request, cmd state.Command) error {
-	_, res, err := s.propose(r, cmd)
+	v, res, err := s.propose(r, cmd)
 	if err != nil {
 		return err
 	}
+	warnFrozen(w, v, cmd)
 	return answer(w, res, nil)
 }

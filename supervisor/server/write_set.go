@@ -109,6 +109,7 @@ func (s *Server) putSet(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	warnFrozen(w, v, cmd)
 	return s.answerSet(w, v, res, cmd.Namespace, cmd.Name)
 }
 
@@ -140,13 +141,15 @@ func (s *Server) scaleSet(w http.ResponseWriter, r *http.Request) error {
 		}
 		s.settle(r, ns, name, set.Start(), *in.Replicas)
 	}
-	v, res, err := s.propose(r, &state.ScaleSet{
+	cmd := &state.ScaleSet{
 		Namespace: ns, Name: name, Replicas: *in.Replicas, IfReplicas: in.CurrentReplicas, IfVersion: version,
 		AcceptUnhealthy: append(in.AcceptUnhealthy, acceptUnhealthy(r)...), Silent: s.silentMembers(s.o.Store.View(), ns, name),
-	})
+	}
+	v, res, err := s.propose(r, cmd)
 	if err != nil {
 		return err
 	}
+	warnFrozen(w, v, cmd)
 	return s.answerSet(w, v, res, ns, name)
 }
 

@@ -189,6 +189,8 @@ type NodeSpec struct {
 	Address  string            `json:"address"`
 	Labels   map[string]string `json:"labels"`
 	Cordoned bool              `json:"cordoned"`
+	// Draining: its members are stopped, and none is started, until it is uncordoned.
+	Draining bool `json:"draining"`
 }
 
 // NodeStatus tells how a node is. LeaseUntil is null with a reason when the
@@ -203,6 +205,17 @@ type NodeStatus struct {
 	Members          int        `json:"members"`
 	Version          string     `json:"version"`
 	Since            *time.Time `json:"since"`
+
+	// Drained: it is being drained, and its keeper has reported each member gone.
+	// Drain says who asked for it; DrainWaits, what it waits for.
+	Drained    bool   `json:"drained"`
+	Drain      *Asked `json:"drain,omitempty"`
+	DrainWaits []Wait `json:"drainWaits,omitempty"`
+
+	// Trouble is what keeps the node's daemon from its part in the cluster's state, ""
+	// when nothing does; null with a reason when it did not answer or was not asked.
+	Trouble       *string `json:"trouble"`
+	TroubleReason string  `json:"troubleReason,omitempty"`
 
 	Keeper       *KeeperStatus `json:"keeper"`
 	KeeperReason string        `json:"keeperReason,omitempty"`
@@ -266,11 +279,23 @@ type ClusterStatus struct {
 	Voters    []string `json:"voters"`
 	Nodes     []Node   `json:"nodes"`
 	// CanLose is how many more voters may fail before everything freezes.
-	CanLose     int    `json:"canLose"`
+	CanLose int `json:"canLose"`
+	// VotersGone are the voters that cannot vote now: lost, suspect, not answering, or
+	// with a log that cannot be written.
+	VotersGone []string `json:"votersGone"`
+	// Frozen: by command (Freeze says by whom), or because no leader is known.
 	Frozen      bool   `json:"frozen"`
+	Freeze      *Asked `json:"freeze,omitempty"`
 	DNS         string `json:"dns"`
 	AddressPlan string `json:"addressPlan"`
 	Hash        string `json:"hash"`
+}
+
+// Asked says who asked for something, when, and why.
+type Asked struct {
+	Who   string     `json:"who,omitempty"`
+	Why   string     `json:"why,omitempty"`
+	Since *time.Time `json:"since"`
 }
 
 // List is `{"items":[...]}`.

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -115,6 +116,16 @@ var (
 	labelKey   = regexp.MustCompile(`^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`)
 	labelValue = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$`)
 )
+
+// CheckKeyValue tells what keeps a key and a value from being a label of an object, or nil.
+func CheckKeyValue(key, value string) error {
+	v := &validator{}
+	v.labels("labels", map[string]string{key: value})
+	if len(v.problems) == 0 {
+		return nil
+	}
+	return errors.New(v.problems[0].Message)
+}
 
 func (v *validator) labels(path string, labels map[string]string) {
 	for _, k := range slices.Sorted(maps.Keys(labels)) {

@@ -178,6 +178,19 @@ func (n *Node) NodeAPI(node string) (string, bool) {
 	return addr, ok
 }
 
+// Transfer makes another voter the leader as this node knows it.
+func (n *Node) Transfer(_ context.Context, node string) (string, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, v := range n.status.Voters {
+		if v != n.Name && (node == "" || node == v) {
+			n.status.Leader, n.status.Leading = v, false
+			return v, nil
+		}
+	}
+	return "", spec.Errorf(spec.CodeRefused, "there is no other voter")
+}
+
 // Heartbeat answers with a fixed lease.
 func (n *Node) Heartbeat(context.Context, client.Heartbeat) (client.HeartbeatAnswer, error) {
 	return client.HeartbeatAnswer{Leader: n.Name, Term: 3, Index: n.View().Index, Lease: 10 * time.Second}, nil
