@@ -20,6 +20,8 @@ import (
 const (
 	greetWord = "supd-raft/1"
 	greetMost = 512 // bytes of the line
+	// greetWithin bounds the wait for it: a node greets at once, and whoever says nothing holds a connection.
+	greetWithin = 10 * time.Second
 )
 
 // errNotMeant ends a connection that was made to another server than this one.
@@ -91,7 +93,14 @@ type greeted struct {
 // greeted belongs, from then on, to one at most: so the cluster is compared anew.
 func (g *greeted) Read(b []byte) (int, error) {
 	if !g.read {
-		if err := g.greeting(); err != nil {
+		err := g.SetReadDeadline(time.Now().Add(greetWithin))
+		if err == nil {
+			err = g.greeting()
+		}
+		if err == nil {
+			err = g.SetReadDeadline(time.Time{})
+		}
+		if err != nil {
 			return 0, err
 		}
 		g.read = true
