@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,6 +29,11 @@ type Daemon struct {
 	DataDir           string        `mapstructure:"data_dir"`
 	Socket            string        `mapstructure:"socket"`
 	SocketGroup       string        `mapstructure:"socket_group"`
+	SocketRead        bool          `mapstructure:"socket_read"`
+	APIHosts          []string      `mapstructure:"api_hosts"`
+	APIRate           int           `mapstructure:"api_rate"`
+	APIStreams        int           `mapstructure:"api_streams"`
+	APIConnections    int           `mapstructure:"api_connections"`
 	API               string        `mapstructure:"api"`
 	Raft              string        `mapstructure:"raft"`
 	Gossip            string        `mapstructure:"gossip"`
@@ -69,6 +75,7 @@ func DefaultDaemon() Daemon {
 	return Daemon{
 		Name: hostName(), DataDir: "/var/lib/supd",
 		Socket: "/run/supd/supd.sock", SocketGroup: DefaultSocketGroup,
+		APIHosts: []string{}, APIRate: 500, APIStreams: 100, APIConnections: 1000,
 		API: "127.0.0.1:7950", Raft: "127.0.0.1:7951", Gossip: "127.0.0.1:7952", DNS: "127.0.0.1:7953",
 		HostIP: "127.0.0.1", AddressPlan: PlanNone, Zone: spec.ClusterZone,
 		Lease: spec.Duration(10 * time.Second), Heartbeat: spec.Duration(500 * time.Millisecond),
@@ -133,7 +140,7 @@ func LoadDaemon(s DaemonSources) (Daemon, error) {
 	d := DefaultDaemon()
 	err = v.UnmarshalExact(&d, func(c *mapstructure.DecoderConfig) {
 		c.WeaklyTypedInput = false
-		c.DecodeHook = mapstructure.ComposeDecodeHookFunc(durationHook, listHook, intHook)
+		c.DecodeHook = mapstructure.ComposeDecodeHookFunc(durationHook, listHook, intHook, boolHook)
 	})
 	if err != nil {
 		return Daemon{}, fmt.Errorf("cannot use the configuration: %w", err)
@@ -218,6 +225,19 @@ func intHook(from, to reflect.Type, data any) (any, error) {
 	return n, nil
 }
 
+// boolHook reads the truth of a variable or flag.
+func boolHook(from, to reflect.Type, data any) (any, error) {
+	s, ok := data.(string)
+	if !ok || to.Kind() != reflect.Bool {
+		return data, nil
+	}
+	b, err := strconv.ParseBool(s)
+	if err != nil {
+		return nil, fmt.Errorf("want true or false, not %q", s)
+	}
+	return b, nil
+}
+
 // LabelMap returns the labels by key.
 func (d Daemon) LabelMap() map[string]string {
 	out := map[string]string{}
@@ -289,6 +309,14 @@ func (d Daemon) Check() error {
 			bad("zone", "%q is no DNS domain: %v", d.Zone, err)
 			break
 		}
+	}
+	for key, n := range map[string]int{"api_rate": d.APIRate, "api_streams": d.APIStreams} {
+		if n < 1 {
+			bad(key, "must be 1 or more, not %d", n)
+		}
+	}
+	if d.APIConnections < 16 {
+		bad("api_connections", "must be 16 or more, not %d", d.APIConnections)
 	}
 	if d.Heartbeat <= 0 {
 		bad("heartbeat", "must be more than 0, not %s", d.Heartbeat)

@@ -95,7 +95,7 @@ func New(o Options) (*Daemon, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	d := &Daemon{o: o, log: o.Logger.With("node", o.Config.Name), transport: client.NewTransport()}
+	d := &Daemon{o: o, log: o.Logger.With("node", o.Config.Name), transport: client.NewTransport(nil)}
 	for _, step := range []func() error{
 		d.openDir, d.openStore, d.openListeners, d.openDNS, d.openGossip, d.openControl, d.openAgent, d.openServer,
 	} {
@@ -306,8 +306,8 @@ func (a sessionAgent) Exec(ctx context.Context, namespace, member string, o clie
 func (d *Daemon) openServer() error {
 	d.server = server.New(server.Options{
 		Node: d.id.Name, Store: d.store, Cluster: d.cluster, Control: d.control, Agent: sessionAgent{d.agent}, Keeper: d.keeper,
-		SocketGroup: d.socketGroup,
-		Transport:   d.transport, TrashKeep: d.o.Config.TrashKeep.D(), Version: d.o.Version, Logger: d.log,
+		SocketGroup: d.socketGroup, SocketRead: d.o.Config.SocketRead, Limits: d.limits(), Hosts: d.o.Config.APIHosts,
+		Transport: d.transport, TrashKeep: d.o.Config.TrashKeep.D(), Version: d.o.Version, Logger: d.log,
 	})
 	return nil
 }
@@ -433,6 +433,7 @@ func (d *Daemon) leaveGossip(ctx context.Context) {
 // serve answers the API on a listener until ctx ends.
 func (d *Daemon) serve(g *errgroup.Group, ctx context.Context, l net.Listener) {
 	hs := server.NewHTTPServer(d.server.Handler(), netid.TrustPeer)
+	d.server.Watch(hs)
 	hs.BaseContext = func(net.Listener) context.Context { return ctx }
 	hs.ErrorLog = slog.NewLogLogger(d.log.Handler(), slog.LevelDebug)
 	g.Go(func() error {

@@ -8,14 +8,13 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
-	"syscall"
 	"time"
 
 	"supd/configs"
 	"supd/supervisor/client"
 )
 
-// listenSocket listens on a unix socket that only its group may open. It is made
+// listenSocket listens on a unix socket that only its group may open, or all with socket_read. It is made
 // under another name, given its mode and group, and renamed: nobody ever meets it
 // half made, and the socket of a daemon that crashed is replaced.
 func (d *Daemon) listenSocket(path, group string) (net.Listener, error) {
@@ -39,7 +38,7 @@ func (d *Daemon) listenSocket(path, group string) (net.Listener, error) {
 		return nil, fmt.Errorf("cannot listen on %s: %w", path, err)
 	}
 	l.SetUnlinkOnClose(false) // it has another name by then
-	err = errors.Join(os.Chmod(tmp, 0o660), d.giveToGroup(tmp, group))
+	err = errors.Join(os.Chmod(tmp, 0o660), d.giveToGroup(tmp, group), d.openUp(tmp))
 	if err == nil {
 		err = os.Rename(tmp, path)
 	}
@@ -47,19 +46,6 @@ func (d *Daemon) listenSocket(path, group string) (net.Listener, error) {
 		return nil, errors.Join(fmt.Errorf("cannot listen on %s: %w", path, err), l.Close())
 	}
 	return l, nil
-}
-
-// groupOf is the group of a socket, whose members operate.
-func groupOf(path string) (uint32, error) {
-	fi, err := os.Stat(path)
-	if err != nil {
-		return 0, fmt.Errorf("cannot listen on %s: %w", path, err)
-	}
-	st, ok := fi.Sys().(*syscall.Stat_t)
-	if !ok {
-		return 0, fmt.Errorf("cannot listen on %s: its group is not known", path)
-	}
-	return st.Gid, nil
 }
 
 // answers tells whether somebody listens on a socket.

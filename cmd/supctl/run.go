@@ -66,6 +66,7 @@ type app struct {
 	ifVersion                       uint64
 	warned                          map[string]bool // warnings about definitions
 	started                         bool            // a command's own code ran: its errors are no usage errors
+	creds                           credentialFlags
 }
 
 // run is the whole program. The result is the exit status.
@@ -109,7 +110,8 @@ func (a *app) root() *cobra.Command {
 		Long: `supctl talks to the API of a supd daemon: any node of the cluster does.
 
 It finds the daemon by --addr, the environment variable SUPCTL_ADDR, or the default
-socket ` + strings.TrimPrefix(defaultAddr, "unix://") + `. Kinds may be written long, plural or short:
+socket ` + strings.TrimPrefix(defaultAddr, "unix://") + `. On the socket the kernel says who asks; an
+https:// address takes an account's token or certificate (supctl auth --help). Kinds may be written long, plural or short:
 statefulset(s)/sts, member(s)/m/pod(s), volume(s)/vol/pvc, service(s)/svc,
 program(s)/prog, revision(s)/rev, node(s)/no, event(s)/ev.
 
@@ -128,7 +130,11 @@ or conflict; 5 no leader or daemon to talk to; 6 --timeout ran out.`,
 	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%v; see supctl --help", err) })
 	f := root.PersistentFlags()
-	f.StringVar(&a.addr, "addr", "", "the daemon: unix:///PATH or http://HOST:PORT (default $SUPCTL_ADDR, then "+defaultAddr+")")
+	f.StringVar(&a.addr, "addr", "", "the daemon: unix:///PATH or https://HOST:PORT (default $SUPCTL_ADDR, then "+defaultAddr+")")
+	f.StringVar(&a.creds.tokenFile, "token-file", "", "for https://: the file with an account's token (default $SUPCTL_TOKEN itself)")
+	f.StringVar(&a.creds.ca, "ca", "", "for https://: the file with the cluster's CA certificate; a token needs none (default $SUPCTL_CA)")
+	f.StringVar(&a.creds.cert, "cert", "", "for https://: the file with an account's certificate (default $SUPCTL_CERT)")
+	f.StringVar(&a.creds.key, "key", "", "for https://: the file with its key (default $SUPCTL_KEY)")
 	f.StringVarP(&a.namespace, "namespace", "n", spec.DefaultNS, "the namespace")
 	f.StringVarP(&a.output, "output", "o", "", "the form of the output, where a command has several")
 	f.DurationVar(&a.requestTimeout, "request-timeout", 5*time.Second, "how long one request may take, and a write is tried again while there is no leader")
@@ -138,7 +144,7 @@ or conflict; 5 no leader or daemon to talk to; 6 --timeout ran out.`,
 		a.applyCommand(), a.planCommand(), a.diffCommand(), a.validateCommand(), a.convertCommand(),
 		a.getCommand(), a.describeCommand(), a.explainCommand(),
 		a.scaleCommand(), a.deleteCommand(), a.restartCommand(), a.volumeCommand(),
-		a.logsCommand(), a.execCommand(), a.cpCommand(), a.eventsCommand(), a.nodeCommand(), a.clusterCommand(), a.waitCommand(), a.versionCommand(),
+		a.logsCommand(), a.execCommand(), a.cpCommand(), a.eventsCommand(), a.nodeCommand(), a.clusterCommand(), a.waitCommand(), a.authCommand(), a.versionCommand(),
 	)
 	root.InitDefaultCompletionCmd()
 	if c, _, err := root.Find([]string{"completion"}); err == nil {
@@ -198,7 +204,11 @@ func (a *app) client() (*client.Client, error) {
 	if addr == "" {
 		addr = defaultAddr
 	}
-	return client.New(addr, client.Options{RequestTimeout: a.requestTimeout, RetryUnknown: true})
+	o := client.Options{RequestTimeout: a.requestTimeout, RetryUnknown: true}
+	if err := a.access(addr, &o); err != nil {
+		return nil, err
+	}
+	return client.New(addr, o)
 }
 
 func (a *app) writeOptions() client.WriteOptions {

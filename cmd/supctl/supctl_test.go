@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"flag"
+	"net"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"supd/supervisor/client"
 	"supd/supervisor/server"
 	"supd/supervisor/server/servertest"
 )
@@ -28,7 +30,22 @@ func serve(t *testing.T, n *servertest.Node) string {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	hs := httptest.NewServer(servertest.Trusting(s.Handler()))
+	hs := httptest.NewUnstartedServer(servertest.Trusting(s.Handler()))
+	path := filepath.Join(t.TempDir(), "supd.sock")
+	short, named, err := client.ShortSocketPath(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", short)
+	named()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := hs.Listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	hs.Listener = l
+	hs.Start()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -36,7 +53,7 @@ func serve(t *testing.T, n *servertest.Node) string {
 		}
 		hs.Close()
 	})
-	return hs.URL
+	return "unix://" + path
 }
 
 // result is what one call of supctl did.

@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,8 +23,12 @@ type Options struct {
 	// RequestTimeout bounds every call that is no stream, and is how long a write
 	// is tried again while there is no leader or daemon. Default 5 s.
 	RequestTimeout time.Duration
-	// Transport for TCP addresses; nil: a new one.
+	// Transport for TCP addresses; nil: a new one, which speaks TLS as TLS says.
 	Transport http.RoundTripper
+	// TLS is for https:// addresses without a Transport: it decides who may answer.
+	TLS *tls.Config
+	// Token speaks for an account, at addresses over TLS; "": none.
+	Token string
 	// RetryUnknown tries unconditional, repeatable writes (PUT, cordon) again also
 	// when the outcome of the first try is not known. People want that; a program
 	// that checks linearizability does not.
@@ -40,8 +45,8 @@ type Client struct {
 	opts Options
 }
 
-// New makes a client of the daemon at addr: unix:///PATH, http://HOST:PORT or
-// HOST:PORT. It connects when first used.
+// New makes a client of the daemon at addr: unix:///PATH, https://HOST:PORT or
+// HOST:PORT, which is http://. It connects when first used.
 func New(addr string, o Options) (*Client, error) {
 	base, socket, err := parseAddr(addr)
 	if err != nil {
@@ -52,16 +57,19 @@ func New(addr string, o Options) (*Client, error) {
 	}
 	rt := o.Transport
 	if socket != "" {
-		t := NewTransport()
+		t := NewTransport(nil)
 		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return dialUnix(ctx, socket)
 		}
 		rt = t
 	} else if rt == nil {
-		rt = NewTransport()
+		rt = NewTransport(o.TLS)
 	}
-	return &Client{addr: addr, base: base, hc: &http.Client{Transport: rt}, opts: o}, nil
+	return &Client{addr: addr, base: base, hc: &http.Client{Transport: rt, CheckRedirect: noRedirect}, opts: o}, nil
 }
+
+// noRedirect follows none: the API has none, and a token must not be shown elsewhere.
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // Addr is the address the client was made for.
 func (c *Client) Addr() string { return c.addr }
@@ -108,6 +116,9 @@ func (c *Client) do(ctx context.Context, k call, out any) (answer, error) {
 	var err, before error
 	for wait := 25 * time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
 		a, err = c.once(ctx, k)
+		if later, ok := tooMany(err); ok && !c.opts.NoRetry {
+			wait = later
+		}
 		if err == nil || !c.again(k, err) {
 			err = lastTry(k, err, before)
 			break
@@ -151,7 +162,29 @@ func decodeInto(a answer, out any) error {
 	return nil
 }
 
+// RetryAfter begins the detail of a refusal that says after how many seconds to ask again.
+const RetryAfter = "retryAfter="
+
+// tooMany tells whether an error says that too much was asked, and when to ask again.
+func tooMany(err error) (time.Duration, bool) {
+	var e *spec.Error
+	if !errors.As(err, &e) || e.Reason != ReasonTooMany {
+		return 0, false
+	}
+	for _, d := range e.Details {
+		if n, ok := strings.CutPrefix(d, RetryAfter); ok {
+			if s, err := strconv.Atoi(n); err == nil && s > 0 && s < 3600 {
+				return time.Duration(s) * time.Second, true
+			}
+		}
+	}
+	return time.Second, true
+}
+
 func (c *Client) again(k call, err error) bool {
+	if _, ok := tooMany(err); ok { // nothing was done
+		return !c.opts.NoRetry
+	}
 	if c.opts.NoRetry || k.method == http.MethodGet {
 		return false
 	}
@@ -209,6 +242,7 @@ func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
 	if k.ifVersion != 0 {
 		req.Header.Set("If-Match", strconv.Quote(strconv.FormatUint(k.ifVersion, 10)))
 	}
+	c.showToken(req)
 	resp, err := c.hc.Do(req)
 	if err != nil {
 		return nil, c.transportError(k, err)
@@ -216,11 +250,28 @@ func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
 	return resp, nil
 }
 
+// showToken tells who asks; never where others could read it.
+func (c *Client) showToken(req *http.Request) {
+	if c.opts.Token != "" && req.URL.Scheme == "https" {
+		req.Header.Set("Authorization", "Bearer "+c.opts.Token)
+	}
+}
+
 // transportError classes what kept a request from being answered: a failed dial
 // changed nothing, anything later leaves a write's outcome unknown.
 func (c *Client) transportError(k call, err error) error {
 	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "dial" {
+	var e *spec.Error
+	switch {
+	case errors.As(err, &e): // whoever verified the other side said what is wrong
+		return e
+	case errors.As(err, &op) && op.Op == "remote error" && NotDone(err):
+		return &spec.Error{
+			Code: spec.CodeRefused, Reason: ReasonUntrusted,
+			Message: fmt.Sprintf("the daemon at %s turns our certificate down (%v): it is of another cluster, or no account's", c.addr, op.Err),
+		}
+	}
+	if NotDone(err) && errors.As(err, &op) {
 		return &spec.Error{
 			Code: spec.CodeNoLeader, Reason: ReasonNoDaemon,
 			Message: fmt.Sprintf("cannot reach supd at %s: %v; is the daemon running there?", c.addr, op.Err),
@@ -233,7 +284,7 @@ func (c *Client) transportError(k call, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		what = "no answer came in time"
 	}
-	e := &spec.Error{
+	e = &spec.Error{
 		Code: spec.CodeNoLeader, Reason: ReasonUnknown,
 		Message: fmt.Sprintf("cannot tell whether %s %s was done: %s from %s (%v); look with get, then try again", k.method, k.path, what, c.addr, unwrapURL(err)),
 	}
@@ -266,8 +317,10 @@ func decodeError(addr string, status int, b []byte) error {
 
 func codeOfStatus(status int) spec.Code {
 	switch status {
-	case http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusForbidden:
+	case http.StatusBadRequest, http.StatusMethodNotAllowed:
 		return spec.CodeInvalid
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests:
+		return spec.CodeRefused
 	case http.StatusNotFound:
 		return spec.CodeNotFound
 	case http.StatusConflict, http.StatusPreconditionFailed:

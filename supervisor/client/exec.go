@@ -92,6 +92,7 @@ func (c *Client) upgrade(ctx context.Context, k call, head http.Header) (io.Read
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Connection", "Upgrade")
 	req.Header.Set("Upgrade", ExecProtocol)
+	c.showToken(req)
 	resp, err := c.hc.Do(req)
 	if err != nil {
 		return nil, c.transportError(k, err)

@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -51,17 +53,64 @@ func dialUnix(ctx context.Context, path string) (net.Conn, error) {
 	return d.DialContext(ctx, "unix", short)
 }
 
-// NewTransport makes the transport for TCP between nodes; the seam where TLS
-// will come in. It is made for streams: no overall timeout.
-func NewTransport() *http.Transport {
-	d := &net.Dialer{Timeout: 2 * time.Second, KeepAlive: 15 * time.Second}
+// connectTimeout bounds connecting, the handshake included.
+const connectTimeout = 2 * time.Second
+
+// NewTransport makes a transport for TCP. It speaks TLS as tc says, which also decides
+// who may answer; with nil it speaks none, and https:// is refused. It is made for
+// streams: no overall timeout.
+func NewTransport(tc *tls.Config) *http.Transport {
+	d := &net.Dialer{Timeout: connectTimeout, KeepAlive: 15 * time.Second}
 	return &http.Transport{
-		DialContext:         d.DialContext,
+		DialContext: d.DialContext,
+		DialTLSContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			return dialTLS(ctx, d, tc, network, addr)
+		},
 		Proxy:               nil,
 		MaxIdleConnsPerHost: 16,
 		IdleConnTimeout:     60 * time.Second,
 		DisableCompression:  true,
 	}
+}
+
+// dialTLS connects. All its errors are those of a dial: nothing was sent.
+func dialTLS(ctx context.Context, d *net.Dialer, tc *tls.Config, network, addr string) (net.Conn, error) {
+	if tc == nil {
+		return nil, &net.OpError{Op: "dial", Net: network, Err: errors.New("it is not known whom to trust at an https:// address")}
+	}
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	raw, err := d.DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	c := tls.Client(raw, tc)
+	if err := c.HandshakeContext(ctx); err != nil {
+		_ = raw.Close() // nothing was said on it
+		return nil, &net.OpError{Op: "dial", Net: network, Addr: raw.RemoteAddr(), Err: fmt.Errorf("no TLS connection: %w", err)}
+	}
+	return c, nil
+}
+
+// NotDone tells of an error of a request whether nothing can have been done: no connection
+// was made, or the other side turned our certificate down, which in TLS 1.3 comes with
+// the first answer.
+func NotDone(err error) bool {
+	var op *net.OpError
+	if !errors.As(err, &op) {
+		return false
+	}
+	if op.Op == "dial" {
+		return true
+	}
+	if op.Op != "remote error" {
+		return false
+	}
+	switch op.Err.Error() {
+	case "tls: bad certificate", "tls: certificate required", "tls: unknown certificate authority", "tls: unknown certificate":
+		return true
+	}
+	return false
 }
 
 // parseAddr turns an address into a base URL and, for a socket, its path.
@@ -71,13 +120,11 @@ func parseAddr(addr string) (base, socket string, err error) {
 		socket = strings.TrimPrefix(addr, "unix://")
 	case strings.HasPrefix(addr, "/"):
 		socket = addr
-	case strings.HasPrefix(addr, "http://"):
+	case strings.HasPrefix(addr, "http://"), strings.HasPrefix(addr, "https://"):
 		return strings.TrimSuffix(addr, "/"), "", nil
-	case strings.HasPrefix(addr, "https://"):
-		return "", "", fmt.Errorf("cannot use address %q: TLS is not supported by this version; use unix:///PATH or http://HOST:PORT", addr)
 	default:
 		if _, _, err := net.SplitHostPort(addr); err != nil {
-			return "", "", fmt.Errorf("cannot use address %q: want unix:///PATH or http://HOST:PORT", addr)
+			return "", "", fmt.Errorf("cannot use address %q: want unix:///PATH or https://HOST:PORT", addr)
 		}
 		return "http://" + addr, "", nil
 	}

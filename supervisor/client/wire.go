@@ -259,3 +259,11 @@ type Transferred struct {
 type Trouble struct {
 	Trouble string `json:"trouble"`
 }
+
+// Reasons of errors with CodeRefused that are about who asks.
+const (
+	// ReasonTooMany: too much was asked; try again later.
+	ReasonTooMany = "TooManyRequests"
+	// ReasonUntrusted: one side does not trust the other.
+	ReasonUntrusted = "Untrusted"
+)

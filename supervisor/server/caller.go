@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"supd/supervisor/client"
 	"supd/supervisor/spec"
 )
 
@@ -134,9 +135,9 @@ func limits(namespaces []string) string {
 
 // Reasons of refusals for who asks and how often; each has an HTTP status of its own.
 const (
-	reasonUnauthenticated = "Unauthenticated" // 401
-	reasonForbidden       = "Forbidden"       // 403
-	reasonTooMany         = "TooManyRequests" // 429
+	reasonUnauthenticated = "Unauthenticated"    // 401
+	reasonForbidden       = "Forbidden"          // 403
+	reasonTooMany         = client.ReasonTooMany // 429
 )
 
 func unauthenticated(format string, args ...any) *spec.Error {

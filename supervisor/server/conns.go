@@ -4,9 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"net/http"
 	"slices"
 	"sync"
-	"syscall"
 )
 
 // Standing of a connection: who has been seen to use it. When there are too many, the oldest of the lowest standing is
@@ -17,52 +17,52 @@ const (
 	standsNode    // a node; root or the daemon's own user
 )
 
-// Held makes a listener that keeps the connections of l within the limits. It may be used for several listeners; each has
-// its own count.
-func (s *Server) Held(l net.Listener) net.Listener {
-	return &heldListener{Listener: l, s: s, all: s.o.Limits.Connections, each: max(1, s.o.Limits.Connections/4), by: map[string]int{}}
-}
-
-type heldListener struct {
-	net.Listener
-	s         *Server
+// conns counts the connections of one http.Server, in all and by address or local user.
+type conns struct {
 	all, each int
 
 	mu   sync.Mutex
-	open []*heldConn    // guarded by mu; the oldest first
-	by   map[string]int // guarded by mu; by address or user
+	open []*held        // guarded by mu; the oldest first
+	by   map[string]int // guarded by mu
 }
 
-// heldConn is a connection that is counted.
-type heldConn struct {
-	net.Conn
-	l        *heldListener
+// held is a connection that is counted.
+type held struct {
+	c        net.Conn
+	in       *conns
 	key      string
-	standing int // guarded by l.mu
-	once     sync.Once
+	standing int // guarded by in.mu
 }
 
-// Accept takes the next connection, closing another if they have become too many.
-func (l *heldListener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
+// heldKey holds the connection of a request.
+type heldKey struct{}
+
+// Watch keeps the connections of hs within the limits. Call it once for each http.Server, before it serves.
+func (s *Server) Watch(hs *http.Server) {
+	cs := &conns{all: s.o.Limits.Connections, each: max(1, s.o.Limits.Connections/4), by: map[string]int{}}
+	inner := hs.ConnContext
+	hs.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		if inner != nil {
+			ctx = inner(ctx, c)
+		}
+		h := &held{c: c, in: cs, key: connKey(ctx, c)}
+		if out := cs.add(h); out != nil {
+			s.counts.refusedConns.Add(1)
+			out.end()
+		}
+		return context.WithValue(ctx, heldKey{}, h)
 	}
-	h := &heldConn{Conn: c, l: l, key: connKey(c)}
-	if out := l.add(h); out != nil {
-		l.s.counts.refusedConns.Add(1)
-		_ = out.Close() // whoever it was is not known, or has others
+	hs.ConnState = func(c net.Conn, st http.ConnState) {
+		if st == http.StateClosed || st == http.StateHijacked { // what is hijacked is a stream, and counted as one
+			cs.remove(c)
+		}
 	}
-	return h, nil
 }
 
 // connKey is whose connection it is: a local user's, or an address's.
-func connKey(c net.Conn) string {
-	if uc, ok := c.(*net.UnixConn); ok {
-		if p, err := peerOf(uc); err == nil {
-			return "unix:" + p.Name
-		}
-		return "unix:"
+func connKey(ctx context.Context, c net.Conn) string {
+	if p, ok := ctx.Value(peerKey{}).(Peer); ok {
+		return "unix:" + p.Name
 	}
 	host, _, err := net.SplitHostPort(c.RemoteAddr().String())
 	if err != nil {
@@ -71,87 +71,75 @@ func connKey(c net.Conn) string {
 	return host
 }
 
+// end closes a connection at once: TLS would say farewell first, to somebody who may not listen.
+func (h *held) end() {
+	c := h.c
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
+	}
+	_ = c.Close() // whoever it was is not known, or has others
+}
+
 // add counts a connection, and returns the one that has to go for it, if any.
-func (l *heldListener) add(h *heldConn) *heldConn {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.open = append(l.open, h)
-	l.by[h.key]++
+func (cs *conns) add(h *held) *held {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	cs.open = append(cs.open, h)
+	cs.by[h.key]++
 	switch {
-	case l.by[h.key] > l.each:
-		return l.oldestLocked(func(c *heldConn) bool { return c.key == h.key })
-	case len(l.open) > l.all:
-		return l.oldestLocked(func(*heldConn) bool { return true })
+	case cs.by[h.key] > cs.each:
+		return cs.oldestLocked(func(o *held) bool { return o.key == h.key })
+	case len(cs.open) > cs.all:
+		return cs.oldestLocked(func(*held) bool { return true })
 	}
 	return nil
 }
 
-// oldestLocked finds the oldest connection of the lowest standing below a node's.
-func (l *heldListener) oldestLocked(among func(*heldConn) bool) *heldConn {
+// oldestLocked finds the oldest connection of the lowest standing below a node's, and counts it no more.
+func (cs *conns) oldestLocked(among func(*held) bool) *held {
 	for standing := standsUnknown; standing < standsNode; standing++ {
-		for _, c := range l.open {
-			if c.standing == standing && among(c) {
-				return c
+		for _, h := range cs.open {
+			if h.standing == standing && among(h) {
+				cs.removeLocked(h.c)
+				return h
 			}
 		}
 	}
 	return nil
 }
 
-// Close closes the connection and counts it no more.
-func (c *heldConn) Close() error {
-	c.once.Do(func() {
-		l := c.l
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if i := slices.Index(l.open, c); i >= 0 {
-			l.open = slices.Delete(l.open, i, i+1)
-		}
-		if l.by[c.key]--; l.by[c.key] == 0 {
-			delete(l.by, c.key)
-		}
-	})
-	return c.Conn.Close()
+func (cs *conns) remove(c net.Conn) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	cs.removeLocked(c)
 }
 
-// SyscallConn lets the kernel be asked about the connection.
-func (c *heldConn) SyscallConn() (syscall.RawConn, error) {
-	sc, ok := c.Conn.(syscall.Conn)
-	if !ok {
-		return nil, syscall.EINVAL
+func (cs *conns) removeLocked(c net.Conn) {
+	i := slices.IndexFunc(cs.open, func(h *held) bool { return h.c == c })
+	if i < 0 {
+		return
 	}
-	return sc.SyscallConn()
-}
-
-// raise notes that somebody of a better standing uses the connection.
-func (c *heldConn) raise(standing int) {
-	c.l.mu.Lock()
-	defer c.l.mu.Unlock()
-	c.standing = max(c.standing, standing)
-}
-
-// connKeyType holds the heldConn of a request.
-type connKeyType struct{}
-
-// withConn notes the connection, below TLS if need be.
-func withConn(ctx context.Context, c net.Conn) context.Context {
-	if t, ok := c.(*tls.Conn); ok {
-		c = t.NetConn()
+	key := cs.open[i].key
+	cs.open = slices.Delete(cs.open, i, i+1)
+	if cs.by[key]--; cs.by[key] == 0 {
+		delete(cs.by, key)
 	}
-	if h, ok := c.(*heldConn); ok {
-		return context.WithValue(ctx, connKeyType{}, h)
-	}
-	return ctx
 }
 
 // noteStanding raises the connection of a request to what its caller deserves.
 func noteStanding(ctx context.Context, c Caller) {
-	h, ok := ctx.Value(connKeyType{}).(*heldConn)
-	switch {
-	case !ok:
-	case c.unlimited():
-		h.raise(standsNode)
-	case c.Role != "":
-		h.raise(standsKnown)
+	h, ok := ctx.Value(heldKey{}).(*held)
+	if !ok {
+		return
 	}
+	standing := standsUnknown
+	switch {
+	case c.unlimited():
+		standing = standsNode
+	case c.Role != "":
+		standing = standsKnown
+	}
+	h.in.mu.Lock()
+	defer h.in.mu.Unlock()
+	h.standing = max(h.standing, standing)
 }

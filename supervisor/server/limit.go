@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"supd/supervisor/client"
 	"supd/supervisor/spec"
 )
 
@@ -153,17 +154,14 @@ func pathForLog(path string) string {
 // tooMany refuses for now; wait goes into Retry-After.
 func tooMany(wait time.Duration, format string, args ...any) *spec.Error {
 	e := refused(reasonTooMany, format, args...)
-	e.Details = []string{retryPrefix + strconv.Itoa(int(math.Ceil(max(wait, time.Second).Seconds())))}
+	e.Details = []string{client.RetryAfter + strconv.Itoa(int(math.Ceil(max(wait, time.Second).Seconds())))}
 	return e
 }
-
-// retryPrefix begins the detail that says after how many seconds to try again.
-const retryPrefix = "retryAfter="
 
 // retryAfter is what the header of that name says.
 func retryAfter(e *spec.Error) string {
 	for _, d := range e.Details {
-		if n, ok := strings.CutPrefix(d, retryPrefix); ok {
+		if n, ok := strings.CutPrefix(d, client.RetryAfter); ok {
 			return n
 		}
 	}

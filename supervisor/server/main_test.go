@@ -25,7 +25,7 @@ func serve(t *testing.T, n *servertest.Node) (*client.Client, *httptest.Server) 
 	hs := httptest.NewUnstartedServer(servertest.Trusting(s.Handler()))
 	hs.Config.ConnContext = server.ConnContext
 	hs.Start()
-	tr := client.NewTransport()
+	tr := client.NewTransport(nil)
 	c, err := client.New(hs.URL, client.Options{RequestTimeout: 4 * time.Second, Transport: tr})
 	if err != nil {
 		t.Fatal(err)

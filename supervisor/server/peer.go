@@ -26,17 +26,16 @@ type Peer struct {
 // context.
 type peerKey struct{}
 
-// ConnContext is for http.Server.ConnContext: it notes who is at the other end of a unix socket, and which connection
-// a request comes by.
+// ConnContext is for http.Server.ConnContext: it notes who is at the other end of a unix socket.
 func ConnContext(ctx context.Context, c net.Conn) context.Context {
-	if uc := unixConn(c); uc != nil {
+	if uc, ok := c.(*net.UnixConn); ok {
 		p, err := peerOf(uc)
 		if err != nil {
 			p = Peer{UID: nobodyID, Name: "unknown"}
 		}
 		ctx = WithPeer(ctx, p)
 	}
-	return withConn(ctx, c)
+	return ctx
 }
 
 // WithPeer notes who is at the other end of a unix socket.
@@ -46,15 +45,6 @@ func WithPeer(ctx context.Context, p Peer) context.Context {
 
 // nobodyID is the kernel's overflow id: nobody's.
 const nobodyID = 65534
-
-// unixConn finds the unix socket below c.
-func unixConn(c net.Conn) *net.UnixConn {
-	if held, ok := c.(*heldConn); ok {
-		c = held.Conn
-	}
-	uc, _ := c.(*net.UnixConn)
-	return uc
-}
 
 func peerOf(c *net.UnixConn) (Peer, error) {
 	raw, err := c.SyscallConn()

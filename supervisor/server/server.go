@@ -99,7 +99,7 @@ type Options struct {
 	Control Control
 	Agent   Agent
 	Keeper  Keeper
-	// Transport between nodes; nil: client.NewTransport().
+	// Transport between nodes; nil: client.NewTransport(nil).
 	Transport http.RoundTripper
 	// TrashKeep is how long a released directory can be taken back. Default 24 h.
 	TrashKeep time.Duration
@@ -173,7 +173,7 @@ type counters struct {
 // New makes a Server.
 func New(o Options) *Server {
 	if o.Transport == nil {
-		o.Transport = client.NewTransport()
+		o.Transport = client.NewTransport(nil)
 	}
 	if o.TrashKeep <= 0 {
 		o.TrashKeep = 24 * time.Hour
