@@ -129,7 +129,7 @@ func (p *Pool) settleTrash(b *bin, v place) error {
 	return errors.Join(err, p.disk.sync(ns))
 }
 
-// Restore brings the container back from the trash. Done already: nil.
+// Restore brings the container back from the trash. Done already, or never made: nil.
 func (p *Pool) Restore(c Claim) (err error) {
 	defer doing("bring volume "+c.Name+" back from the trash", &err)
 	v, err := p.place(c)
@@ -143,10 +143,9 @@ func (p *Pool) Restore(c Claim) (err error) {
 	} else if !isMissing(err) {
 		return err
 	}
-	gone := refuse(ErrMissing, v.path, "it is not in the trash any more")
 	b, err := p.trash(v, false)
 	if isMissing(err) {
-		return gone
+		return v.notInTrash()
 	}
 	if err != nil {
 		return err
@@ -154,7 +153,7 @@ func (p *Pool) Restore(c Claim) (err error) {
 	defer b.close()
 	cont, err := p.container(b.ns, v.dir, v)
 	if isMissing(err) {
-		return gone
+		return v.notInTrash()
 	}
 	if err != nil {
 		return err
@@ -180,6 +179,14 @@ func (p *Pool) settleRestore(v place) error {
 	}
 	defer b.close()
 	return p.disk.sync(b.ns)
+}
+
+// notInTrash is Restore's answer when nothing is anywhere: with what was never made that is as it was.
+func (v place) notInTrash() error {
+	if !v.claim.Made {
+		return nil
+	}
+	return refuse(ErrMissing, v.path, "it is not in the trash any more")
 }
 
 // takeLocks takes every lock of a container, so that none of its processes runs

@@ -46,7 +46,7 @@ func TestTrashRestoreEmpty(t *testing.T) {
 	must(t, p.Trash(c))
 	must(t, p.Empty(ctx, made(c)))
 	must(t, p.Empty(ctx, made(c)))
-	wants(t, p.Restore(c), volumes.ErrMissing)
+	wants(t, p.Restore(made(c)), volumes.ErrMissing)
 	wants(t, p.Trash(made(c)), volumes.ErrMissing)
 	found, err := p.List()
 	must(t, err)
@@ -60,8 +60,11 @@ func TestReleaseOfWhatWasNeverMade(t *testing.T) {
 	p, dir := newPool(t)
 	c := claim(0, "aaaaaaaa")
 	must(t, p.Trash(c))
+	must(t, p.Restore(c)) // else it would wait for ever to come back, and its ordinal with it
+	must(t, p.Trash(c))
 	must(t, p.Empty(t.Context(), c))
 	wants(t, p.Trash(made(c)), volumes.ErrMissing)
+	wants(t, p.Restore(made(c)), volumes.ErrMissing)
 	wants(t, p.Empty(t.Context(), made(c)), volumes.ErrMissing)
 	if exists(t, dir) {
 		t.Error("something was made")
@@ -158,7 +161,7 @@ func TestEmptyStopsWithItsContext(t *testing.T) {
 	if len(found) != 1 || found[0].Place != volumes.PlaceGone || found[0].Foreign {
 		t.Fatalf("found %+v in %s", found, dir)
 	}
-	wants(t, p.Restore(c), volumes.ErrMissing)
+	wants(t, p.Restore(made(c)), volumes.ErrMissing)
 	must(t, p.Empty(t.Context(), c))
 }
 
