@@ -41,6 +41,12 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 4 && os.Args[1] == matrixMark {
 		os.Exit(matrixMain(os.Args[2:]))
 	}
+	if len(os.Args) == 3 && os.Args[1] == initMark {
+		os.Exit(chaosInit(os.Args[2]))
+	}
+	if len(os.Args) > 4 && os.Args[1] == chaosMark {
+		os.Exit(chaosMember(os.Args[2:]))
+	}
 	code := m.Run()
 	if dir, _ := binaries(); dir != "" {
 		if err := os.RemoveAll(dir); err != nil {

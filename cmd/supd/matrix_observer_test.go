@@ -2,10 +2,10 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,16 +17,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// observer looks at all processes of the host, over and over, and judges by their arguments alone which lives of a
+// observer looks at all processes of this machine, over and over, and judges by their arguments alone which lives of a
 // member there are. It asks neither supd nor the keeper.
 type observer struct {
-	mu     sync.Mutex                  // guards what follows
-	lives  map[string]map[string][]int // word to life to pids, of the latest look
+	mark string // of the processes it is interested in
+	rest int    // who has not been one of them is looked at again in every so many looks
+
+	strangers map[int]bool // of the one that looks
+
+	mu     sync.Mutex                          // guards what follows
+	lives  map[string]map[string][]lifeProcess // word to life to processes, of the latest look
 	looks  int
 	breach []string
 }
 
-// copy is one process of a member.
+// lifeProcess is one process of a member.
 type lifeProcess struct {
 	pid        int
 	word, life string
@@ -34,25 +39,31 @@ type lifeProcess struct {
 }
 
 var theObserver = sync.OnceValue(func() *observer {
-	o := &observer{}
-	go func() { // ends with the test binary
-		for {
-			o.look()
-			<-time.After(2 * time.Millisecond) // all others want to run too
-		}
-	}()
+	o := newObserver(matrixMark, 1)
+	go o.run(context.Background()) // ends with the test binary
 	return o
 })
 
+func newObserver(mark string, rest int) *observer {
+	return &observer{mark: mark, rest: rest, strangers: map[int]bool{}}
+}
+
+func (o *observer) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		o.look()
+		<-time.After(2 * time.Millisecond) // all others want to run too
+	}
+}
+
 // lifeOf reads whose process a pid is. One that has ended, also one that awaits its burial, has no arguments.
-func lifeOf(pid int) (lifeProcess, bool) {
+func lifeOf(pid int, mark string) (lifeProcess, bool) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	if err != nil || !bytes.Contains(b, []byte(matrixMark)) {
+	if err != nil || !bytes.Contains(b, []byte(mark)) {
 		return lifeProcess{}, false
 	}
 	args := strings.Split(string(b), "\x00")
 	for i, a := range args {
-		if a == matrixMark && i+3 < len(args) {
+		if a == mark && i+3 < len(args) {
 			p := lifeProcess{pid: pid, word: args[i+1], role: args[i+2], life: args[i+3]}
 			if p.role == "start" {
 				p.life = strconv.Itoa(pid)
@@ -64,29 +75,31 @@ func lifeOf(pid int) (lifeProcess, bool) {
 }
 
 func (o *observer) look() {
-	names, err := filepath.Glob("/proc/[0-9]*")
-	if err != nil {
-		panic(err) // a bad pattern
-	}
-	lives := map[string]map[string][]int{}
-	for _, n := range names {
-		pid, err := strconv.Atoi(filepath.Base(n))
-		if err != nil {
+	o.mu.Lock()
+	turn := o.looks % o.rest
+	o.mu.Unlock()
+	lives := map[string]map[string][]lifeProcess{}
+	strangers := map[int]bool{}
+	for _, pid := range allPids() {
+		if o.strangers[pid] && pid%o.rest != turn {
+			strangers[pid] = true
 			continue
 		}
-		p, ok := lifeOf(pid)
+		p, ok := lifeOf(pid, o.mark)
 		if !ok {
+			strangers[pid] = true
 			continue
 		}
 		if lives[p.word] == nil {
-			lives[p.word] = map[string][]int{}
+			lives[p.word] = map[string][]lifeProcess{}
 		}
-		lives[p.word][p.life] = append(lives[p.word][p.life], pid)
+		lives[p.word][p.life] = append(lives[p.word][p.life], p)
 	}
+	o.strangers = strangers
 	var breach []string
 	for word, l := range lives {
 		if len(l) > 1 {
-			if b := twoAtOnce(word, l); b != "" {
+			if b := o.twoAtOnce(word, l); b != "" {
 				breach = append(breach, b)
 			}
 		}
@@ -103,12 +116,12 @@ func (o *observer) look() {
 }
 
 // twoAtOnce looks again, since the look took a while: who is still there was there when the others were seen.
-func twoAtOnce(word string, l map[string][]int) string {
+func (o *observer) twoAtOnce(word string, l map[string][]lifeProcess) string {
 	still := map[string]string{}
-	for life, pids := range l {
-		for _, pid := range pids {
-			if p, ok := lifeOf(pid); ok && p.word == word && p.life == life {
-				still[life] = fmt.Sprintf("process %d (%s) of life %s", pid, p.role, life)
+	for life, ps := range l {
+		for _, seen := range ps {
+			if p, ok := lifeOf(seen.pid, o.mark); ok && p.word == word && p.life == life {
+				still[life] = fmt.Sprintf("process %d (%s) of life %s", p.pid, p.role, life)
 			}
 		}
 	}
@@ -119,14 +132,17 @@ func twoAtOnce(word string, l map[string][]int) string {
 }
 
 // of gives the lives of a member and their processes, by a look begun after the call.
-func (o *observer) of(word string) map[string][]int {
+func (o *observer) of(word string) map[string][]lifeProcess { return o.now()[word] }
+
+// now gives all members' lives and their processes, by a look begun after the call.
+func (o *observer) now() map[string]map[string][]lifeProcess {
 	o.mu.Lock()
 	from := o.looks
 	o.mu.Unlock()
 	for {
 		o.mu.Lock()
 		if o.looks >= from+2 {
-			l := o.lives[word]
+			l := o.lives
 			o.mu.Unlock()
 			return l
 		}
