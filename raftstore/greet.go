@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -60,7 +61,7 @@ func (g greeter) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn,
 	}
 	err = c.SetWriteDeadline(time.Now().Add(timeout))
 	if err == nil {
-		_, err = fmt.Fprintf(c, "%s %s %s\n", greetWord, id, g.s.View().Cluster.ID)
+		_, err = fmt.Fprintf(c, "%s %s %s %s\n", greetWord, id, g.s.View().Cluster.ID, g.s.View().Cluster.Recovered)
 	}
 	if err == nil {
 		err = c.SetWriteDeadline(time.Time{})
@@ -87,6 +88,8 @@ type greeted struct {
 	in      *bufio.Reader
 	read    bool
 	cluster string // "": the other side did not know it yet
+	// recovered is the other side's Cluster.Recovered.
+	recovered string
 }
 
 // Read reads what follows the greeting. A node that was in no cluster when it was
@@ -109,6 +112,13 @@ func (g *greeted) Read(b []byte) (int, error) {
 		g.s.log.Warn("a server of another cluster sends raft's messages here; they are not read", "cluster", g.cluster)
 		return 0, errNotMeant
 	}
+	if own := g.s.View().Cluster; own.ID != "" && g.cluster == own.ID && g.recovered != own.Recovered {
+		if g.s.parted.first(g.recovered) {
+			g.s.log.Error("the cluster was recovered by hand on another node, or on this one: two nodes have logs that parted; the other's messages are not read. "+
+				"On the node whose log is given up: stop supd, supd recover --rejoin, start supd", "own", own.Recovered, "other", g.recovered)
+		}
+		return 0, errNotMeant
+	}
 	return g.in.Read(b)
 }
 
@@ -118,7 +128,7 @@ func (g *greeted) greeting() error {
 		return err
 	}
 	f := strings.Split(strings.TrimSuffix(string(line), "\n"), " ")
-	if len(f) != 3 || f[0] != greetWord {
+	if len(f) < 3 || len(f) > 4 || f[0] != greetWord {
 		return fmt.Errorf("unknown greeting %.40q", line)
 	}
 	if f[1] != g.s.o.ID {
@@ -127,5 +137,26 @@ func (g *greeted) greeting() error {
 		return errNotMeant
 	}
 	g.cluster = f[2]
+	if len(f) == 4 {
+		g.recovered = f[3]
+	}
 	return nil
+}
+
+// onces says each thing once.
+type onces struct {
+	mu   sync.Mutex // guards said
+	said map[string]bool
+}
+
+// first tells whether what was not asked before.
+func (o *onces) first(what string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.said == nil {
+		o.said = map[string]bool{}
+	}
+	before := o.said[what]
+	o.said[what] = true
+	return !before
 }

@@ -111,6 +111,8 @@ type Store struct {
 	nudges   chan struct{} // holds one: something was applied
 	hangups  chan struct{} // holds one: a connection that was accepted has ended
 
+	parted onces // who was told that its log has parted from ours
+
 	mu            sync.Mutex // guards what follows
 	changed       chan struct{}
 	leaderChanged chan struct{}

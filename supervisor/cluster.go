@@ -110,6 +110,7 @@ func (c *cluster) transfer(ctx context.Context, node string) error {
 
 // apiOf finds a node's API by its id. Gossip's word is newer, where there is one.
 func (c *cluster) apiOf(id string) string {
+	id, _ = control.SplitServer(id)
 	for _, n := range c.gossip.Nodes() {
 		if n.ID == id && n.Alive {
 			return n.API
@@ -124,6 +125,7 @@ func (c *cluster) apiOf(id string) string {
 // raftOf is where a server speaks Raft, as far as this node knows; "" when it knows
 // nothing. Raft's own membership may be older than both.
 func (d *Daemon) raftOf(id string) string {
+	id, _ = control.SplitServer(id)
 	var addr string
 	if n := d.store.View().NodeByID(id); n != nil {
 		addr = n.Raft
@@ -156,7 +158,7 @@ func (p peers) Peers() []control.Peer {
 	var out []control.Peer
 	for _, n := range p.Nodes() {
 		out = append(out, control.Peer{
-			ID: n.ID, Name: n.Name, Raft: n.Raft, Machine: n.Machine,
+			ID: n.ID, Store: n.Store, Name: n.Name, Raft: n.Raft, Machine: n.Machine,
 			ClusterID: n.ClusterID, Expect: n.Expect, Alive: n.Alive,
 		})
 	}

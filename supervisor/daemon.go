@@ -132,9 +132,12 @@ func (d *Daemon) openStore() error {
 	}
 	stream.Listener = netid.Guarded(stream.Listener, d.log)
 	s, err := raftstore.Open(raftstore.Options{
-		Dir: filepath.Join(d.o.Config.DataDir, "raft"), ID: d.id.ID, Stream: stream, Resolve: d.raftOf,
+		Dir: filepath.Join(d.o.Config.DataDir, "raft"), ID: d.id.server(), Stream: stream, Resolve: d.raftOf,
 		SnapshotThreshold: d.o.SnapshotThreshold, TrailingLogs: d.o.TrailingLogs, Logger: d.log,
 	})
+	if errors.Is(err, raftstore.ErrDamaged) {
+		err = fmt.Errorf("%w; if the cluster's other voters are there, this node can join again with an empty store, its members and directories as they are: supd recover --rejoin", err)
+	}
 	if err != nil {
 		return errors.Join(err, stream.Close())
 	}
@@ -144,7 +147,8 @@ func (d *Daemon) openStore() error {
 	if d.id.Member && !s.HasState() {
 		return fmt.Errorf("cannot start: node %s has been part of a cluster, but its raft store is empty: "+
 			"it has forgotten what it voted for and acknowledged; bring %s back as it was when supd ended "+
-			"(an older copy has forgotten too)", d.id.ID, filepath.Join(d.o.Config.DataDir, "raft"))
+			"(an older copy has forgotten too), or have the node join again with an empty one: supd recover --rejoin",
+			d.id.ID, filepath.Join(d.o.Config.DataDir, "raft"))
 	}
 	return nil
 }
@@ -209,7 +213,7 @@ func (d *Daemon) openDNS() error {
 
 func (d *Daemon) openGossip() error {
 	c := d.o.Config
-	d.meta.ID, d.meta.Name, d.meta.Machine, d.meta.Expect = d.id.ID, d.id.Name, d.machine, c.BootstrapExpect
+	d.meta.ID, d.meta.Name, d.meta.Machine, d.meta.Expect, d.meta.Store = d.id.ID, d.id.Name, d.machine, c.BootstrapExpect, d.id.Store
 	g, err := patiently(func() (*gossip.Gossip, error) {
 		return gossip.New(gossip.Options{Bind: c.Gossip, Meta: d.metaNow(), Join: c.Join, Want: d.wanted, Logger: d.log})
 	})

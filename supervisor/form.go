@@ -82,6 +82,10 @@ func (d *Daemon) formStep(ctx context.Context) (done bool, waits string, err err
 		}
 		return true, "", nil
 	}
+	if d.id.Store > 0 {
+		// It has been part of a cluster: it must not form another, whoever is here.
+		return false, "to be taken back into its cluster, with an empty raft store", nil
+	}
 	f := control.Form(d.id.ID, d.o.Config.BootstrapExpect, d.id.Ballot, peers{d.gossip}.Peers())
 	if f.Ballot != d.id.Ballot {
 		old := d.id.Ballot

@@ -9,6 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"supd/supervisor/control"
 )
 
 // identity is what a data directory knows of its node: DATA/node.json.
@@ -20,6 +22,9 @@ type identity struct {
 	Ballot string `json:"ballot,omitempty"`
 	// Member: the node has been part of a cluster, so there must be a raft store.
 	Member bool `json:"member,omitempty"`
+	// Store counts the raft stores that this node has given up. Each store is a server
+	// of its own in Raft: what an earlier one voted for binds no later one.
+	Store int `json:"store,omitempty"`
 
 	path string
 }
@@ -27,8 +32,7 @@ type identity struct {
 // openIdentity reads the identity, or makes one for a new directory.
 func openIdentity(dataDir, name string) (*identity, error) {
 	path := filepath.Join(dataDir, "node.json")
-	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		// Under another id the log would be nobody's, and what the keeper runs too.
 		for _, left := range []string{"raft/raft.db", "keeper/records/*.json"} {
 			found, err := filepath.Glob(filepath.Join(dataDir, left))
@@ -46,6 +50,19 @@ func openIdentity(dataDir, name string) (*identity, error) {
 		id := &identity{ID: name + "." + hex.EncodeToString(r[:]), Name: name, path: path}
 		return id, id.save()
 	}
+	id, err := readIdentity(path)
+	if err != nil {
+		return nil, err
+	}
+	if id.Name != name {
+		return nil, fmt.Errorf("cannot use %s: it belongs to node %s, and this one is called %s; a node keeps its name", dataDir, id.Name, name)
+	}
+	return id, nil
+}
+
+// readIdentity reads the identity of a directory that has one.
+func readIdentity(path string) (*identity, error) {
+	b, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the node's identity: %w", err)
 	}
@@ -53,11 +70,11 @@ func openIdentity(dataDir, name string) (*identity, error) {
 	if err := json.Unmarshal(b, id); err != nil || id.ID == "" {
 		return nil, fmt.Errorf("cannot read the node's identity: %s is damaged (%v); bring it back from a copy", path, err)
 	}
-	if id.Name != name {
-		return nil, fmt.Errorf("cannot use %s: it belongs to node %s, and this one is called %s; a node keeps its name", dataDir, id.Name, name)
-	}
 	return id, nil
 }
+
+// server is the id of this node's present store in Raft.
+func (i *identity) server() string { return control.ServerID(i.ID, i.Store) }
 
 // save writes the identity so that it survives a crash.
 func (i *identity) save() error {

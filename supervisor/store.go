@@ -60,7 +60,8 @@ func (s store) Verify(ctx context.Context) error { return coded(s.Store.Verify(c
 func (s store) Servers() []control.Server {
 	var out []control.Server
 	for _, srv := range s.Store.Servers() {
-		out = append(out, control.Server{ID: srv.ID, Addr: srv.Addr, Voter: srv.Voter})
+		node, n := control.SplitServer(srv.ID)
+		out = append(out, control.Server{ID: node, Store: n, Addr: srv.Addr, Voter: srv.Voter})
 	}
 	return out
 }

@@ -66,7 +66,7 @@ Exit status: 0 done; 1 failed; 2 wrong usage or configuration.`,
 	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(a.runCommand(), a.devCommand(), a.configCommand(), a.versionCommand())
+	root.AddCommand(a.runCommand(), a.devCommand(), a.recoverCommand(), a.configCommand(), a.versionCommand())
 	return root
 }
 

@@ -35,6 +35,8 @@ type Node struct {
 	DNS     string
 	Machine string
 	Expect  int
+	// Store counts the raft stores that the node has given up.
+	Store int
 	// ClusterID is "" until the node knows. One with a colon is provisional. Nodes
 	// of two clusters do not take each other in.
 	ClusterID string
@@ -247,13 +249,14 @@ type wire struct {
 	Machine string `json:"m,omitempty"`
 	Expect  int    `json:"e,omitempty"`
 	Cluster string `json:"c,omitempty"`
+	Store   int    `json:"s,omitempty"`
 }
 
 // maxName bounds a node's id.
 const maxName = 128
 
 func encode(n Node) ([]byte, error) {
-	b, err := json.Marshal(wire{n.Name, n.API, n.Raft, n.DNS, n.Machine, n.Expect, n.ClusterID})
+	b, err := json.Marshal(wire{n.Name, n.API, n.Raft, n.DNS, n.Machine, n.Expect, n.ClusterID, n.Store})
 	if err != nil {
 		return nil, fmt.Errorf("cannot gossip the node's metadata: %w", err)
 	}
@@ -274,6 +277,6 @@ func decode(n *memberlist.Node) (Node, error) {
 	}
 	return Node{
 		ID: n.Name, Name: w.Name, API: w.API, Raft: w.Raft, DNS: w.DNS, Machine: w.Machine,
-		Expect: w.Expect, ClusterID: w.Cluster, Gossip: n.Address(),
+		Expect: w.Expect, ClusterID: w.Cluster, Store: w.Store, Gossip: n.Address(),
 	}, nil
 }

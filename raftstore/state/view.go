@@ -42,6 +42,9 @@ type Cluster struct {
 	ID string `json:"id"`
 	// Incarnation changes when a snapshot is restored or membership recovered by hand.
 	Incarnation string `json:"incarnation"`
+	// Recovered is the incarnation that the last recovery by hand began; "": there was
+	// none. Nodes with another one keep a log of before.
+	Recovered string `json:"recovered,omitempty"`
 	// Plan is the address plan: "none", "loopback", or a CIDR; PlanCIDR the
 	// network drawn for it.
 	Plan     string `json:"plan"`

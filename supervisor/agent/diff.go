@@ -119,6 +119,9 @@ func Diff(p Part, f Facts) []Step {
 	if strays := below(f.Records, m.Epoch); len(strays) > 0 {
 		return end(p, f, strays, "a lower epoch than the member's")
 	}
+	if lost := fromLostLog(p, f.Records); len(lost) > 0 {
+		return end(p, f, lost, "its epoch was given in a log that is lost")
+	}
 	if above(f.Records, m.Epoch) {
 		return nil // not ours to judge: nothing is stopped on an older word
 	}
@@ -332,6 +335,19 @@ func below(records []keeper.Status, epoch uint64) []keeper.Status {
 	var out []keeper.Status
 	for _, s := range records {
 		if s.Epoch < epoch {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// fromLostLog are the records whose epoch is higher than the member's, and not higher
+// than the last that any member was given. A View that is only old has not counted so
+// far: the counter leaps when a cluster is recovered from a log that lacked entries.
+func fromLostLog(p Part, records []keeper.Status) []keeper.Status {
+	var out []keeper.Status
+	for _, s := range records {
+		if p.Cluster != nil && s.Epoch > p.Member.Epoch && s.Epoch <= p.Cluster.Epoch {
 			out = append(out, s)
 		}
 	}

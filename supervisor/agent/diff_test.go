@@ -11,6 +11,21 @@ import (
 	"supd/supervisor/spec"
 )
 
+// TestAnEpochOfALostLogIsStopped: the counter of the View is past it, so the View is not
+// just old.
+func TestAnEpochOfALostLogIsStopped(t *testing.T) {
+	t.Parallel()
+	m := &state.Member{Namespace: "default", Set: "web", Node: "n1", Wish: state.WishRun, Epoch: 5}
+	tpl := &spec.Template{Processes: []spec.Process{{Name: "a"}}}
+	f := Facts{Fresh: true, Records: []keeper.Status{{Member: "default/web-0", Process: "a", Epoch: 9, State: keeper.Running, PID: 7}}}
+	for last, want := range map[uint64]string{8: "[]", 9: "[stop a epoch 9 (its epoch was given in a log that is lost)]"} {
+		p := Part{Member: m, Template: tpl, Cluster: &state.Cluster{Epoch: last}}
+		if got := fmt.Sprint(Diff(p, f)); got != want {
+			t.Errorf("the last epoch given is %d: %s, want %s", last, got, want)
+		}
+	}
+}
+
 func TestDiff(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)

@@ -28,13 +28,6 @@ import (
 	"supd/supervisor/spec"
 )
 
-// Server is one member of the Raft cluster.
-type Server struct {
-	ID    string
-	Addr  string
-	Voter bool
-}
-
 // Store is the replicated state. Errors of Propose and ProposeAll are *spec.Error
 // with CodeNoLeader; client.ReasonUnknown says that an entry's fate is not known.
 type Store interface {
@@ -57,6 +50,8 @@ type Store interface {
 // Peer is a node as gossip knows it.
 type Peer struct {
 	ID, Name, Raft, Machine string
+	// Store as in Server.
+	Store int
 	// ClusterID is "" while the node belongs to none, and begins with Forming
 	// while it takes part in forming one.
 	ClusterID string

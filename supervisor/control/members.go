@@ -16,6 +16,7 @@ const membersEvery = time.Second
 type change struct {
 	Do       string
 	ID, Addr string
+	Store    int // of what is added or moved
 	Voter    bool
 }
 
@@ -98,25 +99,36 @@ func latest(a, b time.Time) time.Time {
 func (c *Control) change(ctx context.Context, ch change) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
+	id := ServerID(ch.ID, ch.Store)
+	if ch.Do != doAdd {
+		for _, s := range c.o.Store.Servers() {
+			if s.ID == ch.ID {
+				id = ServerID(s.ID, s.Store)
+			}
+		}
+	}
 	switch {
 	case ch.Do == doDemote:
-		return c.o.Store.Demote(ctx, ch.ID)
+		return c.o.Store.Demote(ctx, id)
 	case ch.Do == doRemove:
-		return c.o.Store.Remove(ctx, ch.ID)
+		return c.o.Store.Remove(ctx, id)
 	case ch.Do == doTransfer:
 		return c.o.Store.Transfer(ctx)
 	case ch.Voter:
-		return c.o.Store.AddVoter(ctx, ch.ID, ch.Addr)
+		return c.o.Store.AddVoter(ctx, id, ch.Addr)
 	}
-	return c.o.Store.AddNonvoter(ctx, ch.ID, ch.Addr)
+	return c.o.Store.AddNonvoter(ctx, id, ch.Addr)
 }
 
 // membership says the next step of Raft's membership, if there is one.
 func membership(v *state.View, machine string, servers []Server, peers []Peer, standings []Standing) (change, bool) {
+	if s, ok := givenUp(servers, peers); ok {
+		return change{Do: doRemove, ID: s.ID}, true
+	}
 	for _, p := range peers {
 		if p.Alive && p.ID != "" && p.Raft != "" && mayNotJoin(v, machine, p) == "" &&
 			!isServer(servers, p.ID) && !claimed(servers, peers, p) {
-			return settle(servers, change{Do: doAdd, ID: p.ID, Addr: p.Raft}), true
+			return settle(servers, change{Do: doAdd, ID: p.ID, Store: p.Store, Addr: p.Raft}), true
 		}
 	}
 	for _, p := range peers {

@@ -1,0 +1,133 @@
+package raftstore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/hashicorp/raft"
+
+	"supd/raftstore/state"
+)
+
+// Inspection is what is found in a store that nobody has open.
+type Inspection struct {
+	// Last is the newest entry of the log, or what the snapshot covers: the store
+	// with the greatest (term, index) has all that any quorum ever acknowledged, if
+	// all voters are compared.
+	LastTerm, LastIndex uint64
+	// Term is the newest term that this server has seen.
+	Term uint64
+	// Servers are the newest membership that the store has.
+	Servers []Server
+	// Cluster is what the View knows of itself; it may lag behind Last.
+	Cluster state.Cluster
+	Objects map[string]int
+	// Trouble: an entry that this version does not understand.
+	Trouble string
+}
+
+// openClosed opens a store's files without taking part in Raft.
+func openClosed(o Options) (*Store, error) {
+	o = o.withDefaults()
+	s := &Store{
+		o: o, log: o.Logger, started: make(chan struct{}), stopped: make(chan struct{}),
+		changed: make(chan struct{}), leaderChanged: make(chan struct{}),
+		nudges: make(chan struct{}, 1), troubled: make(chan struct{}, 1),
+	}
+	if err := s.openFiles(); err != nil {
+		return nil, fmt.Errorf("cannot open the raft store in %s: %w", o.Dir, err)
+	}
+	if !s.hadRaft {
+		s.closeFiles()
+		return nil, fmt.Errorf("the raft store in %s is empty", o.Dir)
+	}
+	return s, nil
+}
+
+// Inspect looks into a store that no daemon has open; of o only Dir and ID are used.
+// Errors are those of Open.
+func Inspect(o Options) (Inspection, error) {
+	s, err := openClosed(o)
+	if err != nil {
+		return Inspection{}, err
+	}
+	defer s.closeFiles()
+	return s.inspect()
+}
+
+func (s *Store) inspect() (in Inspection, err error) {
+	if in.Term, err = s.bolt.GetUint64([]byte("CurrentTerm")); err != nil {
+		in.Term = 0 // never written
+	}
+	if list, err := s.snaps.List(); err == nil && len(list) > 0 {
+		in.LastTerm, in.LastIndex = list[0].Term, list[0].Index
+	}
+	last, err := s.bolt.LastIndex()
+	if err != nil {
+		return in, fmt.Errorf("%w: %v", ErrDamaged, err)
+	}
+	if last > in.LastIndex {
+		var l raft.Log
+		if err := s.bolt.GetLog(last, &l); err != nil {
+			return in, fmt.Errorf("%w: log entry %d: %v", ErrDamaged, last, err)
+		}
+		in.LastTerm, in.LastIndex = l.Term, l.Index
+	}
+	_, trans := raft.NewInmemTransport("")
+	c, err := raft.GetConfiguration(s.config(), &fsm{s}, s.bolt, s.bolt, s.snaps, trans)
+	if err != nil {
+		return in, fmt.Errorf("cannot read the membership: %w", err)
+	}
+	for _, srv := range c.Servers {
+		in.Servers = append(in.Servers, Server{ID: string(srv.ID), Addr: string(srv.Address), Voter: srv.Suffrage == raft.Voter})
+	}
+	in.Cluster, in.Objects, in.Trouble = s.View().Cluster, s.View().Counts(), s.Trouble()
+	return in, nil
+}
+
+// Recover makes this server the only one of its cluster, with all entries that its log
+// has, committed or not, and the View that change makes of the result. The log is
+// compacted into a snapshot. Whoever else was a server must not go on with its old
+// store: the greeting keeps it apart.
+func Recover(o Options, addr string, change func(*state.View) *state.View) error {
+	s, err := openClosed(o)
+	if err != nil {
+		return err
+	}
+	defer s.closeFiles()
+	_, trans := raft.NewInmemTransport("")
+	f := &recovery{fsm: &fsm{s}, change: change}
+	members := raft.Configuration{Servers: []raft.Server{{
+		Suffrage: raft.Voter, ID: raft.ServerID(s.o.ID), Address: raft.ServerAddress(addr),
+	}}}
+	if err := raft.RecoverCluster(s.config(), f, s.bolt, s.bolt, s.snaps, trans, members); err != nil {
+		return fmt.Errorf("cannot recover: %w", errors.Join(f.err, err))
+	}
+	return nil
+}
+
+// recovery replays a log and takes its one snapshot from the View as it is changed.
+type recovery struct {
+	*fsm
+	change func(*state.View) *state.View
+	err    error
+}
+
+// Restore replaces the View by a snapshot; the newest must be readable.
+func (r *recovery) Restore(in io.ReadCloser) error {
+	err := r.fsm.Restore(in)
+	r.err = errors.Join(r.err, err)
+	return err
+}
+
+// Snapshot is of the changed View.
+func (r *recovery) Snapshot() (raft.FSMSnapshot, error) {
+	if r.err != nil {
+		return nil, r.err
+	}
+	if why := r.s.Trouble(); why != "" {
+		return nil, notUnderstood(why)
+	}
+	return snapshot{r.change(r.s.View())}, nil
+}
