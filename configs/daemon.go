@@ -38,8 +38,11 @@ type Daemon struct {
 	Raft              string        `mapstructure:"raft"`
 	Gossip            string        `mapstructure:"gossip"`
 	DNS               string        `mapstructure:"dns"`
+	Advertise         string        `mapstructure:"advertise"` // see AdvertiseFor
 	HostIP            string        `mapstructure:"host_ip"`
 	BootstrapExpect   int           `mapstructure:"bootstrap_expect"`
+	BootstrapSecret   Secret        `mapstructure:"bootstrap_secret"` // read it by Secret
+	SecretFile        string        `mapstructure:"bootstrap_secret_file"`
 	Join              []string      `mapstructure:"join"`
 	AddressPlan       string        `mapstructure:"address_plan"`
 	Zone              string        `mapstructure:"zone"`
@@ -126,6 +129,9 @@ func LoadDaemon(s DaemonSources) (Daemon, error) {
 		return Daemon{}, err
 	}
 	if err := unknownKeys(raw, from); err != nil {
+		return Daemon{}, err
+	}
+	if err := checkSecretIn(raw, from); err != nil {
 		return Daemon{}, err
 	}
 	if err := v.MergeConfigMap(raw); err != nil {
@@ -271,8 +277,15 @@ func (d Daemon) Check() error {
 			bad(key, "must be an absolute path, not %q", p)
 		}
 	}
+	if d.Advertise != "" {
+		if ip := net.ParseIP(d.Advertise); ip == nil || ip.IsUnspecified() {
+			bad("advertise", "must be the IP address by which other nodes reach this one, not %q", d.Advertise)
+		}
+	}
 	for key, a := range map[string]string{"api": d.API, "raft": d.Raft, "gossip": d.Gossip, "dns": d.DNS} {
-		if err := loopbackAddr(a); err != nil {
+		if err := ipAddr(a); err != nil {
+			bad(key, "%v", err)
+		} else if _, err := d.AdvertiseFor(a); err != nil && key != "dns" {
 			bad(key, "%v", err)
 		}
 	}
@@ -282,9 +295,15 @@ func (d Daemon) Check() error {
 	if d.BootstrapExpect < 0 || d.BootstrapExpect > 100 {
 		bad("bootstrap_expect", "must be between 0 and 100, not %d", d.BootstrapExpect)
 	}
+	if d.BootstrapSecret != "" && d.SecretFile != "" {
+		bad("bootstrap_secret", "goes with bootstrap_secret_file not together; the file is the better way")
+	}
+	if d.SecretFile != "" && !filepath.IsAbs(d.SecretFile) {
+		bad("bootstrap_secret_file", "must be an absolute path, not %q", d.SecretFile)
+	}
 	for _, j := range d.Join {
-		if err := loopbackAddr(j); err != nil {
-			bad("join", "%v", err)
+		if host, port, err := net.SplitHostPort(j); err != nil || host == "" || port == "" {
+			bad("join", "want host:port, not %q", j)
 		}
 	}
 	for _, l := range d.Labels {
@@ -341,14 +360,33 @@ func (d Daemon) Check() error {
 	return nil
 }
 
-// loopbackAddr refuses what other machines could reach.
-func loopbackAddr(addr string) error {
+// ipAddr refuses what is not an IP address and a port.
+func ipAddr(addr string) error {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return fmt.Errorf("want host:port, not %q", addr)
 	}
-	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
-		return fmt.Errorf("%s is not a loopback address: nodes do not speak TLS in this version, so supd talks on loopback only", addr)
+	if net.ParseIP(host) == nil {
+		return fmt.Errorf("%s does not begin with an IP address", addr)
 	}
 	return nil
+}
+
+// AdvertiseFor is the IP address by which other nodes reach what listens on addr: advertise,
+// or else the address itself, or, for one that stands for all, host_ip.
+func (d Daemon) AdvertiseFor(addr string) (string, error) {
+	if d.Advertise != "" {
+		return d.Advertise, nil
+	}
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", fmt.Errorf("want host:port, not %q", addr)
+	}
+	if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() {
+		return host, nil
+	}
+	if ip := net.ParseIP(d.HostIP); ip != nil && !ip.IsLoopback() && !ip.IsUnspecified() {
+		return d.HostIP, nil
+	}
+	return "", fmt.Errorf("%s stands for all addresses of this host: set advertise to the one by which other nodes reach it", addr)
 }

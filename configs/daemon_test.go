@@ -1,6 +1,8 @@
 package configs
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -79,18 +81,21 @@ func TestDaemonFormatsAndPrecedence(t *testing.T) {
 func TestDaemonRefusals(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		"datadir: /x\n":                         `did you mean "data_dir"`,
-		"lease: 10\n":                           "a duration needs a unit",
-		"lease: 3s\n":                           "lease: 3s is too short: with heartbeat 500ms it must be at least 3.5s",
-		"api: 0.0.0.0:7950\n":                   "not a loopback address",
-		"raft: example.org:1\n":                 "not a loopback address",
-		"address_plan: pool\n":                  "must be one of none, loopback",
-		"data_dir: here\n":                      "must be an absolute path",
-		"bootstrap_expect: many\n":              "want a number",
-		"join: 7\n":                             "join",
-		"name: Node\n":                          "not a DNS label",
-		"name: a\nname: b\n":                    "already defined",
-		"log_level: loud\nlog_format: binary\n": "log_level",
+		"datadir: /x\n":         `did you mean "data_dir"`,
+		"lease: 10\n":           "a duration needs a unit",
+		"lease: 3s\n":           "lease: 3s is too short: with heartbeat 500ms it must be at least 3.5s",
+		"api: 0.0.0.0:7950\n":   "set advertise",
+		"raft: example.org:1\n": "does not begin with an IP address",
+		"advertise: 0.0.0.0\n":  "advertise: must be the IP address",
+		"bootstrap_secret: x\nbootstrap_secret_file: /x\n": "not together",
+		"bootstrap_secret_file: x\n":                       "must be an absolute path",
+		"address_plan: pool\n":                             "must be one of none, loopback",
+		"data_dir: here\n":                                 "must be an absolute path",
+		"bootstrap_expect: many\n":                         "want a number",
+		"join: 7\n":                                        "join",
+		"name: Node\n":                                     "not a DNS label",
+		"name: a\nname: b\n":                               "already defined",
+		"log_level: loud\nlog_format: binary\n":            "log_level",
 	} {
 		_, err := LoadDaemon(DaemonSources{File: writeDaemonFile(t, "x.yaml", text), Env: []string{"SUPD_ZONE=cluster.local"}})
 		if err == nil || !strings.Contains(strings.ToLower(err.Error()), strings.ToLower(want)) {
@@ -99,5 +104,59 @@ func TestDaemonRefusals(t *testing.T) {
 	}
 	if _, err := LoadDaemon(DaemonSources{File: "missing.yaml"}); err == nil {
 		t.Error("a missing file that was named is no error")
+	}
+}
+
+func TestSecretIsKeptSecret(t *testing.T) {
+	t.Parallel()
+	const secret = "0123456789abcdef0123456789abcdef"
+	inline := writeDaemonFile(t, "a.yaml", "bootstrap_secret: "+secret+"\n")
+	file := writeDaemonFile(t, "secret", secret+"\n")
+	named := writeDaemonFile(t, "b.yaml", "bootstrap_secret_file: "+file+"\n")
+	for _, path := range []string{inline, named} {
+		d, err := LoadDaemon(DaemonSources{File: path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := d.Secret(); got != secret || err != nil {
+			t.Errorf("Secret = %q, %v", got, err)
+		}
+		text, err := d.YAML()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, printed := range []string{text, fmt.Sprintf("%v %+v %#v", d, d, d)} {
+			if strings.Contains(printed, secret) {
+				t.Errorf("the secret prints: %s", printed)
+			}
+		}
+	}
+	if err := errors.Join(os.Chmod(inline, 0o644), os.Chmod(file, 0o604)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadDaemon(DaemonSources{File: inline}); err == nil || !strings.Contains(err.Error(), "chmod 600") || strings.Contains(err.Error(), secret) {
+		t.Errorf("a file with a secret that all may read: %v", err)
+	}
+	d, err := LoadDaemon(DaemonSources{File: named})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Secret(); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+		t.Errorf("a secret file that all may read: %v", err)
+	}
+}
+
+func TestAdvertiseFor(t *testing.T) {
+	t.Parallel()
+	for name, x := range map[string]struct{ advertise, host, addr, want string }{
+		"bound":             {"", "127.0.0.1", "10.0.0.1:7951", "10.0.0.1"},
+		"said":              {"192.0.2.1", "127.0.0.1", "10.0.0.1:7951", "192.0.2.1"},
+		"all, by host_ip":   {"", "10.0.0.1", "0.0.0.0:7951", "10.0.0.1"},
+		"all, nothing said": {"", "127.0.0.1", "0.0.0.0:7951", ""},
+	} {
+		got, err := Daemon{Advertise: x.advertise, HostIP: x.host}.AdvertiseFor(x.addr)
+		if got != x.want || (err != nil) != (x.want == "") {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
 	}
 }

@@ -2,8 +2,11 @@ package raftstore
 
 import (
 	"bufio"
+	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -15,30 +18,32 @@ import (
 // Raft believes whoever sends it a higher term, and knows the others by their
 // addresses alone. An address that passes from a node to one of another cluster (a
 // port or a host used again) would make that one follow the first one's leader and
-// overwrite its log. So every connection begins with a line that says which server
-// is meant, by id, and in which cluster; one that means somebody else is not read.
+// overwrite its log. So the server that answers must show a certificate of the id that
+// is meant, and every connection begins with a line that says which server that is, and
+// in which cluster; one that means somebody else is not read.
 
 const (
 	greetWord = "supd-raft/1"
 	greetMost = 512 // bytes of the line
-	// greetWithin bounds the wait for it: a node greets at once, and whoever says nothing holds a connection.
-	greetWithin = 10 * time.Second
 )
 
 // errNotMeant ends a connection that was made to another server than this one.
 var errNotMeant = errors.New("another server is meant")
 
-// greeter greets on each connection made, and asks for it on each accepted.
+// greeter secures connections, greets on each made, and asks for it on each accepted.
 type greeter struct {
 	raft.StreamLayer
-	s *Store
+	s    *Store
+	door *door
 }
 
 // Dial connects to the server that has this address in the membership.
 func (g greeter) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
 	select {
 	case <-g.s.started: // raft may dial before NewRaft has returned
-	case <-time.After(timeout):
+	case <-ctx.Done():
 		return nil, fmt.Errorf("cannot reach %s: raft has not started", addr)
 	}
 	id := raft.ServerID("")
@@ -55,11 +60,25 @@ func (g greeter) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn,
 			addr = raft.ServerAddress(now)
 		}
 	}
-	c, err := g.StreamLayer.Dial(addr, timeout)
+	c, err := g.greet(ctx, addr, id, timeout)
+	if err != nil {
+		return nil, fmt.Errorf("cannot reach %s at %s: %w", id, addr, err)
+	}
+	return c, nil
+}
+
+// greet connects, makes sure who answers, and greets, all within ctx.
+func (g greeter) greet(ctx context.Context, addr raft.ServerAddress, id raft.ServerID, timeout time.Duration) (net.Conn, error) {
+	raw, err := g.StreamLayer.Dial(addr, timeout)
 	if err != nil {
 		return nil, err
 	}
-	err = c.SetWriteDeadline(time.Now().Add(timeout))
+	c, err := g.s.o.TLS.secure(ctx, raw, string(id))
+	if err != nil {
+		return nil, err
+	}
+	deadline, _ := ctx.Deadline()
+	err = c.SetWriteDeadline(deadline)
 	if err == nil {
 		_, err = fmt.Fprintf(c, "%s %s %s %s\n", greetWord, id, g.s.View().Cluster.ID, g.s.View().Cluster.Recovered)
 	}
@@ -67,43 +86,58 @@ func (g greeter) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn,
 		err = c.SetWriteDeadline(time.Time{})
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot reach %s: %w", addr, err), c.Close())
+		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
 }
 
-// Accept returns the next connection, whose greeting is read with its first bytes.
+// Accept returns the next connection. Its handshake is made, and its greeting read, with
+// its first bytes, by whoever reads it: nobody's handshake holds up another's.
 func (g greeter) Accept() (net.Conn, error) {
-	c, err := g.StreamLayer.Accept()
-	if err != nil {
-		return nil, err
+	for {
+		c, err := g.StreamLayer.Accept()
+		if err != nil {
+			return nil, err
+		}
+		leave, ok := g.door.enter(c.RemoteAddr())
+		if !ok {
+			g.door.refused(c.RemoteAddr(), errors.New("too many connections of this address have not said who they are"))
+			_ = c.Close() // nothing was said on it
+			continue
+		}
+		tc := tls.Server(c, g.s.o.TLS.Server)
+		return &greeted{Conn: &secured{tc, c}, raw: c, handshake: tc.HandshakeContext, s: g.s, door: g.door, leave: leave, in: bufio.NewReaderSize(tc, greetMost)}, nil
 	}
-	return &greeted{Conn: c, s: g.s, in: bufio.NewReaderSize(c, greetMost)}, nil
 }
 
 // greeted is an accepted connection. One goroutine reads it.
 type greeted struct {
-	net.Conn
-	s       *Store
-	in      *bufio.Reader
-	read    bool
-	cluster string // "": the other side did not know it yet
-	// recovered is the other side's Cluster.Recovered.
-	recovered string
+	net.Conn  // TLS
+	raw       net.Conn
+	handshake func(context.Context) error
+	s         *Store
+	door      *door
+	leave     func()
+	in        *bufio.Reader
+	read      bool
+	cluster   string // "": the other side did not know it yet
+	recovered string // the other side's Cluster.Recovered
+}
+
+// Close closes the connection.
+func (g *greeted) Close() error {
+	g.leave()
+	return g.Conn.Close()
 }
 
 // Read reads what follows the greeting. A node that was in no cluster when it was
 // greeted belongs, from then on, to one at most: so the cluster is compared anew.
 func (g *greeted) Read(b []byte) (int, error) {
 	if !g.read {
-		err := g.SetReadDeadline(time.Now().Add(greetWithin))
-		if err == nil {
-			err = g.greeting()
-		}
-		if err == nil {
-			err = g.SetReadDeadline(time.Time{})
-		}
-		if err != nil {
+		if err := g.enter(); err != nil {
+			if !g.s.ending() && !errors.Is(err, io.EOF) { // one that said nothing only asked whether somebody listens
+				g.door.refused(g.RemoteAddr(), err)
+			}
 			return 0, err
 		}
 		g.read = true
@@ -122,25 +156,45 @@ func (g *greeted) Read(b []byte) (int, error) {
 	return g.in.Read(b)
 }
 
-func (g *greeted) greeting() error {
+// enter makes the handshake and reads the greeting, within their time.
+func (g *greeted) enter() error {
+	defer g.leave()
+	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
+	defer cancel()
+	deadline, _ := ctx.Deadline()
+	if err := g.raw.SetDeadline(deadline); err != nil {
+		return err
+	}
+	if err := g.handshake(ctx); err != nil {
+		return fmt.Errorf("no handshake: %w", err)
+	}
 	line, err := g.in.ReadSlice('\n')
+	if err != nil {
+		return fmt.Errorf("no greeting: %w", err)
+	}
+	f, err := parseGreeting(string(line))
 	if err != nil {
 		return err
 	}
-	f := strings.Split(strings.TrimSuffix(string(line), "\n"), " ")
-	if len(f) < 3 || len(f) > 4 || f[0] != greetWord {
-		return fmt.Errorf("unknown greeting %.40q", line)
+	if f.id != g.s.o.ID {
+		return fmt.Errorf("raft's messages to server %s of cluster %q come here and are not read: "+
+			"this address was another node's, or is used twice: %w", f.id, f.cluster, errNotMeant)
 	}
-	if f[1] != g.s.o.ID {
-		g.s.log.Warn("raft's messages to another server come here; they are not read: "+
-			"this address was another node's, or is used twice", "for", f[1], "cluster", f[2])
-		return errNotMeant
+	g.cluster, g.recovered = f.cluster, f.recovered
+	return g.raw.SetDeadline(time.Time{})
+}
+
+// greeting is the first line of a connection.
+type greeting struct{ id, cluster, recovered string }
+
+// parseGreeting reads a line, its end included.
+func parseGreeting(line string) (greeting, error) {
+	f := strings.Split(strings.TrimSuffix(line, "\n"), " ")
+	if len(f) < 3 || len(f) > 4 || f[0] != greetWord || f[1] == "" {
+		return greeting{}, fmt.Errorf("unknown greeting %.40q", line)
 	}
-	g.cluster = f[2]
-	if len(f) == 4 {
-		g.recovered = f[3]
-	}
-	return nil
+	f = append(f, "")
+	return greeting{f[1], f[2], f[3]}, nil
 }
 
 // onces says each thing once.

@@ -3,6 +3,7 @@ package raftstore
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -19,7 +20,7 @@ import (
 func greetedBy(c net.Conn) *greeted {
 	s := &Store{o: Options{ID: "a"}, log: slog.New(slog.DiscardHandler)}
 	s.view.Store(state.New())
-	return &greeted{Conn: c, s: s, in: bufio.NewReaderSize(c, greetMost)}
+	return &greeted{Conn: c, raw: c, handshake: func(context.Context) error { return nil }, leave: func() {}, door: newDoor(s.log), s: s, in: bufio.NewReaderSize(c, greetMost)}
 }
 
 // scripted is a connection on which just this comes.
@@ -29,8 +30,9 @@ type scripted struct {
 	in io.Reader
 }
 
-func (s scripted) Read(b []byte) (int, error)      { return s.in.Read(b) }
-func (s scripted) SetReadDeadline(time.Time) error { return nil }
+func (s scripted) Read(b []byte) (int, error)  { return s.in.Read(b) }
+func (s scripted) SetDeadline(time.Time) error { return nil }
+func (s scripted) RemoteAddr() net.Addr        { return &net.TCPAddr{} }
 
 // FuzzGreeting: of what comes in nothing is read that does not follow a greeting meant for this server.
 func FuzzGreeting(f *testing.F) {

@@ -1,14 +1,17 @@
 package raftstore_test
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
 	"supd/raftstore"
 	"supd/raftstore/state"
+	"supd/supervisor/pki"
 )
 
 // TestAddressOfAnotherCluster: a node is gone, and its address passes to a node of
@@ -95,26 +98,145 @@ func TestOneClusterOnly(t *testing.T) {
 	}
 }
 
-// TestNoGreeting: who does not greet is not read.
+// TestNoGreeting: who does not greet is not read, nor one without a certificate of the
+// cluster that is good now.
 func TestNoGreeting(t *testing.T) {
 	t.Parallel()
 	a := start(t, options(t.TempDir(), "a"), "127.0.0.1:0")
-	for _, first := range []string{"GET / HTTP/1.1\r\n\r\n", "supd-raft/1 a\n", "supd-raft/2 a c\n", string(make([]byte, 4096)), "\n"} {
-		c, err := net.Dial("tcp", a.addr)
-		if err != nil {
-			t.Fatal(err)
+	now := time.Now()
+	good := pki.NodeValidity(now)
+	node := raftstore.ClientTLS(secret, "b", good)
+	for name, x := range map[string]struct {
+		tls   *tls.Config // nil: plain
+		first string
+	}{
+		"plain HTTP":             {nil, "GET / HTTP/1.1\r\n\r\n"},
+		"plain greeting":         {nil, "supd-raft/1 a \n"},
+		"plain zeros":            {nil, string(make([]byte, 4096))},
+		"HTTP":                   {node, "GET / HTTP/1.1\r\n\r\n"},
+		"no cluster":             {node, "supd-raft/1 a\n"},
+		"unknown version":        {node, "supd-raft/2 a c\n"},
+		"endless":                {node, string(make([]byte, 4096))},
+		"empty line":             {node, "\n"},
+		"another server":         {node, "supd-raft/1 c \n"},
+		"no certificate":         {&tls.Config{InsecureSkipVerify: true}, "supd-raft/1 a \n"},
+		"other CA's certificate": {raftstore.ClientTLS("the secret of another cluster altogether", "b", good), "supd-raft/1 a \n"},
+		"run out certificate":    {raftstore.ClientTLS(secret, "b", pki.Validity{From: now.Add(-2 * time.Hour), Until: now.Add(-time.Hour)}), "supd-raft/1 a \n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			raw, err := net.Dial("tcp", a.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer raw.Close()
+			if err := raw.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			c := raw
+			if x.tls != nil {
+				c = tls.Client(raw, x.tls)
+			}
+			if _, err := c.Write([]byte(x.first)); err != nil {
+				return // refused already
+			}
+			_, err = c.Write(make([]byte, 1)) // an AppendEntries, with nothing behind it
+			for err == nil {                  // what TLS itself says is no answer
+				_, err = c.Read(make([]byte, 1))
+				if err == nil {
+					if x.tls != nil {
+						t.Error("an answer")
+					}
+				}
+			}
+			if ne := net.Error(nil); errors.As(err, &ne) && ne.Timeout() {
+				t.Error("it is still read")
+			}
+		})
+	}
+}
+
+// TestSlowHandshakes: those who connect and say nothing, or little, hold up nobody.
+func TestSlowHandshakes(t *testing.T) {
+	t.Parallel()
+	nodes := three(t)
+	l := leader(t, nodes...)
+	initCluster(t, l)
+	end := make(chan struct{})
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer close(end)
+	for i := range 200 {
+		wg.Go(func() {
+			for {
+				c, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, 1)}}).Dial("tcp", nodes[i%3].addr)
+				if err != nil {
+					return
+				}
+				_, _ = c.Write([]byte{22, 3, 1}) // the beginning of a hello; the rest never comes
+				gone := make(chan struct{})
+				go func() { _, _ = c.Read(make([]byte, 1)); close(gone) }() // ends with the connection
+				select {
+				case <-gone:
+					_ = c.Close()
+				case <-end:
+					_ = c.Close()
+					<-gone
+					return
+				}
+				select {
+				case <-end:
+					return
+				case <-time.After(5 * time.Millisecond):
+				}
+			}
+		})
+	}
+	term, _ := l.Leading()
+	for _, n := range nodes {
+		if n != l {
+			n.end() // its connections are made anew, among the slow ones
+			o := options(n.dir, n.id)
+			start(t, o, n.addr)
 		}
-		defer c.Close()
-		if _, err := c.Write([]byte(first)); err != nil {
-			t.Fatal(err)
+		for i := range 10 {
+			res, err := l.Propose(within(t), register(i))
+			if err != nil || res.Err != nil {
+				t.Fatalf("entry %d: %v, %v", i, err, res.Err)
+			}
 		}
-		if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
-			t.Fatal(err)
-		}
-		if n, err := c.Read(make([]byte, 1)); n != 0 || err == nil {
-			t.Errorf("an answer to %.20q", first)
-		} else if ne := net.Error(nil); errors.As(err, &ne) && ne.Timeout() {
-			t.Errorf("still read after %.20q", first)
-		}
+	}
+	if now, leads := l.Leading(); !leads || now != term {
+		t.Errorf("term %d, leads %t; want term %d still", now, leads, term)
+	}
+}
+
+// TestServerOfAnotherID: a server that shows a good certificate of another node than the
+// one meant gets nothing.
+func TestServerOfAnotherID(t *testing.T) {
+	t.Parallel()
+	a := start(t, options(t.TempDir(), "a"), "127.0.0.1:0")
+	o := options(t.TempDir(), "b")
+	o.TLS = raftstore.NodeTLS(secret, "x")
+	b := start(t, o, "127.0.0.1:0")
+	if err := a.Bootstrap(within(t), []raftstore.Server{{ID: "a", Addr: a.addr, Voter: true}}); err != nil {
+		t.Fatal(err)
+	}
+	leader(t, a)
+	initCluster(t, a)
+	if err := a.AddNonvoter(within(t), "b", b.addr); err != nil {
+		t.Fatal(err)
+	}
+	good := start(t, options(t.TempDir(), "c"), "127.0.0.1:0")
+	if err := a.AddNonvoter(within(t), "c", good.addr); err != nil {
+		t.Fatal(err)
+	}
+	res, err := a.Propose(within(t), register(1))
+	if err != nil || res.Err != nil {
+		t.Fatalf("entry: %v, %v", err, res.Err)
+	}
+	waitIndex(t, good, res.Index)
+	if got := b.View().Index; got != 0 {
+		t.Errorf("b, which calls itself x, has got entries up to %d", got)
 	}
 }

@@ -89,7 +89,7 @@ func TestPowerChild(t *testing.T) {
 // startWatched is start with a Store whose terms and votes are told.
 func startWatched(t *testing.T, o raftstore.Options, addr string, said func(string, uint64)) *running {
 	t.Helper()
-	stream, err := raftstore.Listen(addr)
+	stream, err := raftstore.Listen(addr, "")
 	if err != nil {
 		t.Fatal(err)
 	}

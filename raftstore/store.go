@@ -38,12 +38,13 @@ type Options struct {
 	// ID is this server's stable name in Raft.
 	ID string
 	// Stream carries Raft between nodes. It listens already; the Store closes it.
-	// This is the one seam for TLS.
 	Stream raft.StreamLayer
 	// Resolve tells the newest address known of a server, "" for the one in the
 	// membership. So servers that come back elsewhere, all of them even, can elect a
 	// leader, who then corrects the membership. May be nil.
 	Resolve func(id string) string
+	// TLS secures what goes through Stream.
+	TLS TLS
 	// Heartbeat is how long a follower hears nothing of the leader before it asks
 	// for an election (300 ms).
 	Heartbeat time.Duration
@@ -133,8 +134,8 @@ type position struct {
 // that another process has open is ErrInUse. On error the Stream stays open.
 func Open(o Options) (*Store, error) {
 	o = o.withDefaults()
-	if o.ID == "" || o.Dir == "" || o.Stream == nil {
-		return nil, errors.New("cannot open the raft store: ID, Dir and Stream are needed")
+	if o.ID == "" || o.Dir == "" || o.Stream == nil || o.TLS.missing() {
+		return nil, errors.New("cannot open the raft store: ID, Dir, Stream and TLS are needed")
 	}
 	s := &Store{
 		o: o, log: o.Logger,
@@ -167,7 +168,7 @@ func (s *Store) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot start raft: %w", err)
 	}
-	conns := &tracked{StreamLayer: greeter{s.o.Stream, s}, open: map[net.Conn]bool{}, hungUp: s.hungUp}
+	conns := &tracked{StreamLayer: greeter{s.o.Stream, s, newDoor(s.log)}, open: map[net.Conn]bool{}, hungUp: s.hungUp}
 	s.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: conns, MaxPool: 3, Timeout: rpcTimeout, Logger: adaptLogger(s.log),
 	})
@@ -237,6 +238,16 @@ func (s *Store) Close() error {
 func (s *Store) running() bool {
 	select {
 	case <-s.started:
+		return true
+	default:
+		return false
+	}
+}
+
+// ending tells whether Run has begun to end.
+func (s *Store) ending() bool {
+	select {
+	case <-s.stopped:
 		return true
 	default:
 		return false

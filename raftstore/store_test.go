@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -25,17 +26,20 @@ type running struct {
 	end           func()
 }
 
+// secret is what all nodes here share.
+const secret = "the secret of all servers in these tests"
+
 // options that compact soon.
 func options(dir, id string) raftstore.Options {
 	return raftstore.Options{
-		Dir: dir, ID: id, SnapshotThreshold: 50, TrailingLogs: 20,
+		Dir: dir, ID: id, TLS: raftstore.NodeTLS(secret, id), SnapshotThreshold: 50, TrailingLogs: 20,
 		SnapshotInterval: 50 * time.Millisecond, Heartbeat: 300 * time.Millisecond,
 	}
 }
 
 func start(t *testing.T, o raftstore.Options, addr string) *running {
 	t.Helper()
-	stream, err := raftstore.Listen(addr)
+	stream, err := raftstore.Listen(addr, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +159,7 @@ func TestSingleNodeKeepsItsState(t *testing.T) {
 	hash, index := a.View().Hash(), a.View().Index
 	a.end()
 	// Without any quorum or leader the View is back at once.
-	stream, err := raftstore.Listen("127.0.0.1:0")
+	stream, err := raftstore.Listen("127.0.0.1:0", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,18 +187,29 @@ func TestSingleNodeKeepsItsState(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	t.Parallel()
-	for _, addr := range []string{"0.0.0.0:0", ":0", "192.0.2.1:0", "localhost:0"} {
-		if l, err := raftstore.Listen(addr); err == nil {
+	for _, addr := range []string{"0.0.0.0:0", ":0", "192.0.2.1:0"} {
+		if l, err := raftstore.Listen(addr, ""); err == nil {
 			l.Close()
 			t.Errorf("listens on %s", addr)
 		}
+	}
+	l, err := raftstore.Listen("127.0.0.1:0", "192.0.2.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if host, _, err := net.SplitHostPort(l.Addr().String()); err != nil || host != "192.0.2.1" {
+		t.Errorf("address %s, want the advertised one", l.Addr())
+	}
+	if _, err := raftstore.Open(raftstore.Options{Dir: t.TempDir(), ID: "a", Stream: l}); err == nil {
+		t.Error("opened without TLS")
 	}
 	dir := t.TempDir()
 	a := start(t, options(dir, "a"), "127.0.0.1:0")
 	if _, err := a.Propose(within(t), register(1)); !errors.Is(err, raftstore.ErrNotLeader) {
 		t.Errorf("propose without a leader: %v, want ErrNotLeader", err)
 	}
-	stream, err := raftstore.Listen("127.0.0.1:0")
+	stream, err := raftstore.Listen("127.0.0.1:0", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +243,7 @@ func TestDamageIsSaid(t *testing.T) {
 		return dir
 	}
 	open := func(t *testing.T, dir string) error {
-		stream, err := raftstore.Listen("127.0.0.1:0")
+		stream, err := raftstore.Listen("127.0.0.1:0", "")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,38 +16,40 @@ import (
 // connection instead of arriving late. See Staleness.
 const tcpUserTimeout = 0x12
 
-// TCP carries Raft over plain TCP on loopback.
-type TCP struct{ net.Listener }
+// TCP carries Raft over TCP; the Store secures what goes through it.
+type TCP struct {
+	net.Listener
+	advertise net.Addr
+}
 
 var _ raft.StreamLayer = (*TCP)(nil)
 
-// ErrNotLoopback refuses an address that other machines could reach: nodes do not
-// speak TLS yet.
-var ErrNotLoopback = errors.New("only loopback addresses are allowed until nodes speak TLS")
-
-// Listen listens on a loopback address.
-func Listen(addr string) (*TCP, error) {
-	if err := CheckLoopback(addr); err != nil {
-		return nil, fmt.Errorf("cannot listen on %s: %w", addr, err)
-	}
+// Listen listens on addr, host:port, the host an IP address. Advertise is the IP address
+// by which others reach it, "" the one bound.
+func Listen(addr, advertise string) (*TCP, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen: %w", err)
 	}
-	return &TCP{l}, nil
+	at, ok := l.Addr().(*net.TCPAddr)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("cannot listen on %s: it is no TCP address", addr), l.Close())
+	}
+	if advertise != "" {
+		ip := net.ParseIP(advertise)
+		if ip == nil {
+			return nil, errors.Join(fmt.Errorf("cannot advertise %q: it is no IP address", advertise), l.Close())
+		}
+		at = &net.TCPAddr{IP: ip, Port: at.Port}
+	}
+	if at.IP.IsUnspecified() {
+		return nil, errors.Join(fmt.Errorf("cannot listen on %s: others need an address to reach this node by; set advertise", addr), l.Close())
+	}
+	return &TCP{l, at}, nil
 }
 
-// CheckLoopback tells whether addr (host:port, the host an IP address) is loopback.
-func CheckLoopback(addr string) error {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return fmt.Errorf("want host:port: %w", err)
-	}
-	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
-		return ErrNotLoopback
-	}
-	return nil
-}
+// Addr is the address that others know.
+func (t *TCP) Addr() net.Addr { return t.advertise }
 
 // Accept returns the next connection.
 func (t *TCP) Accept() (net.Conn, error) {
@@ -60,9 +62,6 @@ func (t *TCP) Accept() (net.Conn, error) {
 
 // Dial connects to another node.
 func (t *TCP) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	if err := CheckLoopback(string(addr)); err != nil {
-		return nil, fmt.Errorf("cannot reach %s: %w", addr, err)
-	}
 	c, err := net.DialTimeout("tcp", string(addr), timeout)
 	if err != nil {
 		return nil, err

@@ -19,11 +19,11 @@ func TestEntryOfANewerVersion(t *testing.T) {
 	defer cancel()
 	open := func() (s *Store, end func()) {
 		t.Helper()
-		stream, err := Listen("127.0.0.1:0")
+		stream, err := Listen("127.0.0.1:0", "")
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err = Open(Options{Dir: dir, ID: "a", Stream: stream})
+		s, err = Open(Options{Dir: dir, ID: "a", Stream: stream, TLS: NodeTLS("whatever secret, of 32 characters or more", "a")})
 		if err != nil {
 			t.Fatal(err)
 		}

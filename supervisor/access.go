@@ -4,45 +4,9 @@ import (
 	"fmt"
 	"os"
 	"syscall"
-	"time"
 
-	"supd/supervisor/pki"
 	"supd/supervisor/server"
-	"supd/supervisor/spec"
 )
-
-// authority makes accounts' credentials with what this node holds.
-type authority struct {
-	node string
-	pki  *pki.Store
-}
-
-var _ server.Authority = authority{}
-
-// CA is the cluster's CA certificate as PEM, nil while there is none.
-func (a authority) CA() []byte { return a.pki.CA() }
-
-// SignAccount signs for the key of a certificate request. Only a node with the seed can, and every voter has it.
-func (a authority) SignAccount(request []byte, name string, from, until time.Time) ([]byte, string, error) {
-	pub, err := pki.ParseRequest(request)
-	if err != nil {
-		return nil, "", err
-	}
-	hash, err := pki.KeyHash(pub)
-	if err != nil {
-		return nil, "", err
-	}
-	seed := a.pki.Seed()
-	if seed.IsZero() {
-		return nil, "", spec.Errorf(spec.CodeRefused, "node %s does not hold the cluster's seed; look at %s on it", a.node, "pki/seed")
-	}
-	ca, err := seed.CA()
-	if err != nil {
-		return nil, "", err
-	}
-	cert, err := ca.SignAccount(pub, name, pki.Validity{From: from, Until: until})
-	return cert, hash, err
-}
 
 // limits are what callers may ask of this daemon; connections never take more than half of the descriptors there are.
 func (d *Daemon) limits() server.Limits {

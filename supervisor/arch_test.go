@@ -29,7 +29,7 @@ var imports = map[string][]string{
 	"supervisor/server": {"supervisor/spec", "raftstore/state", "supervisor/plan", "supervisor/client", "supervisor/template", "supervisor/pki"},
 	"supervisor/client": {"supervisor/spec"},
 	// Tests only: a pretended cluster behind the interfaces of server.
-	"supervisor/server/servertest": {"supervisor/spec", "raftstore/state", "supervisor/plan", "supervisor/client", "supervisor/server"},
+	"supervisor/server/servertest": {"supervisor/spec", "raftstore/state", "supervisor/plan", "supervisor/client", "supervisor/server", "supervisor/pki"},
 	"supervisor/control":           {"supervisor/spec", "raftstore/state", "supervisor/plan", "supervisor/client"},
 	"supervisor/agent":             {"supervisor/spec", "raftstore/state", "supervisor/keeper", "supervisor/client", "volumes", "netid", "supervisor/probe", "supervisor/template"},
 	"supervisor/plan":              {"supervisor/spec", "raftstore/state"},

@@ -29,24 +29,18 @@ var _ server.Cluster = (*cluster)(nil)
 // transferTimeout bounds the wait for the next leader.
 const transferTimeout = 5 * time.Second
 
-// nameOf is the name in a node id, NAME.8HEX.
-func nameOf(id string) string {
-	name, _, _ := strings.Cut(id, ".")
-	return name
-}
-
 // Status tells what this node's Raft knows.
 func (c *cluster) Status() server.RaftStatus {
 	id, _ := c.store.Leader()
 	term, leading := c.store.Leading()
-	rs := server.RaftStatus{Leader: nameOf(id), Leading: leading, Term: term, DNS: c.dns}
+	rs := server.RaftStatus{Leader: spec.NodeName(id), Leading: leading, Term: term, DNS: c.dns}
 	rs.Applied, rs.Commit, rs.Last = c.store.Indexes()
 	if id != "" {
 		rs.LeaderAPI = c.apiOf(id)
 	}
 	for _, s := range c.store.Servers() {
 		if s.Voter {
-			rs.Voters = append(rs.Voters, nameOf(s.ID))
+			rs.Voters = append(rs.Voters, spec.NodeName(s.ID))
 		}
 	}
 	rs.Trouble = c.trouble()
@@ -86,7 +80,7 @@ func (c *cluster) Transfer(ctx context.Context, node string) (string, error) {
 	for {
 		changed := c.store.LeaderChanged()
 		if id, _ := c.store.Leader(); id != "" && id != before {
-			return nameOf(id), nil
+			return spec.NodeName(id), nil
 		}
 		select {
 		case <-changed:
@@ -101,7 +95,7 @@ func (c *cluster) transfer(ctx context.Context, node string) error {
 		return c.store.Transfer(ctx)
 	}
 	for _, s := range c.store.Servers() {
-		if nameOf(s.ID) == node {
+		if spec.NodeName(s.ID) == node {
 			return c.store.TransferTo(ctx, s.ID)
 		}
 	}

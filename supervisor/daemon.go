@@ -9,6 +9,7 @@
 //	gossip    gossip
 //	control   the leader's part
 //	join      fed by gossip and Views; forms or joins the cluster
+//	credentials  a timer, fed by Views too; renews this node's certificate
 //	keeper    sees to it that a keeper answers
 //	dns       answers DNS
 //	server    the API's watch streams; with it one goroutine per listener
@@ -17,8 +18,10 @@ package supervisor
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -40,6 +43,7 @@ import (
 	"supd/supervisor/client"
 	"supd/supervisor/control"
 	"supd/supervisor/keeper"
+	"supd/supervisor/pki"
 	"supd/supervisor/server"
 	"supd/volumes"
 )
@@ -51,6 +55,8 @@ type Options struct {
 	Logger  *slog.Logger
 	// Ready is called once the API answers. It may be nil.
 	Ready func()
+	// CertificateLifetime is for tests; 0: a node's certificate is good as long as it is.
+	CertificateLifetime time.Duration
 	// SnapshotThreshold and TrailingLogs are for tests; see raftstore.Options.
 	SnapshotThreshold, TrailingLogs uint64
 }
@@ -60,6 +66,7 @@ type Daemon struct {
 	o   Options
 	log *slog.Logger
 	id  *identity
+	pki *pki.Store
 
 	store   store
 	gossip  *gossip.Gossip
@@ -95,9 +102,9 @@ func New(o Options) (*Daemon, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	d := &Daemon{o: o, log: o.Logger.With("node", o.Config.Name), transport: client.NewTransport(nil)}
+	d := &Daemon{o: o, log: o.Logger.With("node", o.Config.Name)}
 	for _, step := range []func() error{
-		d.openDir, d.openStore, d.openListeners, d.openDNS, d.openGossip, d.openControl, d.openAgent, d.openServer,
+		d.openDir, d.openPKI, d.openStore, d.openCredentials, d.openListeners, d.openDNS, d.openGossip, d.openControl, d.openAgent, d.openServer,
 	} {
 		if err := step(); err != nil {
 			return nil, errors.Join(err, d.Close())
@@ -126,13 +133,16 @@ func (d *Daemon) openDir() (err error) {
 }
 
 func (d *Daemon) openStore() error {
-	stream, err := patiently(func() (*raftstore.TCP, error) { return raftstore.Listen(d.o.Config.Raft) })
+	advertise, err := d.o.Config.AdvertiseFor(d.o.Config.Raft)
+	if err != nil {
+		return fmt.Errorf("raft: %w", err)
+	}
+	stream, err := patiently(func() (*raftstore.TCP, error) { return raftstore.Listen(d.o.Config.Raft, advertise) })
 	if err != nil {
 		return err
 	}
-	stream.Listener = netid.Guarded(stream.Listener, d.log)
 	s, err := raftstore.Open(raftstore.Options{
-		Dir: filepath.Join(d.o.Config.DataDir, "raft"), ID: d.id.server(), Stream: stream, Resolve: d.raftOf,
+		Dir: filepath.Join(d.o.Config.DataDir, "raft"), ID: d.id.server(), Stream: stream, TLS: d.raftTLS(), Resolve: d.raftOf,
 		SnapshotThreshold: d.o.SnapshotThreshold, TrailingLogs: d.o.TrailingLogs, Logger: d.log,
 	})
 	if errors.Is(err, raftstore.ErrDamaged) {
@@ -160,7 +170,9 @@ func (d *Daemon) openListeners() error {
 	}
 	d.tcp = tcp
 	d.onClose(tcp.Close)
-	d.meta.API = tcp.Addr().String()
+	if d.meta.API, err = d.advertised(tcp.Addr()); err != nil {
+		return fmt.Errorf("api: %w", err)
+	}
 	socket, err := d.listenSocket(d.o.Config.Socket, d.o.Config.SocketGroup)
 	if err != nil {
 		return err
@@ -171,6 +183,16 @@ func (d *Daemon) openListeners() error {
 		return err
 	}
 	return nil
+}
+
+// advertised is how others reach an address bound here.
+func (d *Daemon) advertised(bound net.Addr) (string, error) {
+	ip, err := d.o.Config.AdvertiseFor(bound.String())
+	if err != nil {
+		return "", err
+	}
+	_, port, err := net.SplitHostPort(bound.String())
+	return net.JoinHostPort(ip, port), err
 }
 
 // openDNS binds the DNS server: at its configured address for everybody, and at an
@@ -214,8 +236,12 @@ func (d *Daemon) openDNS() error {
 func (d *Daemon) openGossip() error {
 	c := d.o.Config
 	d.meta.ID, d.meta.Name, d.meta.Machine, d.meta.Expect, d.meta.Store = d.id.ID, d.id.Name, d.machine, c.BootstrapExpect, d.id.Store
+	advertise, err := c.AdvertiseFor(c.Gossip)
+	if err != nil {
+		return fmt.Errorf("gossip: %w", err)
+	}
 	g, err := patiently(func() (*gossip.Gossip, error) {
-		return gossip.New(gossip.Options{Bind: c.Gossip, Meta: d.metaNow(), Join: c.Join, Want: d.wanted, Logger: d.log})
+		return gossip.New(gossip.Options{Bind: c.Gossip, Advertise: net.JoinHostPort(advertise, "0"), Meta: d.metaNow(), Join: c.Join, Want: d.wanted, Logger: d.log})
 	})
 	if err != nil {
 		return err
@@ -311,6 +337,7 @@ func (d *Daemon) openServer() error {
 	d.server = server.New(server.Options{
 		Node: d.id.Name, Store: d.store, Cluster: d.cluster, Control: d.control, Agent: sessionAgent{d.agent}, Keeper: d.keeper,
 		SocketGroup: d.socketGroup, SocketRead: d.o.Config.SocketRead, Limits: d.limits(), Hosts: d.o.Config.APIHosts,
+		Certificates: credentials{d}, Issue: credentials{d}.Issue, Authority: credentials{d},
 		Transport: d.transport, TrashKeep: d.o.Config.TrashKeep.D(), Version: d.o.Version, Logger: d.log,
 	})
 	return nil
@@ -334,7 +361,9 @@ func (d *Daemon) closeShared() error {
 		errs = append(errs, k.Close())
 	}
 	d.keepHold(nil)
-	d.transport.CloseIdleConnections()
+	if d.transport != nil {
+		d.transport.CloseIdleConnections()
+	}
 	return errors.Join(errs...)
 }
 
@@ -357,12 +386,13 @@ func (d *Daemon) Run(ctx context.Context) error {
 	g.Go(func() error { return d.gossip.Run(base) })
 	g.Go(func() error { return d.control.Run(base) })
 	g.Go(func() error { return d.join(base) })
+	g.Go(func() error { return d.keepCredentials(base) })
 	g.Go(func() error { return d.keeper.run(base) })
 	g.Go(func() error { return d.dns.Run(base) })
 	g.Go(func() error { return d.server.Run(base) })
 	g.Go(func() error { return d.watchdog(base) })
 	d.serve(g, base, d.socket)
-	d.serve(g, base, d.tcp)
+	d.serve(g, base, tls.NewListener(d.tcp, d.pki.APIServer()))
 	d.log.Info("supd runs", "version", d.o.Version, "api", d.meta.API, "socket", d.o.Config.Socket)
 	if d.o.Ready != nil {
 		d.o.Ready()
@@ -436,10 +466,10 @@ func (d *Daemon) leaveGossip(ctx context.Context) {
 
 // serve answers the API on a listener until ctx ends.
 func (d *Daemon) serve(g *errgroup.Group, ctx context.Context, l net.Listener) {
-	hs := server.NewHTTPServer(d.server.Handler(), netid.TrustPeer)
+	hs := server.NewHTTPServer(d.server.Handler())
 	d.server.Watch(hs)
 	hs.BaseContext = func(net.Listener) context.Context { return ctx }
-	hs.ErrorLog = slog.NewLogLogger(d.log.Handler(), slog.LevelDebug)
+	hs.ErrorLog = log.New(&refusals{log: d.log, said: map[string]time.Time{}}, "", 0)
 	g.Go(func() error {
 		if err := hs.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("the API ended: %w", err)

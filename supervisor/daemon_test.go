@@ -73,19 +73,26 @@ func conf(t *testing.T, name string, expect int) configs.Daemon {
 	c.Name, c.DataDir, c.Socket, c.SocketGroup = name, dir, filepath.Join(dir, "supd.sock"), ""
 	c.API, c.Raft, c.Gossip, c.DNS = addrs[0], addrs[1], addrs[2], addrs[3]
 	c.KeeperManaged, c.BootstrapExpect = configs.KeeperBySystemd, expect
+	c.BootstrapSecret = "the secret of all daemons in these tests"
 	return c
 }
 
 func start(t *testing.T, c configs.Daemon) *node {
 	t.Helper()
+	return startWith(t, supervisor.Options{Config: c})
+}
+
+// startWith starts a daemon with other options than start's too.
+func startWith(t *testing.T, o supervisor.Options) *node {
+	t.Helper()
+	c := o.Config
 	var log io.Writer = io.Discard
 	if os.Getenv("DAEMON_LOG") != "" {
 		log = os.Stderr
 	}
-	d, err := supervisor.New(supervisor.Options{
-		Config: c, Version: "test", SnapshotThreshold: 100, TrailingLogs: 30,
-		Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-	})
+	o.Version, o.SnapshotThreshold, o.TrailingLogs = "test", 100, 30
+	o.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	d, err := supervisor.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -118,7 +118,7 @@ func raftServers(in []control.Server) []raftstore.Server {
 
 // initCluster makes the first command of a new cluster.
 func (d *Daemon) initCluster(ctx context.Context) (*state.InitCluster, error) {
-	c := &state.InitCluster{ID: newID(), Incarnation: newID(), Plan: d.o.Config.AddressPlan, Zone: d.o.Config.Zone}
+	c := &state.InitCluster{ID: newID(), Incarnation: newID(), Plan: d.o.Config.AddressPlan, Zone: d.o.Config.Zone, CA: string(d.pki.CA())}
 	if c.Plan != configs.PlanLoopback {
 		return c, nil
 	}

@@ -75,7 +75,11 @@ func (a *app) dev(o devOptions) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	nodes, err := devNodes(dir, o)
+	secret, err := devSecret(dir)
+	if err != nil {
+		return err
+	}
+	nodes, err := devNodes(dir, secret, o)
 	if err != nil {
 		return err
 	}

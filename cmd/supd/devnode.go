@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,7 +35,7 @@ type devNode struct {
 func (n *devNode) file() string { return filepath.Join(n.dir, "supd.yaml") }
 
 // devNodes reads the nodes that the directory holds, and makes those that are new.
-func devNodes(dir string, o devOptions) ([]*devNode, error) {
+func devNodes(dir, secret string, o devOptions) ([]*devNode, error) {
 	have := 0
 	for {
 		_, err := os.Stat(filepath.Join(dir, nodeName(have+1), "supd.yaml"))
@@ -58,18 +59,20 @@ func devNodes(dir string, o devOptions) ([]*devNode, error) {
 	}
 	var nodes []*devNode
 	for k := 1; k <= have; k++ {
-		n, err := readDevNode(dir, k)
+		n, err := readDevNode(dir, secret, k)
 		if err != nil {
 			return nil, err
 		}
 		nodes = append(nodes, n)
 	}
-	return newDevNodes(dir, nodes, want, o)
+	return newDevNodes(dir, secret, nodes, want, o)
 }
 
 func nodeName(k int) string { return "node-" + strconv.Itoa(k) }
 
-func readDevNode(dir string, k int) (*devNode, error) {
+// readDevNode reads the configuration of a node that is there. One that an older supd dev
+// wrote gets the cluster's secret.
+func readDevNode(dir, secret string, k int) (*devNode, error) {
 	n := &devNode{name: nodeName(k), dir: filepath.Join(dir, nodeName(k))}
 	var err error
 	if n.cfg, err = configs.LoadDaemon(configs.DaemonSources{File: n.file()}); err != nil {
@@ -78,7 +81,28 @@ func readDevNode(dir string, k int) (*devNode, error) {
 	if n.cfg.DataDir != n.dir {
 		return nil, fmt.Errorf("cannot use %s: it was made as %s; a cluster's directory must not be moved", n.dir, n.cfg.DataDir)
 	}
+	if n.cfg.SecretFile == "" && n.cfg.BootstrapSecret == "" {
+		if err := n.addSecret(secret); err != nil {
+			return nil, err
+		}
+	}
 	return n, n.connect()
+}
+
+// addSecret appends the secret's file to the node's configuration.
+func (n *devNode) addSecret(secret string) error {
+	text, err := os.ReadFile(n.file())
+	if err != nil {
+		return fmt.Errorf("cannot use node %s: %w", n.name, err)
+	}
+	var kept []string
+	for l := range strings.Lines(string(text)) {
+		if !strings.HasPrefix(l, "bootstrap_secret_file:") {
+			kept = append(kept, strings.TrimSuffix(l, "\n")+"\n")
+		}
+	}
+	n.cfg.SecretFile = secret
+	return n.replaceFile(strings.Join(kept, "") + "bootstrap_secret_file: " + strconv.Quote(secret) + "\n")
 }
 
 func (n *devNode) connect() error {
@@ -90,7 +114,7 @@ func (n *devNode) connect() error {
 
 // newDevNodes adds nodes up to want. All ports are chosen, and held, before any
 // configuration is written: no two nodes get the same.
-func newDevNodes(dir string, nodes []*devNode, want int, o devOptions) ([]*devNode, error) {
+func newDevNodes(dir, secret string, nodes []*devNode, want int, o devOptions) ([]*devNode, error) {
 	have := len(nodes)
 	var ports portChoice
 	defer ports.release()
@@ -100,6 +124,7 @@ func newDevNodes(dir string, nodes []*devNode, want int, o devOptions) ([]*devNo
 		n.cfg.Name, n.cfg.DataDir = n.name, n.dir
 		n.cfg.Socket, n.cfg.SocketGroup = filepath.Join(n.dir, "supd.sock"), ""
 		n.cfg.AddressPlan = o.addressPlan
+		n.cfg.SecretFile = secret
 		if have == 0 {
 			n.cfg.BootstrapExpect = want
 		} // else the node is taken into the cluster that exists
@@ -138,6 +163,10 @@ func (n *devNode) write() error {
 	if err != nil {
 		return err
 	}
+	return n.replaceFile(text)
+}
+
+func (n *devNode) replaceFile(text string) error {
 	tmp := n.file() + ".tmp"
 	if err := os.WriteFile(tmp, []byte(text), 0o644); err != nil {
 		return fmt.Errorf("cannot make node %s: %w", n.name, err)

@@ -59,14 +59,14 @@ Exit status: 0 done; 1 failed; 2 wrong usage or configuration.`,
 		SilenceErrors: true,
 		Args:          noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return usageError{errors.New("a command is needed: run, dev, config or version; see supd --help")}
+			return usageError{errors.New("a command is needed: run, dev, config, secret or version; see supd --help")}
 		},
 	}
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(a.runCommand(), a.devCommand(), a.recoverCommand(), a.configCommand(), a.versionCommand())
+	root.AddCommand(a.runCommand(), a.devCommand(), a.recoverCommand(), a.configCommand(), a.secretCommand(), a.versionCommand())
 	return root
 }
 

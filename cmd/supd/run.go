@@ -20,6 +20,9 @@ import (
 func configFlags(f *pflag.FlagSet) {
 	f.String("config", "", "configuration file (YAML, JSON, TOML or HCL); default "+configs.DefaultDaemonFile+", if it exists")
 	for _, k := range configs.DaemonKeys() {
+		if k == "bootstrap_secret" {
+			continue // everybody on the host sees the flags of its processes
+		}
 		f.String(strings.ReplaceAll(k, "_", "-"), "", "overrides "+k+" of the configuration")
 	}
 }

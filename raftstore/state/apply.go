@@ -103,6 +103,10 @@ func (t *tx) apply() *spec.Error {
 		return t.labelNode(c)
 	case *RestoreCluster:
 		return t.restoreCluster(c)
+	case *NoteCA:
+		return t.noteCA(c)
+	case *RotateGossipKey:
+		return t.rotateGossipKey(c)
 	case *SetFrozen:
 		return t.setFrozen(c)
 	case *AddJoinToken:

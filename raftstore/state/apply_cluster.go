@@ -18,6 +18,7 @@ func (t *tx) initCluster(c *InitCluster) *spec.Error {
 	}
 	t.Cluster.ID, t.Cluster.Incarnation = c.ID, c.Incarnation
 	t.Cluster.Plan, t.Cluster.PlanCIDR, t.Cluster.Zone = c.Plan, c.PlanCIDR, c.Zone
+	t.Cluster.CA = c.CA
 	t.Cluster.CreatedAt = t.now
 	t.changed, t.created = true, true
 	t.event("", "cluster/"+c.ID, "Formed", "the cluster was formed; address plan %s %s", c.Plan, c.PlanCIDR)

@@ -41,6 +41,8 @@ type InitCluster struct {
 	Plan        string `json:"plan"`
 	PlanCIDR    string `json:"planCIDR,omitempty"`
 	Zone        string `json:"zone"`
+	// CA is the certificate of the cluster's CA, PEM. It is public.
+	CA string `json:"ca,omitempty"`
 }
 
 // RegisterNode tells who a node is; sent by its agent at every start (a new Run)
@@ -422,6 +424,8 @@ func Commands() []Command {
 		&PutAccount{},
 		&RevokeAccount{},
 		&RestoreCluster{},
+		&NoteCA{},
+		&RotateGossipKey{},
 	}
 }
 

@@ -165,6 +165,11 @@ func story() []state.Command {
 		&state.RevokeAccount{Name: "ci"}, // refused: gone
 		saved(),
 		saved(), // refused: another incarnation by now
+		&state.NoteCA{CA: "a certificate"},
+		&state.NoteCA{CA: "another"}, // refused: it has one
+		&state.RotateGossipKey{},
+		&state.RotateGossipKey{IfGeneration: 7}, // refused: stale
+		&state.RotateGossipKey{IfGeneration: 1}, // refused: too soon
 	}
 }
 

@@ -40,6 +40,7 @@ func Fields() []string {
 		"RegisterNode node.drainSince",
 		"RegisterNode node.drainWho",
 		"RegisterNode node.drainWhy",
+		"InitCluster ca",
 	}
 }
 

@@ -65,6 +65,13 @@ type Cluster struct {
 	// JoinTokens let nodes in; at most MaxJoinTokens. An expired one goes with the next change.
 	JoinTokens []JoinToken `json:"joinTokens,omitempty"`
 	CreatedAt  time.Time   `json:"createdAt"`
+	// CA is the certificate of the cluster's CA, PEM; "" where a version without TLS has
+	// formed the cluster and it was not noted yet. It never changes.
+	CA string `json:"ca,omitempty"`
+	// GossipKey numbers gossip's key, which derives from the cluster's seed; GossipKeyAt
+	// is when it was last changed.
+	GossipKey   uint64    `json:"gossipKey,omitempty"`
+	GossipKeyAt time.Time `json:"gossipKeyAt,omitzero"`
 	// Now is the greatest time any command carried; times in the View never run backwards.
 	Now time.Time `json:"now"`
 }

@@ -46,7 +46,7 @@ type Client struct {
 }
 
 // New makes a client of the daemon at addr: unix:///PATH, https://HOST:PORT or
-// HOST:PORT, which is http://. It connects when first used.
+// HOST:PORT, which means the same; http:// is for tests. It connects when first used.
 func New(addr string, o Options) (*Client, error) {
 	base, socket, err := parseAddr(addr)
 	if err != nil {

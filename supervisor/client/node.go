@@ -34,6 +34,22 @@ func (c *Client) Register(ctx context.Context, node any) error {
 	return err
 }
 
+// RenewCertificate has this node's certificate made anew by the node the client talks to,
+// for the key that signed the request.
+func (c *Client) RenewCertificate(ctx context.Context, request []byte) ([]byte, error) {
+	var out Certificate
+	ctx, cancel := context.WithTimeout(ctx, c.opts.RequestTimeout)
+	defer cancel()
+	a, err := c.once(ctx, call{method: http.MethodPost, path: "/v1/internal/certificate", body: CertificateRequest{string(request)}, harmless: true})
+	if err == nil {
+		err = decodeInto(a, &out)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return []byte(out.Certificate), nil
+}
+
 // Stopping sets or takes off the mark that the whole cluster is being stopped.
 func (c *Client) Stopping(ctx context.Context, stopping bool) error {
 	_, err := c.do(ctx, call{method: http.MethodPost, path: "/v1/internal/stopping", body: StoppingRequest{stopping}, repeatable: true}, nil)

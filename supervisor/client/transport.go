@@ -126,7 +126,7 @@ func parseAddr(addr string) (base, socket string, err error) {
 		if _, _, err := net.SplitHostPort(addr); err != nil {
 			return "", "", fmt.Errorf("cannot use address %q: want unix:///PATH or https://HOST:PORT", addr)
 		}
-		return "http://" + addr, "", nil
+		return "https://" + addr, "", nil
 	}
 	if socket == "" {
 		return "", "", fmt.Errorf("cannot use address %q: it has no path", addr)

@@ -27,6 +27,16 @@ const (
 	HeaderWarning = "X-Supd-Warning"
 )
 
+// CertificateRequest asks for a new certificate of the node that sends it.
+type CertificateRequest struct {
+	Request string `json:"request"` // PEM
+}
+
+// Certificate answers it.
+type Certificate struct {
+	Certificate string `json:"certificate"` // PEM
+}
+
 // Results of a write.
 const (
 	Created    = "created"

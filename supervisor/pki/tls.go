@@ -130,6 +130,11 @@ func peerOf(cs tls.ConnectionState, ca *x509.Certificate, usage x509.ExtKeyUsage
 	}); err != nil {
 		return Peer{}, fmt.Errorf("the other side's certificate is not of this cluster: %w", err)
 	}
+	return Holder(leaf)
+}
+
+// Holder tells whom a certificate names that was verified before.
+func Holder(leaf *x509.Certificate) (Peer, error) {
 	p := Peer{From: leaf.NotBefore, Until: leaf.NotAfter, Cert: leaf}
 	name := leaf.Subject.CommonName
 	switch {

@@ -173,17 +173,21 @@ func TestExecIsGuarded(t *testing.T) {
 	s := server.New(n.Options())
 	for _, path := range []string{"/v1/namespaces/default/members/web-0/exec", "/v1/internal/exec?namespace=default&member=web-0"} {
 		for what, c := range map[string]struct {
-			trust  error
-			header map[string]string
-			want   int
+			stranger bool
+			header   map[string]string
+			want     int
 		}{
-			"a stranger":        {errors.New("not you"), nil, http.StatusUnauthorized},
-			"a page":            {nil, map[string]string{"Origin": "SELF"}, http.StatusBadRequest},
-			"a foreign page":    {nil, map[string]string{"Origin": "https://evil.example"}, http.StatusBadRequest},
-			"no upgrade":        {nil, map[string]string{"Upgrade": ""}, http.StatusBadRequest},
-			"all in good order": {nil, nil, http.StatusSwitchingProtocols},
+			"a stranger":        {true, nil, http.StatusUnauthorized},
+			"a page":            {false, map[string]string{"Origin": "SELF"}, http.StatusBadRequest},
+			"a foreign page":    {false, map[string]string{"Origin": "https://evil.example"}, http.StatusBadRequest},
+			"no upgrade":        {false, map[string]string{"Upgrade": ""}, http.StatusBadRequest},
+			"all in good order": {false, nil, http.StatusSwitchingProtocols},
 		} {
-			hs := server.NewHTTPServer(s.Handler(), func(net.Conn) error { return c.trust })
+			h := servertest.Trusting(s.Handler())
+			if c.stranger {
+				h = s.Handler()
+			}
+			hs := server.NewHTTPServer(h)
 			l, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
 				t.Fatal(err)

@@ -2,9 +2,7 @@ package server
 
 import (
 	"context"
-	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -53,7 +51,7 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request, rs RaftStatus) 
 
 // send repeats r at addr, marked as forwarded by this node.
 func (s *Server) send(ctx context.Context, r *http.Request, addr string) (*http.Response, error) {
-	u := url.URL{Scheme: "http", Host: addr, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
+	u := url.URL{Scheme: s.o.Scheme, Host: addr, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
 	body := r.Body
 	if r.ContentLength == 0 {
 		body = http.NoBody
@@ -74,10 +72,9 @@ func (s *Server) send(ctx context.Context, r *http.Request, addr string) (*http.
 }
 
 func forwardError(what, node, method string, err error) error {
-	var op *net.OpError
 	e := spec.Errorf(spec.CodeNoLeader, "%s: node %s, which leads, cannot be reached: %v", what, node, err)
 	e.Reason = client.ReasonNoLeader
-	if method != http.MethodGet && (!errors.As(err, &op) || op.Op != "dial") {
+	if method != http.MethodGet && !client.NotDone(err) {
 		e.Reason = client.ReasonUnknown
 		e.Message = what + ": node " + node + " gave no answer (" + err.Error() + "); it may have been done: look with get, then try again"
 	}

@@ -1,12 +1,15 @@
 package server
 
 import (
+	"crypto"
+	"crypto/x509"
 	"net/http"
 	"strconv"
 	"strings"
 
 	"supd/raftstore/state"
 	"supd/supervisor/client"
+	"supd/supervisor/pki"
 	"supd/supervisor/spec"
 )
 
@@ -59,6 +62,44 @@ func (s *Server) internalEntry(w http.ResponseWriter, r *http.Request, by string
 		return res.Err
 	}
 	return answer(w, res, nil)
+}
+
+// renew signs a new certificate for the node that shows its own: also one that has run
+// out, for the same key.
+func (s *Server) renew(w http.ResponseWriter, r *http.Request) error {
+	var in client.CertificateRequest
+	if err := decode(r, &in); err != nil {
+		return err
+	}
+	shown := shownCert(r)
+	if shown == nil || s.o.Issue == nil {
+		return refused("NoCertificate", "only a node that shows its certificate itself can have it renewed, at a node with the cluster's seed")
+	}
+	peer, err := s.o.Certificates.PeerOf(*r.TLS)
+	if err != nil || peer.Node == "" {
+		return unauthenticated("only a node can have its certificate renewed (%v)", err)
+	}
+	pub, err := pki.ParseRequest([]byte(in.Request))
+	if err != nil {
+		return spec.Errorf(spec.CodeInvalid, "%v", err)
+	}
+	if own, ok := shown.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !own.Equal(pub) {
+		return refused("OtherKey", "the certificate of node %s is renewed for the key it has, not for another", callerOf(r).Node)
+	}
+	cert, err := s.o.Issue(peer.Node, pub)
+	if err != nil {
+		return err
+	}
+	s.log.Info("certificate renewed", "for", peer.Node)
+	return writeJSON(w, http.StatusOK, client.Certificate{Certificate: string(cert)})
+}
+
+// shownCert is the certificate that the other end of the connection shows, or nil.
+func shownCert(r *http.Request) *x509.Certificate {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		return nil
+	}
+	return r.TLS.PeerCertificates[0]
 }
 
 func (s *Server) leases(w http.ResponseWriter, _ *http.Request) error {

@@ -169,7 +169,7 @@ func (s *Server) patientClient(node string, timeout time.Duration) (*client.Clie
 		e.Reason = "NodeUnknown"
 		return nil, e
 	}
-	return client.New("http://"+addr, client.Options{Transport: s.o.Transport, RequestTimeout: timeout})
+	return client.New(s.o.Scheme+"://"+addr, client.Options{Transport: s.o.Transport, RequestTimeout: timeout})
 }
 
 // askNodes asks the leader for leases, and one node for its keeper: of many, one that is away would delay all.
@@ -230,7 +230,7 @@ func (s *Server) leaseTable(ctx context.Context) (map[string]time.Time, error) {
 	if rs.Leader == "" || rs.LeaderAPI == "" {
 		return nil, spec.Errorf(spec.CodeNoLeader, "NoLeader: nobody gives leases now")
 	}
-	c, err := client.New("http://"+rs.LeaderAPI, client.Options{Transport: s.o.Transport, RequestTimeout: ownerTimeout})
+	c, err := client.New(s.o.Scheme+"://"+rs.LeaderAPI, client.Options{Transport: s.o.Transport, RequestTimeout: ownerTimeout})
 	if err != nil {
 		return nil, err
 	}

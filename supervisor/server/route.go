@@ -6,6 +6,7 @@ import (
 
 	"supd/raftstore/state"
 	"supd/supervisor/client"
+	"supd/supervisor/pki"
 	"supd/supervisor/spec"
 )
 
@@ -65,6 +66,7 @@ func Routes() []Route {
 		{"POST", "/v1/nodes/{name}/labels", Write, true, (*Server).labelNode},
 		{"POST", "/v1/nodes/{name}/upgrade-keeper", Enter, false, (*Server).upgradeKeeper},
 
+		{"POST", renewal, NodeOnly, false, (*Server).renew},
 		{"POST", "/v1/internal/heartbeat", NodeOnly, true, (*Server).heartbeat},
 		{"POST", "/v1/internal/report", NodeOnly, true, (*Server).report},
 		{"POST", "/v1/internal/register", NodeOnly, true, (*Server).register},
@@ -112,6 +114,9 @@ func (s *Server) serve(rt Route) http.Handler {
 			return
 		}
 		defer end()
+		if shown := shownCert(r); shown != nil && pki.Due(shown, shown.Subject.CommonName, s.o.Now()) {
+			w.Header().Set("Connection", "close") // the next one will show the certificate that is renewed
+		}
 		if err := checkBody(r); err != nil {
 			s.fail(w, r, err)
 			return

@@ -16,6 +16,7 @@ package server
 
 import (
 	"context"
+	"crypto"
 	"io"
 	"log/slog"
 	"net/http"
@@ -99,8 +100,10 @@ type Options struct {
 	Control Control
 	Agent   Agent
 	Keeper  Keeper
-	// Transport between nodes; nil: client.NewTransport(nil).
+	// Transport between nodes, which makes sure that nodes answer; nil: one without TLS.
 	Transport http.RoundTripper
+	// Scheme of the other nodes' APIs. Default https; tests have http.
+	Scheme string
 	// TrashKeep is how long a released directory can be taken back. Default 24 h.
 	TrashKeep time.Duration
 	// Settle is how long a write that makes a set smaller waits for members that have
@@ -109,6 +112,8 @@ type Options struct {
 	Version string
 	// Certificates tells who is at the other end of a TLS connection; nil: nobody is known by a certificate.
 	Certificates Certificates
+	// Issue signs a new certificate for a node of the View, if this node can; nil: it can't.
+	Issue func(nodeID string, pub crypto.PublicKey) (certificate []byte, err error)
 	// Authority makes accounts' credentials; nil: accounts can't be made here.
 	Authority Authority
 	// SocketGroup is the group of the unix socket, whose members operate. SocketRead lets all other local users that can
@@ -174,6 +179,9 @@ type counters struct {
 func New(o Options) *Server {
 	if o.Transport == nil {
 		o.Transport = client.NewTransport(nil)
+	}
+	if o.Scheme == "" {
+		o.Scheme = "https"
 	}
 	if o.TrashKeep <= 0 {
 		o.TrashKeep = 24 * time.Hour

@@ -65,3 +65,9 @@ func CheckLabel(s string) error {
 	}
 	return nil
 }
+
+// NodeName is the name in a node's id, NAME.8HEX.
+func NodeName(id string) string {
+	name, _, _ := strings.Cut(id, ".")
+	return name
+}

@@ -62,7 +62,7 @@ func New(name string) *Node {
 
 // Options are the options of a server on this node.
 func (n *Node) Options() server.Options {
-	return server.Options{Node: n.Name, Store: n, Cluster: n, Control: n, Agent: n, Keeper: keeperOf{n}, Version: "test", Now: n.Now, Settle: max(n.Patience, 1)}
+	return server.Options{Node: n.Name, Store: n, Cluster: n, Control: n, Agent: n, Keeper: keeperOf{n}, Scheme: "http", Version: "test", Now: n.Now, Settle: max(n.Patience, 1)}
 }
 
 // Now is the pretended time.
