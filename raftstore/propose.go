@@ -46,14 +46,14 @@ func (s *Store) Propose(ctx context.Context, e state.Entry) (state.Result, error
 }
 
 // ProposeAll appends entries in this order, without waiting in between, and waits
-// for all. It returns the results of those known to be committed, up to the first
-// that is not, and that one's error.
+// for all. One that carries no time, or an earlier one than Now, gets that. It returns the
+// results of those known to be committed, up to the first that is not, and that one's error.
 func (s *Store) ProposeAll(ctx context.Context, entries []state.Entry) ([]state.Result, error) {
 	encoded, refused := make([][]byte, 0, len(entries)), make([]*spec.Error, len(entries))
 	v := s.View()
 	for i, e := range entries {
-		if e.At.IsZero() {
-			e.At = s.o.Now()
+		if now := s.Now(); e.At.Before(now) {
+			e.At = now
 		}
 		if e.Cmd, refused[i] = v.Fit(e.Cmd); refused[i] != nil {
 			continue

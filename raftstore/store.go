@@ -54,7 +54,7 @@ type Options struct {
 	SnapshotThreshold, TrailingLogs uint64
 	SnapshotInterval                time.Duration
 	Logger                          *slog.Logger
-	// Now stamps entries that carry no time; time.Now when nil.
+	// Now is this machine's time of day; time.Now when nil. See Store.Now.
 	Now func() time.Time
 }
 
@@ -112,6 +112,7 @@ type Store struct {
 	nudges   chan struct{} // holds one: something was applied
 	hangups  chan struct{} // holds one: a connection that was accepted has ended
 
+	clock  clock
 	parted onces // who was told that its log has parted from ours
 
 	mu            sync.Mutex // guards what follows

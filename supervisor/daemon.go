@@ -338,7 +338,7 @@ func (d *Daemon) openServer() error {
 		Node: d.id.Name, Store: d.store, Cluster: d.cluster, Control: d.control, Agent: sessionAgent{d.agent}, Keeper: d.keeper,
 		SocketGroup: d.socketGroup, SocketRead: d.o.Config.SocketRead, Limits: d.limits(), Hosts: d.o.Config.APIHosts,
 		Certificates: credentials{d}, Issue: credentials{d}.Issue, Authority: credentials{d},
-		Transport: d.transport, TrashKeep: d.o.Config.TrashKeep.D(), Version: d.o.Version, Logger: d.log,
+		Transport: d.transport, TrashKeep: d.o.Config.TrashKeep.D(), Version: d.o.Version, Now: d.store.Now, Logger: d.log,
 	})
 	return nil
 }

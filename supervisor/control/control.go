@@ -33,6 +33,8 @@ import (
 type Store interface {
 	View() *state.View
 	Changed() <-chan struct{}
+	// Now is the cluster's time, by which the View's times are to be judged.
+	Now() time.Time
 	Propose(ctx context.Context, e state.Entry) (state.Result, error)
 	ProposeAll(ctx context.Context, e []state.Entry) ([]state.Result, error)
 	Barrier(ctx context.Context) error

@@ -32,6 +32,8 @@ func newFakeStore() *fakeStore {
 	return &fakeStore{view: state.New(), changed: make(chan struct{}), leaderCh: make(chan struct{})}
 }
 
+func (f *fakeStore) Now() time.Time { return time.Now() }
+
 func (f *fakeStore) View() *state.View {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -20,7 +20,7 @@ func (c *Control) plan(ctx context.Context) error {
 	var silent string
 	for {
 		changed := c.o.Store.Changed()
-		now := time.Now()
+		now := c.o.Store.Now()
 		p := plan.Make(c.o.Store.View(), now, plan.Facts{Silent: c.Silent, UID: c.o.UID})
 		cmds, next := held.free(p.Commands, now)
 		if len(cmds) > 0 {
@@ -46,7 +46,7 @@ func (c *Control) planAgain(ctx context.Context, changed <-chan struct{}, next t
 	defer tick.Stop()
 	var due <-chan time.Time
 	if !next.IsZero() {
-		timer := time.NewTimer(time.Until(next))
+		timer := time.NewTimer(max(time.Millisecond, next.Sub(c.o.Store.Now())))
 		defer timer.Stop()
 		due = timer.C
 	}
@@ -78,7 +78,7 @@ func (c *Control) silentNodes() string {
 
 // propose proposes planned commands in order and notes which were in vain.
 func (c *Control) propose(ctx context.Context, cmds []state.Command, held holds) error {
-	now := time.Now()
+	now := c.o.Store.Now()
 	entries := make([]state.Entry, len(cmds))
 	for i, cmd := range cmds {
 		entries[i] = state.Entry{At: now, Who: planner, Cmd: cmd}

@@ -123,7 +123,8 @@ type Options struct {
 	// Limits of what callers may ask; the zero value is good.
 	Limits Limits
 	// Hosts are accepted as Host on TCP beside addresses, localhost and the node's name.
-	Hosts  []string
+	Hosts []string
+	// Now is the cluster's time, by which the View's times are to be judged.
 	Now    func() time.Time
 	Logger *slog.Logger
 }
