@@ -27,7 +27,8 @@ type chaosMachine struct {
 	Disk      string   `json:"disk"`      // image of the host's disk
 	Data      string   `json:"data"`      // where that is mounted
 	Supd      []string `json:"supd"`      // the daemon's command
-	Log       string   `json:"log"`       // takes what the daemon says
+	Keeper    []string `json:"keeper"`    // a keeper that is held here, as systemd would; empty: supd starts it
+	Log       string   `json:"log"`       // takes what they say
 	Clock     string   `json:"clock"`     // file with what CLOCK_REALTIME is wrong by
 }
 
@@ -106,6 +107,7 @@ type initProcess struct {
 	pids   map[string]int
 }
 
+// initPause is how long the daemon is away at least; a keeper is started again at once, as by systemd.
 const initPause = 300 * time.Millisecond
 
 func (i *initProcess) want(what string, yes bool) {
@@ -120,6 +122,12 @@ func (i *initProcess) startLocked(what string) {
 		return
 	}
 	command := i.machine.Supd
+	if what == "keeper" {
+		command = i.machine.Keeper
+	}
+	if len(command) == 0 {
+		return
+	}
 	log, err := os.OpenFile(i.machine.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		fmt.Println("failed", err)
@@ -166,7 +174,11 @@ func (i *initProcess) reap() {
 				how = status.Signal().String()
 			}
 			fmt.Println("end", what, how)
-			time.AfterFunc(initPause, func() {
+			pause := initPause
+			if what == "keeper" {
+				pause = 0
+			}
+			time.AfterFunc(pause, func() {
 				i.mu.Lock()
 				defer i.mu.Unlock()
 				i.startLocked(what)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -105,6 +106,9 @@ func newLab(t *testing.T, bin string) *lab {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(filepath.Join(l.dir, "secret"), []byte(crand.Text()+crand.Text()), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	l.exe = filepath.Join(l.dir, "member")
 	if err := copyProgram("/proc/self/exe", l.exe); err != nil {
 		t.Fatal(err)
@@ -189,7 +193,7 @@ func endCgroup(dir string) error {
 		if err == nil && !strings.Contains(string(b), "populated 0") {
 			err = fmt.Errorf("%s has processes that SIGKILL has not ended", dir)
 		}
-		return err
+		return ignoreGone(err)
 	})
 	if err != nil {
 		return err
@@ -208,7 +212,15 @@ func removeCgroups(dir string) error {
 			err = errors.Join(err, removeCgroups(filepath.Join(dir, e.Name())))
 		}
 	}
-	return errors.Join(err, os.Remove(dir))
+	return errors.Join(err, ignoreGone(os.Remove(dir)))
+}
+
+// ignoreGone passes over that something is not there: another test binary may tidy up too.
+func ignoreGone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENODEV) {
+		return nil
+	}
+	return err
 }
 
 // waitFor tries f until it gives nil, so long at most.

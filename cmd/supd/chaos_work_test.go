@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -153,16 +154,32 @@ func (w *labour) user(ctx context.Context, r *rand.Rand) {
 		case n < 80:
 			_, err := api.Delete(ctx, client.StatefulSets, spec.DefaultNS, s.name, client.WriteOptions{})
 			w.note("delete-set", err)
-		case n < 90:
+		case n < 85:
 			_, err := api.Cordon(ctx, fmt.Sprintf("h%d", 1+r.IntN(chaosHosts)), client.WriteOptions{})
 			w.note("cordon", err)
+		case n < 90:
+			_, err := api.Drain(ctx, fmt.Sprintf("h%d", 1+r.IntN(chaosHosts)), client.WriteOptions{})
+			w.note("drain", err)
+		case n < 92:
+			_, err := api.Freeze(ctx, client.WriteOptions{})
+			w.note("freeze", err)
+		case n < 94:
+			_, err := api.TransferLeader(ctx, "", client.WriteOptions{})
+			w.note("transfer-leader", err)
 		default:
-			for n := 1; n <= chaosHosts; n++ {
-				_, err := api.Uncordon(ctx, fmt.Sprintf("h%d", n), client.WriteOptions{})
-				w.note("uncordon", err)
-			}
+			w.note("at-ease", w.atEase(ctx, api))
 		}
 	}
+}
+
+// atEase takes off what keeps the cluster as a whole, or a node, from being used.
+func (w *labour) atEase(ctx context.Context, api *client.Client) error {
+	_, err := api.Unfreeze(ctx, client.WriteOptions{})
+	for _, h := range w.lab.hosts {
+		_, uerr := api.Uncordon(ctx, h.name, client.WriteOptions{})
+		err = errors.Join(err, uerr)
+	}
+	return err
 }
 
 func (w *labour) pick(r *rand.Rand) *chaosSet {
