@@ -44,6 +44,8 @@ type Daemon struct {
 	BootstrapSecret   Secret        `mapstructure:"bootstrap_secret"` // read it by Secret
 	SecretFile        string        `mapstructure:"bootstrap_secret_file"`
 	Join              []string      `mapstructure:"join"`
+	Token             Secret        `mapstructure:"token"` // read it by JoinToken
+	TokenFile         string        `mapstructure:"token_file"`
 	AddressPlan       string        `mapstructure:"address_plan"`
 	Zone              string        `mapstructure:"zone"`
 	Labels            []string      `mapstructure:"labels"` // key=value; see LabelMap
@@ -301,9 +303,19 @@ func (d Daemon) Check() error {
 	if d.SecretFile != "" && !filepath.IsAbs(d.SecretFile) {
 		bad("bootstrap_secret_file", "must be an absolute path, not %q", d.SecretFile)
 	}
+	if d.Token != "" && d.TokenFile != "" {
+		bad("token", "goes with token_file not together; the file is the better way")
+	}
+	if d.TokenFile != "" && !filepath.IsAbs(d.TokenFile) {
+		bad("token_file", "must be an absolute path, not %q", d.TokenFile)
+	}
+	if (d.Token != "" || d.TokenFile != "") && len(d.Join) == 0 {
+		bad("join", "a token needs the address of a node's API to be shown to")
+	}
 	for _, j := range d.Join {
-		if host, port, err := net.SplitHostPort(j); err != nil || host == "" || port == "" {
-			bad("join", "want host:port, not %q", j)
+		host, port, err := net.SplitHostPort(j)
+		if err == nil && (host == "" || port == "") || j == "" || err != nil && strings.Count(j, ":") == 1 {
+			bad("join", "want host or host:port, not %q", j)
 		}
 	}
 	for _, l := range d.Labels {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"supd/netid/gossip"
@@ -22,6 +23,8 @@ type cluster struct {
 	store  store
 	gossip *gossip.Gossip
 	dns    string // where this node answers DNS
+	// waits says for what, until this node is part of a cluster.
+	waits atomic.Pointer[string]
 }
 
 var _ server.Cluster = (*cluster)(nil)
@@ -34,6 +37,9 @@ func (c *cluster) Status() server.RaftStatus {
 	id, _ := c.store.Leader()
 	term, leading := c.store.Leading()
 	rs := server.RaftStatus{Leader: spec.NodeName(id), Leading: leading, Term: term, DNS: c.dns}
+	if w := c.waits.Load(); w != nil {
+		rs.Waits = *w
+	}
 	rs.Applied, rs.Commit, rs.Last = c.store.Indexes()
 	if id != "" {
 		rs.LeaderAPI = c.apiOf(id)
@@ -164,6 +170,10 @@ type leader struct {
 	cluster   *cluster
 	control   *control.Control
 	transport http.RoundTripper
+	// holdsSeed tells whether this node has the cluster's secret; seedWanted holds one:
+	// the leader wants it to.
+	holdsSeed  func() bool
+	seedWanted chan struct{}
 
 	mu      sync.Mutex // guards clients
 	clients map[string]*client.Client
@@ -171,7 +181,7 @@ type leader struct {
 
 // Heartbeat asks the leader for a lease.
 func (l *leader) Heartbeat(ctx context.Context, h client.Heartbeat) (client.HeartbeatAnswer, error) {
-	h.Index = l.cluster.store.View().Index
+	h.Index, h.Seed = l.cluster.store.View().Index, l.holdsSeed()
 	var out client.HeartbeatAnswer
 	err := l.ask(ctx, func(ctx context.Context, c *client.Client) (err error) {
 		if c == nil {
@@ -181,6 +191,12 @@ func (l *leader) Heartbeat(ctx context.Context, h client.Heartbeat) (client.Hear
 		out, err = c.Heartbeat(ctx, h)
 		return err
 	})
+	if err == nil && out.Seed {
+		select {
+		case l.seedWanted <- struct{}{}:
+		default:
+		}
+	}
 	return out, err
 }
 

@@ -8,7 +8,10 @@
 //	raft      the raft store
 //	gossip    gossip
 //	control   the leader's part
-//	join      fed by gossip and Views; forms or joins the cluster
+//	let-in    waits for a certificate, asks for one with a token; ends when there is one
+//	join      then, fed by gossip and Views: forms or joins the cluster
+//	left      fed by Views; ends the daemon when its node has left the cluster
+//	seeds     fed by heartbeats' answers; gets the cluster's secret when this node is to vote
 //	credentials  a timer, fed by Views too; renews this node's certificate
 //	keeper    sees to it that a keeper answers
 //	dns       answers DNS
@@ -128,6 +131,11 @@ func (d *Daemon) openDir() (err error) {
 	if d.id, err = openIdentity(dir, d.o.Config.Name); err != nil {
 		return err
 	}
+	if d.id.Left {
+		if err := d.startAnew(); err != nil {
+			return err
+		}
+	}
 	d.machine, err = netid.MachineID()
 	return err
 }
@@ -241,7 +249,7 @@ func (d *Daemon) openGossip() error {
 		return fmt.Errorf("gossip: %w", err)
 	}
 	g, err := patiently(func() (*gossip.Gossip, error) {
-		return gossip.New(gossip.Options{Bind: c.Gossip, Advertise: net.JoinHostPort(advertise, "0"), Meta: d.metaNow(), Join: c.Join, Want: d.wanted, Logger: d.log})
+		return gossip.New(gossip.Options{Bind: c.Gossip, Advertise: net.JoinHostPort(advertise, "0"), Meta: d.metaNow(), Join: d.gossipJoin(), Want: d.wanted, Logger: d.log})
 	})
 	if err != nil {
 		return err
@@ -270,6 +278,19 @@ func (d *Daemon) wanted() []string {
 			out = append(out, n.Gossip)
 		}
 	}
+	return append(out, d.id.Peers...)
+}
+
+// gossipJoin are the configured addresses where others gossip. With a token they are
+// those of their API.
+func (d *Daemon) gossipJoin() []string {
+	if d.o.Config.Token != "" || d.o.Config.TokenFile != "" {
+		return nil
+	}
+	var out []string
+	for _, addr := range d.o.Config.Join {
+		out = append(out, withPort(addr, gossipPort))
+	}
 	return out
 }
 
@@ -281,7 +302,10 @@ func (d *Daemon) openControl() (err error) {
 		VoterSpread: c.VoterSpread, VoterReplaceAfter: c.VoterReplaceAfter.D(),
 		UID: newID, Logger: d.log,
 	})
-	d.leader = &leader{cluster: d.cluster, control: d.control, transport: d.transport, clients: map[string]*client.Client{}}
+	d.leader = &leader{
+		cluster: d.cluster, control: d.control, transport: d.transport, clients: map[string]*client.Client{},
+		holdsSeed: func() bool { return !d.pki.Seed().IsZero() }, seedWanted: make(chan struct{}, 1),
+	}
 	return err
 }
 
@@ -335,7 +359,8 @@ func (a sessionAgent) Exec(ctx context.Context, namespace, member string, o clie
 
 func (d *Daemon) openServer() error {
 	d.server = server.New(server.Options{
-		Node: d.id.Name, Store: d.store, Cluster: d.cluster, Control: d.control, Agent: sessionAgent{d.agent}, Keeper: d.keeper,
+		Membership: membership{d},
+		Node:       d.id.Name, Store: d.store, Cluster: d.cluster, Control: d.control, Agent: sessionAgent{d.agent}, Keeper: d.keeper,
 		SocketGroup: d.socketGroup, SocketRead: d.o.Config.SocketRead, Limits: d.limits(), Hosts: d.o.Config.APIHosts,
 		Certificates: credentials{d}, Issue: credentials{d}.Issue, Authority: credentials{d},
 		Transport: d.transport, TrashKeep: d.o.Config.TrashKeep.D(), Version: d.o.Version, Now: d.store.Now, Logger: d.log,
@@ -383,9 +408,37 @@ func (d *Daemon) Run(ctx context.Context) error {
 	agentDone := make(chan struct{})
 	g.Go(func() error { defer close(agentDone); return d.agent.Run(agentCtx) })
 	g.Go(func() error { return d.store.Run(base) })
-	g.Go(func() error { return d.gossip.Run(base) })
+	entered := make(chan struct{})
+	g.Go(func() error {
+		err := d.letIn(base)
+		if err == nil {
+			close(entered)
+			return nil
+		}
+		if base.Err() != nil {
+			return nil
+		}
+		return err
+	})
+	g.Go(func() error {
+		select {
+		case <-entered:
+			return d.gossip.Run(base)
+		case <-base.Done():
+			return d.gossip.Close()
+		}
+	})
+	g.Go(func() error { return d.untilLeft(base) })
+	g.Go(func() error { return d.fetchSeeds(base) })
 	g.Go(func() error { return d.control.Run(base) })
-	g.Go(func() error { return d.join(base) })
+	g.Go(func() error {
+		select {
+		case <-entered:
+			return d.join(base)
+		case <-base.Done():
+			return nil
+		}
+	})
 	g.Go(func() error { return d.keepCredentials(base) })
 	g.Go(func() error { return d.keeper.run(base) })
 	g.Go(func() error { return d.dns.Run(base) })

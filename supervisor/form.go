@@ -49,6 +49,7 @@ func (d *Daemon) form(ctx context.Context) error {
 		if err != nil {
 			waits = err.Error()
 		}
+		d.cluster.waits.Store(&waits)
 		if waits != said {
 			said = waits
 			if err != nil {
@@ -86,6 +87,9 @@ func (d *Daemon) formStep(ctx context.Context) (done bool, waits string, err err
 		// It has been part of a cluster: it must not form another, whoever is here.
 		return false, "to be taken back into its cluster, with an empty raft store", nil
 	}
+	if d.id.Alone {
+		return d.bootstrap(ctx, []control.Server{{ID: d.id.ID, Addr: d.meta.Raft, Voter: true}})
+	}
 	f := control.Form(d.id.ID, d.o.Config.BootstrapExpect, d.id.Ballot, peers{d.gossip}.Peers())
 	if f.Ballot != d.id.Ballot {
 		old := d.id.Ballot
@@ -101,10 +105,15 @@ func (d *Daemon) formStep(ctx context.Context) (done bool, waits string, err err
 	if len(f.Servers) == 0 {
 		return false, f.Waits, nil
 	}
-	if err := d.store.Bootstrap(ctx, raftServers(f.Servers)); err != nil && !d.store.HasState() {
+	return d.bootstrap(ctx, f.Servers)
+}
+
+// bootstrap makes the first membership of a new cluster.
+func (d *Daemon) bootstrap(ctx context.Context, servers []control.Server) (done bool, waits string, err error) {
+	if err := d.store.Bootstrap(ctx, raftServers(servers)); err != nil && !d.store.HasState() {
 		return false, "", err
 	}
-	d.log.Info("cluster formed", "nodes", len(f.Servers))
+	d.log.Info("cluster formed", "nodes", len(servers))
 	return d.formStep(ctx)
 }
 

@@ -25,6 +25,12 @@ type identity struct {
 	// Store counts the raft stores that this node has given up. Each store is a server
 	// of its own in Raft: what an earlier one voted for binds no later one.
 	Store int `json:"store,omitempty"`
+	// Alone: it was told to form a cluster by itself.
+	Alone bool `json:"alone,omitempty"`
+	// Peers are where other nodes gossiped when this one was let in.
+	Peers []string `json:"peers,omitempty"`
+	// Left: the node has left its cluster; under this id it is never let in again.
+	Left bool `json:"left,omitempty"`
 
 	path string
 }

@@ -51,6 +51,7 @@ Nodes are still called suspect and lost.`, "frozen", (*client.Client).Freeze),
 		a.transferLeaderCommand(),
 		a.snapshotCommand(),
 	)
+	cmd.AddCommand(a.clusterInitCommand(), a.joinTokenCommand(), a.leaveCommand())
 	return cmd
 }
 

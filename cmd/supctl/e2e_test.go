@@ -83,6 +83,10 @@ func TestEndToEnd(t *testing.T) {
 				"healthy":    cmdHealthy,
 				"resolves":   cmdResolves,
 				"pty":        cmdPty,
+				"host":       cmdHost,
+				"up":         cmdUp,
+				"down":       cmdDown,
+				"ended":      cmdEnded,
 			},
 		})
 	})
@@ -137,6 +141,7 @@ type world struct {
 	dev      *exec.Cmd
 	devDone  chan error
 	nodes    []*exec.Cmd
+	hosts    []*host
 	deferred bool
 	uid      uint32 // who runs supd; 0: who runs the tests
 }
@@ -232,6 +237,7 @@ func (w *world) stop() error {
 		_ = n.Wait() // how a daemon ended that may have been killed is not told
 	}
 	w.nodes = nil
+	errs = append(errs, w.stopHosts())
 	if left := w.leftovers(); len(left) > 0 {
 		errs = append(errs, fmt.Errorf("still running after the end:\n%s", strings.Join(left, "\n")))
 	}
@@ -283,18 +289,24 @@ func cmdCluster(ts *testscript.TestScript, neg bool, args []string) {
 			w.uid, args = uint32(uid), args[1:]
 		}
 	}
-	if !w.deferred {
-		w.deferred = true
-		ts.Defer(func() {
-			if err := w.stop(); err != nil {
-				ts.Logf("at the end: %v", err)
-				panic(failure(err.Error()))
-			}
-		})
-	}
+	w.deferStop(ts)
 	addr, err := w.start(context.Background(), args...)
 	ts.Check(err)
 	ts.Setenv("SUPCTL_ADDR", addr)
+}
+
+// deferStop ends all that runs when the script does.
+func (w *world) deferStop(ts *testscript.TestScript) {
+	if w.deferred {
+		return
+	}
+	w.deferred = true
+	ts.Defer(func() {
+		if err := w.stop(); err != nil {
+			ts.Logf("at the end: %v", err)
+			panic(failure(err.Error()))
+		}
+	})
 }
 
 // binaries DIR gives the script's daemons and keepers binaries of their own, which it may replace.

@@ -115,6 +115,8 @@ func (t *tx) apply() *spec.Error {
 		return t.revokeJoinToken(c)
 	case *AdmitNode:
 		return t.admitNode(c)
+	case *RemoveNode:
+		return t.removeNode(c)
 	case *PutAccount:
 		return t.putAccount(c)
 	case *RevokeAccount:

@@ -43,6 +43,9 @@ func (t *tx) registerNode(c *RegisterNode) *spec.Error {
 	if n.Name == "" || n.ID == "" || n.Run == "" {
 		return refuse("Invalid", "a node needs a name, an id and a run")
 	}
+	if f := t.Cluster.Forgot(n.ID); f != nil {
+		return forgotten(n.Name, f)
+	}
 	old := t.Node(n.Name)
 	if old != nil && old.ID != n.ID {
 		return refuse("NameTaken", "the name %s belongs to node id %s, not %s: give this node another name, or bring the old data directory back",

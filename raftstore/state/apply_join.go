@@ -102,6 +102,8 @@ func (t *tx) admitNode(c *AdmitNode) *spec.Error {
 		}
 	}
 	switch n := t.Node(name); {
+	case t.Cluster.Forgot(c.ID) != nil:
+		return forgotten(name, t.Cluster.Forgot(c.ID))
 	case !j.Expires.After(t.now):
 		return refuse("TokenExpired", "the join token %s expired at %s; make another: supctl cluster join-token", c.Token, j.Expires.Format(time.RFC3339))
 	case j.Left() == 0:
@@ -133,4 +135,74 @@ func (t *tx) admittedOtherwise(c *AdmitNode) bool {
 		}
 	}
 	return false
+}
+
+// MayRemove tells what keeps a node from leaving, or nil: what it has would be lost.
+func (v *View) MayRemove(n *Node) *spec.Error {
+	var left []string
+	for m := range v.NodeMembers(n.Name) {
+		left = append(left, "member "+m.Namespace+"/"+m.Name())
+	}
+	for vol := range v.Volumes("") {
+		if vol.Node == n.Name {
+			left = append(left, "volume "+vol.Namespace+"/"+vol.Name())
+		}
+	}
+	if len(left) == 0 {
+		return nil
+	}
+	shown := strings.Join(left[:min(5, len(left))], ", ")
+	if len(left) > 5 {
+		shown += ", ..."
+	}
+	err := refuse("NodeNotEmpty", "node %s cannot leave: it has %s (%d in all); drain it (supctl node drain %s), scale its sets down and release its volumes first; "+
+		"a machine that is gone for good is given up with: supctl node forget %s", n.Name, shown, len(left), n.Name, n.Name)
+	err.Details = left
+	return err
+}
+
+func (t *tx) removeNode(c *RemoveNode) *spec.Error {
+	if f := t.Cluster.Forgot(c.ID); f != nil && f.Name == c.Name {
+		return nil
+	}
+	n := t.Node(c.Name)
+	switch {
+	case n == nil:
+		return notFound("node", "-", c.Name)
+	case n.ID != c.ID:
+		return stale("node %s has the id %s now, not %s", c.Name, n.ID, c.ID)
+	}
+	if err := t.MayRemove(n); err != nil {
+		return err
+	}
+	for _, id := range slices.Collect(t.Identities()) {
+		if id.Node == n.Name {
+			moved := *id
+			moved.Node = n.ID // its name may be another machine's one day
+			put(t, &t.ids, ordinalKey(id.Namespace, id.Set, id.Ordinal), &moved)
+		}
+	}
+	del(t, &t.nodes, n.Name)
+	list := append(slices.Clone(t.Cluster.Forgotten), ForgottenNode{ID: n.ID, Name: n.Name, At: t.now, Left: true})
+	t.Cluster.Forgotten = list[max(0, len(list)-MaxForgotten):]
+	t.event("", "node/"+n.Name, "Left", "node %s (id %s) has left the cluster; its id is not let in again", n.Name, n.ID)
+	return nil
+}
+
+// NodeForgotten is the reason of a refusal to a node that was given up, or has left.
+const NodeForgotten = "NodeForgotten"
+
+// Forgot returns what is remembered of a forgotten node's id, or nil.
+func (c *Cluster) Forgot(id string) *ForgottenNode {
+	for i := range c.Forgotten {
+		if c.Forgotten[i].ID == id {
+			return &c.Forgotten[i]
+		}
+	}
+	return nil
+}
+
+func forgotten(name string, f *ForgottenNode) *spec.Error {
+	return refuse(NodeForgotten, "node %s (id %s) was forgotten, or left, at %s: this cluster never takes this data directory back; keep it for what is in it, and let the machine join anew with an empty one",
+		name, f.ID, f.At.Format(time.RFC3339))
 }

@@ -385,6 +385,13 @@ type AdmitNode struct {
 	Key   string `json:"key"`   // hexadecimal SHA-256 of its public key
 }
 
+// RemoveNode takes a node out that leaves for good. Refused while it has members or
+// directories. Its id is never let in again.
+type RemoveNode struct {
+	Name string `json:"name"`
+	ID   string `json:"id"`
+}
+
 // Commands is one zero value of every command, in a fixed order.
 func Commands() []Command {
 	return []Command{
@@ -421,6 +428,7 @@ func Commands() []Command {
 		&AddJoinToken{},
 		&RevokeJoinToken{},
 		&AdmitNode{},
+		&RemoveNode{},
 		&PutAccount{},
 		&RevokeAccount{},
 		&RestoreCluster{},
@@ -463,3 +471,4 @@ func (*SetFrozen) kind() string     { return "SetFrozen" }
 func (*AddJoinToken) kind() string    { return "AddJoinToken" }
 func (*RevokeJoinToken) kind() string { return "RevokeJoinToken" }
 func (*AdmitNode) kind() string       { return "AdmitNode" }
+func (*RemoveNode) kind() string      { return "RemoveNode" }

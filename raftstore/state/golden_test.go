@@ -156,6 +156,12 @@ func story() []state.Command {
 		&state.RevokeJoinToken{ID: "t2"},
 		&state.AdmitNode{Token: "t2", Hash: "h2", ID: "n9.99999999", Key: "k9"}, // refused: revoked
 		&state.RevokeJoinToken{ID: "t2"},                                        // refused: there is none
+		// One leaves.
+		&state.RegisterNode{Node: node("n7")},
+		&state.RemoveNode{Name: "n1", ID: "n1.1"}, // refused: it has members
+		&state.RemoveNode{Name: "n7", ID: "n7.2"}, // refused: another id
+		&state.RemoveNode{Name: "n7", ID: "n7.1"},
+		&state.RegisterNode{Node: node("n7")}, // refused: it has left
 		&state.PutAccount{Name: "ci", UID: "a1", Role: spec.RoleOperator, Namespaces: []string{"default", "web"}, Kind: spec.AccountToken, Token: "t1", Hash: "h1", Expires: at(3600)},
 		&state.PutAccount{Name: "ci", UID: "a2", Role: spec.RoleAdmin, Kind: spec.AccountToken, Token: "t2", Hash: "h2"}, // refused: the name is taken
 		&state.PutAccount{Name: "eve", UID: "a3", Role: "king", Kind: spec.AccountToken, Token: "t3", Hash: "h3"},        // refused: no such role

@@ -72,6 +72,9 @@ type Cluster struct {
 	// is when it was last changed.
 	GossipKey   uint64    `json:"gossipKey,omitempty"`
 	GossipKeyAt time.Time `json:"gossipKeyAt,omitzero"`
+	// Forgotten are the nodes that never come back, the oldest first: given up by an
+	// operator, or gone by themselves. Their ids are never let in again. At most MaxForgotten.
+	Forgotten []ForgottenNode `json:"forgotten,omitempty"`
 	// Now is the greatest time any command carried; times in the View never run backwards.
 	Now time.Time `json:"now"`
 }
@@ -82,6 +85,18 @@ type Freeze struct {
 	Why   string    `json:"why,omitempty"`
 	Since time.Time `json:"since"`
 }
+
+// ForgottenNode is a machine that was given up, or that left.
+type ForgottenNode struct {
+	ID   string    `json:"id"`
+	Name string    `json:"name"`
+	At   time.Time `json:"at"`
+	// Left: it went by itself, with nothing on it.
+	Left bool `json:"left,omitempty"`
+}
+
+// MaxForgotten bounds the nodes that are remembered as forgotten.
+const MaxForgotten = 1000
 
 // Node is one host.
 type Node struct {

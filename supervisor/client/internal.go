@@ -15,6 +15,8 @@ type Heartbeat struct {
 	Leaving bool `json:"leaving,omitempty"`
 	// Index is what the node has applied.
 	Index uint64 `json:"index,omitempty"`
+	// Seed: it holds the cluster's secret, as voters must.
+	Seed bool `json:"seed,omitempty"`
 }
 
 // HeartbeatAnswer renews the node's lease, counted by the node from when it sent
@@ -24,4 +26,6 @@ type HeartbeatAnswer struct {
 	Term   uint64        `json:"term"`
 	Index  uint64        `json:"index"` // the leader's applied index
 	Lease  time.Duration `json:"lease"`
+	// Seed: the node is to vote soon, and to fetch the cluster's secret first.
+	Seed bool `json:"seed,omitempty"`
 }

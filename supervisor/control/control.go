@@ -121,8 +121,9 @@ type term struct {
 	rounds rounds
 	heard  chan struct{} // holds one: a heartbeat changed what judge would say
 
-	mu     sync.Mutex // guards leases
+	mu     sync.Mutex // guards leases and chosen
 	leases leases
+	chosen string // the id of the server that is to fetch the cluster's secret
 }
 
 // CheckLease tells whether a lease survives three lost heartbeats and a new

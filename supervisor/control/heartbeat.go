@@ -53,7 +53,10 @@ func (c *Control) Heartbeat(ctx context.Context, h client.Heartbeat) (client.Hea
 	if n := v.Node(h.Node); n == nil || n.State == spec.NodeLost {
 		return none, noLease(h.Node, "it is lost in the log; it gets one again as soon as that is taken back")
 	}
-	return client.HeartbeatAnswer{Leader: c.o.Node, Term: t.number, Index: v.Index, Lease: c.o.Lease}, nil
+	t.mu.Lock()
+	seed := t.chosen == h.ID
+	t.mu.Unlock()
+	return client.HeartbeatAnswer{Leader: c.o.Node, Term: t.number, Index: v.Index, Lease: c.o.Lease, Seed: seed}, nil
 }
 
 // known tells whether a heartbeat is from the node and the run that the log knows.

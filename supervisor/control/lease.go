@@ -25,6 +25,7 @@ type nodeLease struct {
 	heard time.Time // newest heartbeat; zero: none in this term
 	// index is what the node had applied when it sent that.
 	index uint64
+	seed  bool // it holds the cluster's secret
 	// leaving: the node has announced that its supd restarts.
 	leaving bool
 	// losing: Lost is proposed and its fate not known; no heartbeat is answered.
@@ -59,7 +60,7 @@ func (l *leases) hear(h client.Heartbeat, now time.Time) (refusal string) {
 	if now.After(n.heard) {
 		n.heard = now
 	}
-	n.leaving, n.index = h.Leaving, h.Index
+	n.leaving, n.index, n.seed = h.Leaving, h.Index, h.Seed
 	return ""
 }
 

@@ -28,6 +28,7 @@ const (
 	doDemote   = "demote"
 	doRemove   = "remove"
 	doTransfer = "transfer" // leadership, for the leader is to go
+	doSeed     = "seed"     // let it fetch the cluster's secret, to be promoted then
 )
 
 // members keeps Raft's membership in step until ctx ends.
@@ -45,7 +46,8 @@ func (c *Control) members(ctx context.Context, t *term) error {
 			}
 		}
 		next, ok := membership(v, c.o.Machine, servers, peers, c.standings(t, v, servers, time.Now()))
-		if ok {
+		t.choose(next)
+		if ok && next.Do != doSeed {
 			if err := c.change(ctx, next); err != nil {
 				c.log.Warn("membership not changed", "id", next.ID, "do", next.Do, "err", err)
 			} else {
@@ -79,11 +81,13 @@ func (c *Control) standings(t *term, v *state.View, servers []Server, now time.T
 			st.Rack = n.Labels[c.o.VoterSpread]
 			st.Alive = st.Self || !t.leases.silent(n.Name, now)
 			st.Fit = st.Alive && n.State == spec.NodeReady && (st.Self || t.leases.caughtUp(n.Name, v.Index))
+			st.Bare = !st.Self && !t.leases.node(n.Name).seed
 			st.Dead = !st.Alive && n.State == spec.NodeLost && now.Sub(latest(n.Since, t.leases.began)) > c.o.VoterReplaceAfter
 		} else {
 			st.Alive = st.Self
 			st.Dead = !st.Alive && now.Sub(t.leases.began) > c.o.VoterReplaceAfter
 		}
+		st.Gone = gone(v, s.ID, c.reachable(s.ID), now)
 		out[i] = st
 	}
 	return out
@@ -172,9 +176,49 @@ func settle(servers []Server, ch change) change {
 	return ch
 }
 
+// reachable is gossip's word.
+func (c *Control) reachable(id string) bool {
+	for _, p := range c.o.Peers.Peers() {
+		if p.ID == id {
+			return p.Alive
+		}
+	}
+	return false
+}
+
+// choose notes the server that is to fetch the cluster's secret: nobody else gets it.
+func (t *term) choose(next change) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if next.Do == doSeed {
+		t.chosen = next.ID
+	} else {
+		t.chosen = ""
+	}
+}
+
+// Chosen tells whether a node may have the cluster's secret: it votes, or is about to.
+func (c *Control) Chosen(id string) bool {
+	t := c.current()
+	if t == nil || id == "" {
+		return false
+	}
+	t.mu.Lock()
+	chosen := t.chosen
+	t.mu.Unlock()
+	for _, s := range c.o.Store.Servers() {
+		if s.ID == id {
+			return (s.Voter || s.ID == chosen) && c.o.Store.View().Cluster.Forgot(id) == nil
+		}
+	}
+	return false
+}
+
 // mayNotJoin says why a node found by gossip can't be part of this cluster, or "".
 func mayNotJoin(v *state.View, machine string, p Peer) string {
 	switch n := v.Node(p.Name); {
+	case v.Cluster.Forgot(p.ID) != nil:
+		return "it was forgotten, or has left; it may join anew with an empty data directory"
 	case p.ClusterID != "" && strings.HasPrefix(p.ClusterID, Forming):
 		return "it is forming a cluster of its own; empty its data directory to join this one"
 	case p.ClusterID != "" && p.ClusterID != v.Cluster.ID:

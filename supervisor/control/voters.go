@@ -27,9 +27,10 @@ type Standing struct {
 	Rack  string
 	Self  bool // the leader
 	Alive bool // was heard a moment ago
-	Fit   bool // alive, has caught up, and holds what a voter needs
+	Fit   bool // alive, and has caught up
 	Dead  bool // has been lost for so long that its vote goes to another
 	Gone  bool // forgotten, or has left: it is to be no server any more
+	Bare  bool // does not hold the cluster's secret, which voters have
 }
 
 // Voters says the next step towards the voters that the cluster should have, false
@@ -114,7 +115,11 @@ func (e electorate) next() (change, bool) {
 	return change{}, false
 }
 
+// promote gives a vote, or first the secret that goes with it.
 func promote(s Standing) change {
+	if s.Bare {
+		return change{Do: doSeed, ID: s.ID}
+	}
 	return change{Do: doPromote, ID: s.ID, Addr: s.Addr, Voter: true}
 }
 
@@ -182,7 +187,7 @@ func (e electorate) harmless(ch change) bool {
 	case doRemove: // it does not count, whether or not it is still there
 		after = spare(without(e.voters, ch.ID))
 		before = max(before, 0)
-	case doTransfer:
+	case doTransfer, doSeed:
 		return true
 	}
 	return before >= 0 && after >= before

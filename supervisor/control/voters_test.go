@@ -401,3 +401,43 @@ func TestMembershipAfterExchange(t *testing.T) {
 		t.Error(d)
 	}
 }
+func TestMayLeave(t *testing.T) {
+	t.Parallel()
+	for servers, want := range map[string]string{
+		"a1VS":                   "the last one",
+		"a1VS a2":                "", // the other gets a vote first
+		"a1VS a2V a3V":           "",
+		"a1VS a2V- a3V a4":       "majority", // a1 and a3 of three, then one of two
+		"a1VS a2V a3V a4V- a5V-": "majority",
+		"a1VS a2V a3V a4V- a5V":  "",
+		"a1VS a2Vxg":             "the last one",
+		"a1V a2VS a3V-":          "majority",
+	} {
+		list := stand(servers)
+		got := mayLeave(list, list[0].ID)
+		if (want == "") != (got == "") || !strings.Contains(got, want) {
+			t.Errorf("%s: got %q, want %q", servers, got, want)
+		}
+	}
+	// What votes no more costs nothing, whoever is silent.
+	list := stand("a1VS a2V a3V- a4")
+	if got := mayLeave(list, "a4"); got != "" {
+		t.Errorf("a server without a vote: %s", got)
+	}
+}
+
+// TestSeedBeforeVote: who is to vote fetches the cluster's secret first.
+func TestSeedBeforeVote(t *testing.T) {
+	t.Parallel()
+	list := stand("a1VS a2 a3")
+	for i := range list {
+		list[i].Bare = list[i].ID != "a1"
+	}
+	if ch, ok := Voters(list); !ok || ch.Do != doSeed || ch.ID != "a2" {
+		t.Errorf("without the secret: %+v", ch)
+	}
+	list[1].Bare = false
+	if ch, ok := Voters(list); !ok || ch.Do != doPromote || ch.ID != "a2" {
+		t.Errorf("with it: %+v", ch)
+	}
+}

@@ -28,6 +28,10 @@ func (p Peer) Expired(now time.Time) bool { return now.Before(p.From) || now.Aft
 // Check judges a node by its id; nil lets it pass.
 type Check func(nodeID string) error
 
+// ErrNotPinned is returned by a handshake with a server of another cluster than the one
+// whose pin is known.
+var ErrNotPinned = errors.New("the server is not of the cluster that is meant")
+
 // Is lets one node pass.
 func Is(id string) Check {
 	return func(got string) error {
@@ -167,7 +171,7 @@ func Pinned(pin string, own *tls.Certificate) *tls.Config {
 				return c, nil
 			}
 		}
-		return nil, fmt.Errorf("the server is not of the cluster whose CA has the pin %s", pin)
+		return nil, fmt.Errorf("%w, whose CA has the pin %s", ErrNotPinned, pin)
 	})
 }
 

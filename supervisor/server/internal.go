@@ -118,6 +118,9 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) error {
 	switch {
 	case rd.v.Cluster.ID == "":
 		why = "the cluster has not been formed yet"
+		if rd.rs.Waits != "" {
+			why = "waiting: " + rd.rs.Waits
+		}
 	case rd.v.Node(s.o.Node) == nil:
 		why = "node " + s.o.Node + " has not been registered yet"
 	case rd.rs.Leader == "":

@@ -34,6 +34,11 @@ func Routes() []Route {
 		{"POST", "/v1/cluster/freeze", Admin, true, (*Server).freeze},
 		{"POST", "/v1/cluster/unfreeze", Admin, true, (*Server).unfreeze},
 		{"POST", "/v1/cluster/transfer-leader", Admin, true, (*Server).transferLeader},
+		{"POST", "/v1/cluster/init", Admin, false, (*Server).initCluster},
+		{"GET", "/v1/cluster/join-tokens", Admin, false, (*Server).listJoinTokens},
+		{"POST", "/v1/cluster/join-tokens", Admin, true, (*Server).newJoinToken},
+		{"DELETE", "/v1/cluster/join-tokens/{id}", Admin, true, (*Server).revokeJoinToken},
+		{"POST", "/v1/join", Open, true, (*Server).joinNode},
 
 		{"GET", "/v1/accounts", Admin, false, (*Server).listAccounts},
 		{"GET", "/v1/accounts/{name}", Admin, false, (*Server).getAccount},
@@ -64,6 +69,7 @@ func Routes() []Route {
 		{"POST", "/v1/nodes/{name}/uncordon", Write, true, (*Server).uncordon},
 		{"POST", "/v1/nodes/{name}/drain", Write, true, (*Server).drain},
 		{"POST", "/v1/nodes/{name}/labels", Write, true, (*Server).labelNode},
+		{"POST", "/v1/nodes/{name}/leave", Admin, true, (*Server).leave},
 		{"POST", "/v1/nodes/{name}/upgrade-keeper", Enter, false, (*Server).upgradeKeeper},
 
 		{"POST", renewal, NodeOnly, false, (*Server).renew},
@@ -71,6 +77,7 @@ func Routes() []Route {
 		{"POST", "/v1/internal/report", NodeOnly, true, (*Server).report},
 		{"POST", "/v1/internal/register", NodeOnly, true, (*Server).register},
 		{"POST", "/v1/internal/stopping", Admin, true, (*Server).stopping},
+		{"GET", "/v1/internal/seed", NodeOnly, true, (*Server).seed},
 		{"GET", "/v1/internal/leases", NodeOnly, true, (*Server).leases},
 		{"GET", "/v1/internal/logs", NodeOnly, false, (*Server).nodeLogs},
 		{"POST", "/v1/internal/exec", NodeOnly, false, (*Server).nodeExec},

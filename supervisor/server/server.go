@@ -57,6 +57,7 @@ type RaftStatus struct {
 	Voters    []string // node names
 	DNS       string   // host:port that this node's DNS answers on
 	Trouble   string   // what keeps this node from its part; "": nothing
+	Waits     string   // for what, while this node is part of no cluster
 }
 
 // Cluster tells what is not in the View.
@@ -100,6 +101,8 @@ type Options struct {
 	Control Control
 	Agent   Agent
 	Keeper  Keeper
+	// Membership lets nodes in and out.
+	Membership Membership
 	// Transport between nodes, which makes sure that nodes answer; nil: one without TLS.
 	Transport http.RoundTripper
 	// Scheme of the other nodes' APIs. Default https; tests have http.
