@@ -11,7 +11,7 @@ BIN     ?= bin
 CHAOS   ?= 1h
 
 .DEFAULT_GOAL := help
-.PHONY: help build install test test-vm test-vm-auto test-chaos chaos race sim powercut fuzz lint check e2e bench demo golden cover tidy
+.PHONY: help build install test test-vm test-vm-auto test-chaos chaos race sim powercut fuzz lint check e2e bench demo golden kept cover tidy
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,6 +91,9 @@ demo: build ## the main job before your eyes, in two minutes (KEEP=1 leaves the 
 
 golden: ## rewrite golden files
 	go test $$(grep -rl --include='*_test.go' 'flag.Bool("update"' . | xargs -n1 dirname | sort -u) -update
+
+kept: ## keep a data directory of this source's build, which every later one must open (root)
+	go test -count=1 ./cmd/supd -run '^TestKeptData$$' -make-kept $$(git rev-parse --short HEAD)
 
 cover: ## test coverage into coverage.html
 	go test -short -coverprofile coverage.out $(PKGS)

@@ -76,6 +76,12 @@ func startDevAs(t testing.TB, uid uint32, dir string, args ...string) *devProces
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startDevOf(t, bin, uid, dir, args...)
+}
+
+// startDevOf starts that of a build.
+func startDevOf(t testing.TB, bin string, uid uint32, dir string, args ...string) *devProcess {
+	t.Helper()
 	p := &devProcess{dir: dir, stderr: new(bytes.Buffer)}
 	p.cmd = exec.Command(filepath.Join(bin, "supd"), append([]string{"dev", "--dir", dir}, args...)...)
 	p.cmd.Stderr = p.stderr
