@@ -56,6 +56,9 @@ type Daemon struct {
 	KeeperManaged     string        `mapstructure:"keeper_managed"`
 	KeeperBinary      string        `mapstructure:"keeper_binary"`
 	TrashKeep         spec.Duration `mapstructure:"trash_keep"`
+	SnapshotEvery     spec.Duration `mapstructure:"snapshot_every"`
+	SnapshotDir       string        `mapstructure:"snapshot_dir"` // see SnapshotsDir
+	SnapshotKeep      int           `mapstructure:"snapshot_keep"`
 	LogMax            string        `mapstructure:"log_max"` // a spec.Quantity
 	LogLevel          string        `mapstructure:"log_level"`
 	LogFormat         string        `mapstructure:"log_format"`
@@ -86,6 +89,7 @@ func DefaultDaemon() Daemon {
 		Lease: spec.Duration(10 * time.Second), Heartbeat: spec.Duration(500 * time.Millisecond),
 		VoterSpread: "rack", VoterReplaceAfter: spec.Duration(time.Minute),
 		KeeperManaged: KeeperBySupd, TrashKeep: spec.Duration(24 * time.Hour),
+		SnapshotEvery: spec.Duration(24 * time.Hour), SnapshotKeep: 7,
 		LogMax:   "32Mi",
 		LogLevel: "info", LogFormat: "text",
 	}
@@ -262,6 +266,14 @@ const MinLogMax = 64 << 10
 // LogMaxBytes is log_max in bytes.
 func (d Daemon) LogMaxBytes() (int64, error) { return spec.Quantity(d.LogMax).Bytes() }
 
+// SnapshotsDir is where scheduled snapshots go.
+func (d Daemon) SnapshotsDir() string {
+	if d.SnapshotDir != "" {
+		return d.SnapshotDir
+	}
+	return filepath.Join(d.DataDir, "snapshots")
+}
+
 // KeeperSocket is where this daemon's keeper listens.
 func (d Daemon) KeeperSocket() string { return filepath.Join(d.DataDir, "keeper", "keeper.sock") }
 
@@ -361,6 +373,15 @@ func (d Daemon) Check() error {
 	}
 	if d.VoterReplaceAfter <= 0 {
 		bad("voter_replace_after", "must be more than 0, not %s", d.VoterReplaceAfter)
+	}
+	if d.SnapshotEvery != 0 && d.SnapshotEvery < spec.Duration(time.Minute) {
+		bad("snapshot_every", "must be 1m or more, or 0s for none, not %s", d.SnapshotEvery)
+	}
+	if d.SnapshotDir != "" && !filepath.IsAbs(d.SnapshotDir) {
+		bad("snapshot_dir", "must be an absolute path, not %q", d.SnapshotDir)
+	}
+	if d.SnapshotKeep < 1 {
+		bad("snapshot_keep", "must be 1 or more, not %d", d.SnapshotKeep)
 	}
 	if d.TrashKeep < 0 {
 		bad("trash_keep", "must not be negative")

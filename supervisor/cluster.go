@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,6 +24,8 @@ type cluster struct {
 	store  store
 	gossip *gossip.Gossip
 	dns    string // where this node answers DNS
+	// snapshots are the scheduled ones of this node.
+	snapshots *snapshots
 	// waits says for what, until this node is part of a cluster.
 	waits atomic.Pointer[string]
 }
@@ -50,6 +53,7 @@ func (c *cluster) Status() server.RaftStatus {
 		}
 	}
 	rs.Trouble = c.trouble()
+	rs.Warning, rs.Snapshot = c.snapshots.trouble(), c.snapshots.newest()
 	return rs
 }
 
@@ -70,6 +74,16 @@ func (c *cluster) behind(why string) string {
 	}
 	return "its supd is too old for the cluster's log and follows no further (" + why + "); install the version of the newest node (when it was last heard: " +
 		strings.Join(others, ", ") + ") and start it again: it goes on from there with its data"
+}
+
+// toSnapshot is what a scheduled snapshot is of; nil while this node does not vote, or
+// does not follow: others have newer ones then.
+func (d *Daemon) toSnapshot() (*state.View, state.SnapshotMeta) {
+	v, rs := d.store.View(), d.cluster.Status()
+	if v.Cluster.ID == "" || rs.Trouble != "" || !slices.Contains(rs.Voters, d.id.Name) {
+		return nil, state.SnapshotMeta{}
+	}
+	return v, state.SnapshotMeta{Term: rs.Term, Version: d.o.Version, Node: d.id.Name}
 }
 
 // Transfer hands leadership to a voter and waits until somebody else leads.

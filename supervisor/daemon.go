@@ -13,6 +13,7 @@
 //	left      fed by Views; ends the daemon when its node has left the cluster
 //	seeds     fed by heartbeats' answers; gets the cluster's secret when this node is to vote
 //	credentials  a timer, fed by Views too; renews this node's certificate
+//	snapshots a timer; writes the scheduled snapshots of a node that votes
 //	keeper    sees to it that a keeper answers
 //	dns       answers DNS
 //	server    the API's watch streams; with it one goroutine per listener
@@ -71,18 +72,19 @@ type Daemon struct {
 	id  *identity
 	pki *pki.Store
 
-	store   store
-	gossip  *gossip.Gossip
-	meta    gossip.Node
-	cluster *cluster
-	control *control.Control
-	leader  *leader
-	keeper  *keeperWatch
-	keepers []*keeper.Client
-	pool    *volumes.Pool
-	dns     *dns.Server
-	agent   *agent.Agent
-	server  *server.Server
+	store     store
+	gossip    *gossip.Gossip
+	meta      gossip.Node
+	cluster   *cluster
+	snapshots *snapshots
+	control   *control.Control
+	leader    *leader
+	keeper    *keeperWatch
+	keepers   []*keeper.Client
+	pool      *volumes.Pool
+	dns       *dns.Server
+	agent     *agent.Agent
+	server    *server.Server
 
 	socket, tcp net.Listener
 	socketGroup uint32
@@ -256,7 +258,10 @@ func (d *Daemon) openGossip() error {
 	}
 	d.gossip = g
 	d.onClose(g.Close)
-	d.cluster = &cluster{store: d.store, gossip: g, dns: d.meta.DNS}
+	d.snapshots = &snapshots{
+		dir: c.SnapshotsDir(), every: c.SnapshotEvery.D(), keep: c.SnapshotKeep, node: d.id.Name, view: d.toSnapshot, log: d.log,
+	}
+	d.cluster = &cluster{store: d.store, gossip: g, dns: d.meta.DNS, snapshots: d.snapshots}
 	return nil
 }
 
@@ -440,6 +445,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		}
 	})
 	g.Go(func() error { return d.keepCredentials(base) })
+	g.Go(func() error { return d.snapshots.run(base) })
 	g.Go(func() error { return d.keeper.run(base) })
 	g.Go(func() error { return d.dns.Run(base) })
 	g.Go(func() error { return d.server.Run(base) })

@@ -54,6 +54,12 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) error {
 	e.gauge("supd_raft_has_leader", "1 while this node knows a leader.", oneIf(rd.rs.Leader != ""))
 	e.gauge("supd_raft_voters", "Voters of the cluster.", float64(len(rd.rs.Voters)))
 	e.gauge("supd_raft_trouble", "1 while something keeps this node from its part: a log that cannot be written, or an entry that it does not understand.", oneIf(rd.rs.Trouble != ""))
+	e.gauge("supd_snapshot_trouble", "1 while this node's scheduled snapshot can't be written.", oneIf(rd.rs.Warning != ""))
+	last := 0.0
+	if !rd.rs.Snapshot.IsZero() {
+		last = float64(rd.rs.Snapshot.Unix())
+	}
+	e.gauge("supd_snapshot_last_timestamp_seconds", "When this node's newest scheduled snapshot was written; 0: there is none.", last)
 	e.gauge("supd_cluster_frozen", "1 while the cluster is frozen by command.", oneIf(rd.v.Cluster.Frozen != nil))
 	e.gauge("supd_raft_last_index", "Index of the last entry of this node's log.", float64(rd.rs.Last))
 	e.gauge("supd_raft_commit_index", "Index up to which entries are known to be committed.", float64(rd.rs.Commit))

@@ -57,6 +57,10 @@ type RaftStatus struct {
 	Voters    []string // node names
 	DNS       string   // host:port that this node's DNS answers on
 	Trouble   string   // what keeps this node from its part; "": nothing
+	// Warning is what an operator should see to, though the node does its part; "": nothing.
+	Warning string
+	// Snapshot is when the node's newest scheduled snapshot was written; zero: there is none.
+	Snapshot time.Time
 	Waits     string   // for what, while this node is part of no cluster
 }
 

@@ -15,13 +15,22 @@ import (
 
 // nodeTrouble answers what keeps this node from its part.
 func (s *Server) nodeTrouble(w http.ResponseWriter, _ *http.Request) error {
-	return writeJSON(w, http.StatusOK, client.Trouble{Trouble: s.o.Cluster.Status().Trouble})
+	return writeJSON(w, http.StatusOK, client.Trouble{Trouble: s.ownTrouble()})
+}
+
+// ownTrouble is all that this node has to tell of itself.
+func (s *Server) ownTrouble() string {
+	rs := s.o.Cluster.Status()
+	if rs.Trouble != "" && rs.Warning != "" {
+		return rs.Trouble + "; " + rs.Warning
+	}
+	return rs.Trouble + rs.Warning
 }
 
 // trouble asks a node what keeps it from its part.
 func (s *Server) trouble(ctx context.Context, node string) (string, error) {
 	if node == s.o.Node {
-		return s.o.Cluster.Status().Trouble, nil
+		return s.ownTrouble(), nil
 	}
 	c, err := s.nodeClient(node)
 	if err != nil {
