@@ -56,6 +56,12 @@ func dialUnix(ctx context.Context, path string) (net.Conn, error) {
 // connectTimeout bounds connecting, the handshake included.
 const connectTimeout = 2 * time.Second
 
+// maxIdle connections to one node are kept. A node forwards as many writes at once as it
+// has writers, and the leader answers them together: those that found no room would be
+// made anew, each with a handshake, which costs more than the write. Below what
+// the API lets one address have.
+const maxIdle = 128
+
 // NewTransport makes a transport for TCP. It speaks TLS as tc says, which also decides
 // who may answer; with nil it speaks none, and https:// is refused. It is made for
 // streams: no overall timeout.
@@ -67,7 +73,7 @@ func NewTransport(tc *tls.Config) *http.Transport {
 			return dialTLS(ctx, d, tc, network, addr)
 		},
 		Proxy:               nil,
-		MaxIdleConnsPerHost: 16,
+		MaxIdleConnsPerHost: maxIdle,
 		IdleConnTimeout:     60 * time.Second,
 		DisableCompression:  true,
 	}
