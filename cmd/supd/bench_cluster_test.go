@@ -14,17 +14,34 @@ import (
 )
 
 // Benchmarks of this package are of a fixed size, whatever -benchtime says, and start the real binaries. Each logs one
-// line for people. They prove nothing: no figure is asserted.
+// line for people. They prove nothing: no figure is asserted. SUPD_BENCH_BESIDE names a directory with another build of supd and
+// supd-keeper, which some measure by turns with this one.
+
+// beside is a directory with supd and supd-keeper of another build, to be measured by turns with this one; "": none.
+func beside() string { return os.Getenv("SUPD_BENCH_BESIDE") }
 
 // cluster is a supd dev and a client for each of its nodes.
 type cluster struct {
 	*devProcess
+	bin  string // where its supd is
 	apis []*client.Client
 }
 
 func startCluster(b *testing.B, nodes int) *cluster {
 	b.Helper()
-	c := &cluster{devProcess: startDev(b, b.TempDir(), "--nodes", fmt.Sprint(nodes))}
+	return startClusterOf(b, "", nodes)
+}
+
+// startClusterOf starts the binaries in bin; "" are this tree's.
+func startClusterOf(b *testing.B, bin string, nodes int) *cluster {
+	b.Helper()
+	if bin == "" {
+		var err error
+		if bin, err = binaries(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	c := &cluster{devProcess: startDevOf(b, bin, 0, b.TempDir(), "--nodes", fmt.Sprint(nodes)), bin: bin}
 	for k := 1; k <= nodes; k++ {
 		c.apis = append(c.apis, dial(b, c.addr(k)))
 	}
@@ -116,26 +133,67 @@ func BenchmarkOrderedStart(b *testing.B) {
 	}
 }
 
-// BenchmarkMemory reports what supd and its keeper hold with 100 members on one node.
+// BenchmarkMemory reports what supd and its keeper hold with no members, 100 and 1000 on one node; and what an etcd of three
+// holds, idle.
 func BenchmarkMemory(b *testing.B) {
-	const members = 100
+	if e := startEtcd(b); e != nil {
+		m := memoryOf(b, e.cmds[e.leader()].Process.Pid)
+		b.ReportMetric(m.rss, "etcd-RSS-MiB")
+		b.Logf("the leading etcd of three, idle: RSS %.1f MiB, PSS %.1f", m.rss, m.pss)
+	}
 	c := startCluster(b, 1)
 	supd, keeper := c.pid(b, 1, "supd.pid"), c.pid(b, 1, "keeper.pid")
 	before := memoryOf(b, keeper)
-	took := c.apply(b, members, spec.Parallel)
-	s, k := memoryOf(b, supd), memoryOf(b, keeper)
 	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(s.pss, "supd-PSS-MiB")
-	b.ReportMetric(s.private, "supd-private-MiB")
-	b.ReportMetric(k.pss, "keeper-PSS-MiB")
-	b.ReportMetric(k.private, "keeper-private-MiB")
-	b.ReportMetric((k.private-before.private)*1024/members, "keeper-KiB/member")
-	b.Logf("%d members on one node (all ready %.2f s after apply): supd PSS %.1f MiB (private %.1f), keeper PSS %.1f MiB (private %.1f; %.1f before)",
-		members, took.Seconds(), s.pss, s.private, k.pss, k.private, before.private)
+	for _, members := range []int{0, 100, 1000} {
+		var took time.Duration
+		if members > 0 {
+			took = c.apply(b, members, spec.Parallel)
+		}
+		s, k := memoryOf(b, supd), memoryOf(b, keeper)
+		b.ReportMetric(s.pss, fmt.Sprintf("supd-PSS-MiB-with-%d", members))
+		b.ReportMetric(k.pss, fmt.Sprintf("keeper-PSS-MiB-with-%d", members))
+		line := fmt.Sprintf("%d members on one node (all ready %.2f s after apply): supd RSS %.1f MiB, PSS %.1f (private %.1f); keeper RSS %.1f MiB, PSS %.1f (private %.1f)",
+			members, took.Seconds(), s.rss, s.pss, s.private, k.rss, k.pss, k.private)
+		if members > 0 {
+			each := (k.private - before.private) * 1024 / float64(members)
+			b.ReportMetric(each, fmt.Sprintf("keeper-KiB/member-with-%d", members))
+			line += fmt.Sprintf(", %.1f KiB for each member", each)
+		}
+		b.Log(line)
+	}
+}
+
+// BenchmarkIdle reports the CPU time that three idle nodes use, beside those of SUPD_BENCH_BESIDE and three etcd, at the same time.
+func BenchmarkIdle(b *testing.B) {
+	const round = 20 * time.Second
+	stores := []store{startSupdStore(b, "supd", "")}
+	if dir := beside(); dir != "" {
+		stores = append(stores, startSupdStore(b, "beside", dir))
+	}
+	if e := startEtcd(b); e != nil {
+		stores = append(stores, e.store())
+	}
+	used := make([]time.Duration, len(stores))
+	for i, s := range stores {
+		used[i] = -cpuOf(b, s.pids)
+	}
+	<-time.After(round)
+	for i, s := range stores {
+		used[i] += cpuOf(b, s.pids)
+	}
+	b.ReportMetric(0, "ns/op")
+	line := fmt.Sprintf("CPU of 3 idle nodes together in %s:", round)
+	for i, s := range stores {
+		perSecond := float64(used[i].Milliseconds()) / round.Seconds()
+		b.ReportMetric(perSecond, s.name+"-ms/s")
+		line += fmt.Sprintf(" %s %.1f ms/s;", s.name, perSecond)
+	}
+	b.Log(line)
 }
 
 // memory is in MiB.
-type memory struct{ pss, private float64 }
+type memory struct{ rss, pss, private float64 }
 
 func memoryOf(b *testing.B, pid int) (m memory) {
 	b.Helper()
@@ -150,6 +208,8 @@ func memoryOf(b *testing.B, pid int) (m memory) {
 			continue // the head
 		}
 		switch word {
+		case "Rss:":
+			m.rss = kib / 1024
 		case "Pss:":
 			m.pss = kib / 1024
 		case "Private_Clean:", "Private_Dirty:":

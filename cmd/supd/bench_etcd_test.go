@@ -13,48 +13,121 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// startEtcdStore starts three etcd on loopback. Without etcd the store has no connect, and the log says so.
-func startEtcdStore(b *testing.B) store {
+// etcdCluster is three etcd.
+type etcdCluster struct {
+	b              *testing.B
+	exe, dir       string
+	clients, peers []string // addresses
+	netns          []int    // processes in whose network namespaces they run; nil: here
+	cmds           []*exec.Cmd
+}
+
+// startEtcd starts three etcd on loopback. Without etcd it gives nil, and the log says so.
+func startEtcd(b *testing.B) *etcdCluster {
 	b.Helper()
-	etcd, err := exec.LookPath("etcd")
-	if err != nil {
-		b.Logf("WITHOUT etcd beside it: it is not installed (Debian: apt-get install etcd-server): %v", err)
-		return store{}
+	exe := etcdBinary(b)
+	if exe == "" {
+		return nil
 	}
-	const nodes = 3
 	var ports portChoice
-	var clients, peers, initial []string
-	for i := range 2 * nodes {
-		addr, err := ports.next()
-		if err != nil {
-			b.Fatal(err)
-		}
-		if i%2 == 0 {
-			clients = append(clients, addr)
-		} else {
-			initial = append(initial, fmt.Sprintf("e%d=http://%s", len(peers), addr))
-			peers = append(peers, addr)
+	defer ports.release()
+	e := &etcdCluster{b: b, exe: exe, dir: b.TempDir()}
+	for range 3 {
+		for _, list := range []*[]string{&e.clients, &e.peers} {
+			addr, err := ports.next()
+			if err != nil {
+				b.Fatal(err)
+			}
+			*list = append(*list, addr)
 		}
 	}
 	ports.release()
-	dir := b.TempDir()
-	var pids []int
-	for i := range nodes {
-		pids = append(pids, startEtcd(b, etcd, filepath.Join(dir, fmt.Sprint(i)),
-			"--name", fmt.Sprintf("e%d", i),
-			"--listen-client-urls", "http://"+clients[i], "--advertise-client-urls", "http://"+clients[i],
-			"--listen-peer-urls", "http://"+peers[i], "--initial-advertise-peer-urls", "http://"+peers[i],
-			"--initial-cluster", strings.Join(initial, ","), "--initial-cluster-state", "new", "--log-level", "error"))
+	e.startAll()
+	return e
+}
+
+func etcdBinary(b *testing.B) string {
+	exe, err := exec.LookPath("etcd")
+	if err != nil {
+		b.Logf("WITHOUT etcd beside it: it is not installed (Debian: apt-get install etcd-server): %v", err)
 	}
-	lead := 0
-	until(b, "etcd has a leader", func() error {
-		for i, addr := range clients {
-			if leads, err := etcdLeads(addr); err != nil {
+	return exe
+}
+
+func (e *etcdCluster) startAll() {
+	e.b.Helper()
+	e.cmds = make([]*exec.Cmd, len(e.clients))
+	e.b.Cleanup(func() {
+		for i := range e.cmds {
+			e.end(i, syscall.SIGKILL)
+		}
+	})
+	for i := range e.clients {
+		e.start(i)
+	}
+	e.leader()
+}
+
+// start starts one, the first time or again.
+func (e *etcdCluster) start(i int) {
+	e.b.Helper()
+	var initial []string
+	for k, addr := range e.peers {
+		initial = append(initial, fmt.Sprintf("e%d=http://%s", k, addr))
+	}
+	dir := filepath.Join(e.dir, fmt.Sprint(i))
+	args := []string{
+		e.exe, "--data-dir", dir, "--name", fmt.Sprintf("e%d", i),
+		"--listen-client-urls", "http://" + e.clients[i], "--advertise-client-urls", "http://" + e.clients[i],
+		"--listen-peer-urls", "http://" + e.peers[i], "--initial-advertise-peer-urls", "http://" + e.peers[i],
+		"--initial-cluster", strings.Join(initial, ","), "--initial-cluster-state", "new", "--log-level", "error",
+	}
+	if e.netns != nil {
+		args = append([]string{"nsenter", "-t", fmt.Sprint(e.netns[i]), "--net"}, args...)
+	}
+	cmd := exec.Command(args[0], args[1:]...)
+	out, err := os.OpenFile(dir+".log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		e.b.Fatal(err)
+	}
+	defer out.Close()
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		e.b.Fatal(err)
+	}
+	e.cmds[i] = cmd
+}
+
+// signal sends one a signal.
+func (e *etcdCluster) signal(i int, sig syscall.Signal) {
+	if err := e.cmds[i].Process.Signal(sig); err != nil {
+		e.b.Errorf("etcd: %v; see %s/%d.log", err, e.dir, i)
+	}
+}
+
+// end ends one and buries it.
+func (e *etcdCluster) end(i int, sig syscall.Signal) {
+	if e.cmds[i] == nil {
+		return
+	}
+	e.signal(i, sig)
+	_ = e.cmds[i].Wait() // "signal: killed"
+	e.cmds[i] = nil
+}
+
+// leader is the index of the one that leads.
+func (e *etcdCluster) leader() (lead int) {
+	e.b.Helper()
+	until(e.b, "etcd has a leader", func() error {
+		for i := range e.clients {
+			if leads, err := e.leads(i); err != nil {
 				return err
 			} else if leads {
 				lead = i
@@ -63,36 +136,35 @@ func startEtcdStore(b *testing.B) store {
 		}
 		return errors.New("none leads")
 	})
+	return lead
+}
+
+// store writes through node (leader + n) mod 3.
+func (e *etcdCluster) store() store {
+	lead := e.leader()
+	var pids []int
+	for _, c := range e.cmds {
+		pids = append(pids, c.Process.Pid)
+	}
 	return store{name: "etcd", pids: pids, connect: func(n int) (func(context.Context, string) error, func()) {
-		return etcdClient(b, clients[(lead+n)%nodes], fmt.Sprintf("p%d", n))
+		return e.client((lead+n)%3, fmt.Sprintf("p%d", n))
 	}}
 }
 
-func startEtcd(b *testing.B, etcd, dir string, args ...string) (pid int) {
-	b.Helper()
-	cmd := exec.Command(etcd, append([]string{"--data-dir", dir}, args...)...)
-	out, err := os.Create(dir + ".log")
-	if err != nil {
-		b.Fatal(err)
+// dial connects to a node, in its namespace.
+func (e *etcdCluster) dial(ctx context.Context, i int) (net.Conn, error) {
+	if e.netns != nil {
+		return dialIn(ctx, e.netns[i], e.clients[i])
 	}
-	defer out.Close()
-	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		if err := cmd.Process.Kill(); err != nil {
-			b.Errorf("etcd: %v; see %s", err, out.Name())
-		}
-		_ = cmd.Wait() // "signal: killed"
-	})
-	return cmd.Process.Pid
+	return new(net.Dialer).DialContext(ctx, "tcp", e.clients[i])
 }
 
-// etcdLeads asks an etcd's metrics.
-func etcdLeads(addr string) (bool, error) {
-	resp, err := http.Get("http://" + addr + "/metrics")
+// leads asks an etcd's metrics.
+func (e *etcdCluster) leads(i int) (bool, error) {
+	hc := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return e.dial(ctx, i)
+	}}}
+	resp, err := hc.Get("http://" + e.clients[i] + "/metrics")
 	if err != nil {
 		return false, err
 	}
@@ -101,15 +173,13 @@ func etcdLeads(addr string) (bool, error) {
 	return strings.Contains(string(text), "\netcd_server_is_leader 1\n"), err
 }
 
-// etcdClient puts values under one key through etcd's own protocol.
-func etcdClient(b *testing.B, addr, key string) (func(context.Context, string) error, func()) {
-	b.Helper()
-	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "tcp", addr)
-		}))
+// client puts values under one key through etcd's own protocol.
+func (e *etcdCluster) client(i int, key string) (func(context.Context, string) error, func()) {
+	e.b.Helper()
+	conn, err := grpc.NewClient("passthrough:///"+e.clients[i], grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return e.dial(ctx, i) }))
 	if err != nil {
-		b.Fatal(err)
+		e.b.Fatal(err)
 	}
 	write := func(ctx context.Context, text string) error {
 		request := append(field(1, key), field(2, text)...)

@@ -111,12 +111,12 @@ func (h *host) configure() error {
 		c.KeeperManaged = configs.KeeperBySystemd
 	}
 	c.API, c.Raft, c.Gossip, c.DNS = h.ip+":7950", h.ip+":7951", h.ip+":7952", h.ip+":7953"
-	for n := 1; n <= chaosHosts; n++ {
+	for n := 1; n <= h.lab.size; n++ {
 		if n != h.n {
 			c.Join = append(c.Join, h.lab.subnet+strconv.Itoa(n)+":7952")
 		}
 	}
-	c.BootstrapExpect, c.SecretFile = chaosHosts, filepath.Join(h.lab.dir, "secret")
+	c.BootstrapExpect, c.SecretFile = h.lab.size, filepath.Join(h.lab.dir, "secret")
 	c.Lease, c.Heartbeat, c.TrashKeep = spec.Duration(chaosLease), spec.Duration(chaosHeartbeat), spec.Duration(chaosTrash)
 	c.LogMax = "1Mi"
 	text, err := c.YAML()

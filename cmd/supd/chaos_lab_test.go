@@ -26,7 +26,8 @@ const chaosHosts = 5
 // it lives in processes and their namespaces, so nothing of it is in this machine's own, and all ends with the test
 // binary however that ends. What can be left over is a directory and empty cgroups; the next lab removes those of dead ones.
 type lab struct {
-	t      *testing.T
+	t      testing.TB
+	size   int // how many hosts
 	id     string
 	dir    string // LAB: lives, locks, one directory for each host
 	cgroup string
@@ -79,7 +80,10 @@ func cgroup2() (string, error) {
 	return "", errors.New("it is not mounted")
 }
 
-func newLab(t *testing.T, bin string) *lab {
+func newLab(t testing.TB, bin string) *lab { return newLabOf(t, bin, chaosHosts) }
+
+// newLabOf makes one with so many hosts.
+func newLabOf(t testing.TB, bin string, size int) *lab {
 	t.Helper()
 	removeDeadLabs(t)
 	root, err := cgroup2()
@@ -87,7 +91,7 @@ func newLab(t *testing.T, bin string) *lab {
 		t.Fatal(err)
 	}
 	l := &lab{
-		t: t, id: fmt.Sprintf("%08x", rand.Uint32()), bin: bin, cuts: map[[2]int]cut{}, down: map[string]bool{},
+		t: t, size: size, id: fmt.Sprintf("%08x", rand.Uint32()), bin: bin, cuts: map[[2]int]cut{}, down: map[string]bool{},
 		subnet: fmt.Sprintf("10.%d.%d.", 64+rand.IntN(128), rand.IntN(256)),
 	}
 	l.dir = filepath.Join(os.TempDir(), labStart+l.id)
@@ -114,7 +118,7 @@ func newLab(t *testing.T, bin string) *lab {
 		t.Fatal(err)
 	}
 	l.startHub()
-	for n := 1; n <= chaosHosts; n++ {
+	for n := 1; n <= size; n++ {
 		l.hosts = append(l.hosts, newHost(l, n))
 	}
 	return l
@@ -152,7 +156,7 @@ func processMark(pid int) (string, error) {
 }
 
 // removeDeadLabs removes what test binaries left that were killed.
-func removeDeadLabs(t *testing.T) {
+func removeDeadLabs(t testing.TB) {
 	t.Helper()
 	owners, err := filepath.Glob(filepath.Join(os.TempDir(), labStart+"*", "owner"))
 	if err != nil {
