@@ -147,7 +147,9 @@ func heard(said []string) acknowledged {
 			a.formed[f[1]] = true
 		case "stable":
 			var v uint64
-			fmt.Sscan(f[3], &v)
+			if _, err := fmt.Sscan(f[3], &v); err != nil {
+				panic("line of the program under test: " + err.Error())
+			}
 			a.stable[f[1]+" "+f[2]] = max(v, a.stable[f[1]+" "+f[2]])
 		}
 	}

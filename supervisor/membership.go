@@ -111,8 +111,10 @@ func (m membership) Welcome(in client.JoinRequest) (client.Welcome, error) {
 	d, v := m.d, m.d.store.View()
 	seed := d.pki.Seed()
 	if seed.IsZero() {
-		return client.Welcome{}, &spec.Error{Code: spec.CodeNoLeader, Reason: client.ReasonNoLeader,
-			Message: "the leader does not hold the cluster's secret yet; try again in a moment"}
+		return client.Welcome{}, &spec.Error{
+			Code: spec.CodeNoLeader, Reason: client.ReasonNoLeader,
+			Message: "the leader does not hold the cluster's secret yet; try again in a moment",
+		}
 	}
 	ca, err := seed.CA()
 	if err != nil {

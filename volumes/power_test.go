@@ -119,7 +119,7 @@ func remember(said []string) map[string]*past {
 		v := all[f[2]]
 		if v == nil {
 			var ordinal int
-			fmt.Sscan(f[3], &ordinal)
+			mustScan(f[3], &ordinal)
 			v = &past{claim: claim(ordinal, f[2]), place: volumes.PlaceLive}
 			all[f[2]] = v
 		}
@@ -136,7 +136,7 @@ func remember(said []string) map[string]*past {
 			v.canary = true
 		case "take":
 			var e uint64
-			fmt.Sscan(arg, &e)
+			mustScan(arg, &e)
 			v.epoch = max(v.epoch, e)
 		case "once":
 			v.once = append(v.once, arg)
@@ -242,4 +242,11 @@ func TestPowerCut(t *testing.T) {
 			return nil
 		},
 	})
+}
+
+// mustScan reads a number that the program under test has said.
+func mustScan(text string, into any) {
+	if _, err := fmt.Sscan(text, into); err != nil {
+		panic("line of the program under test: " + err.Error())
+	}
 }

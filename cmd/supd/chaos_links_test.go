@@ -22,6 +22,7 @@ const nowhere = "02:5d:00:00:ff:ff"
 func (h *host) towards(to *host, c cut) []string {
 	mac, route := to.mac, fmt.Sprintf("route replace %s/32 dev eth0", to.ip)
 	switch c {
+	case whole:
 	case dropped:
 		mac = nowhere
 	case refused:

@@ -85,9 +85,18 @@ var (
 		{doFlap, 3, 2 * sec, 8 * sec},
 	}
 	hostTrack = []drawn{
-		{doKillSupd, 4, 0, 0}, {doTermSupd, 2, 0, 0}, {doLeaveSupd, 3, sec, 12 * sec}, {doStopSupd, 4, sec / 5, 12 * sec},
-		{doKillKeeper, 4, 0, 0}, {doStopKeeper, 2, sec / 10, stands}, {doKillBoth, 3, 0, 0}, {doKillMember, 3, 0, 0},
-		{doFreeze, 2, sec / 10, stands}, {doPower, 5, sec / 2, 14 * sec}, {doBlackout, 1, sec / 2, 5 * sec}, {doKillAll, 1, 0, 0},
+		{doKillSupd, 4, 0, 0},
+		{doTermSupd, 2, 0, 0},
+		{doLeaveSupd, 3, sec, 12 * sec},
+		{doStopSupd, 4, sec / 5, 12 * sec},
+		{doKillKeeper, 4, 0, 0},
+		{doStopKeeper, 2, sec / 10, stands},
+		{doKillBoth, 3, 0, 0},
+		{doKillMember, 3, 0, 0},
+		{doFreeze, 2, sec / 10, stands},
+		{doPower, 5, sec / 2, 14 * sec},
+		{doBlackout, 1, sec / 2, 5 * sec},
+		{doKillAll, 1, 0, 0},
 	}
 	diskTrack  = []drawn{{doFill, 3, sec, 8 * sec}, {doBreak, 1, sec, 6 * sec}}
 	clockTrack = []drawn{{doClock, 1, sec, 25 * sec}}

@@ -82,8 +82,10 @@ func (t *tx) putAccount(c *PutAccount) *spec.Error {
 		return refuse("Invalid", "cannot make account %s: a token has an id and a hash, a certificate only a hash", c.Name)
 	}
 	if t.Account(c.Name) != nil {
-		return &spec.Error{Code: spec.CodeConflict, Reason: "AccountExists",
-			Message: "cannot make account " + c.Name + ": there is one of that name; take another, or first: supctl auth revoke " + c.Name}
+		return &spec.Error{
+			Code: spec.CodeConflict, Reason: "AccountExists",
+			Message: "cannot make account " + c.Name + ": there is one of that name; take another, or first: supctl auth revoke " + c.Name,
+		}
 	}
 	if t.AccountByToken(c.Token) != nil {
 		return refuse("TokenTaken", "cannot make account %s: its token's id is another's; try again", c.Name)

@@ -71,8 +71,10 @@ func (c *Control) Yield(ctx context.Context) error {
 	e := newElectorate(c.standings(t, c.o.Store.View(), c.o.Store.Servers(), time.Now()))
 	if len(e.voters) == 1 {
 		if len(e.fit) == 0 {
-			return &spec.Error{Code: spec.CodeRefused, Reason: "QuorumLost",
-				Message: "cannot hand leadership over: no other node is ready to vote; see supctl cluster status"}
+			return &spec.Error{
+				Code: spec.CodeRefused, Reason: "QuorumLost",
+				Message: "cannot hand leadership over: no other node is ready to vote; see supctl cluster status",
+			}
 		}
 		if err := c.change(ctx, promote(e.best())); err != nil {
 			return err

@@ -365,10 +365,16 @@ func TestMembership(t *testing.T) {
 		{"a new node", []Peer{peer("a", "h:1"), peer("d", "h:4")}, change{Do: doAdd, ID: "d", Addr: "h:4"}},
 		{"a new address", []Peer{peer("a", "h:1"), peer("b", "i:2")}, change{Do: doMove, ID: "b", Addr: "i:2", Voter: true}},
 		{"the dead stay", []Peer{peer("a", "h:1"), gone(peer("b", "i:2"))}, change{}},
-		{"two have changed addresses with each other", []Peer{peer("a", "h:2"), peer("b", "h:1")},
-			change{Do: doMove, ID: "b", Addr: "b.moved:0", Voter: true}},
-		{"a new node has a dead one's address", []Peer{gone(peer("c", "h:3")), peer("d", "h:3")},
-			change{Do: doMove, ID: "c", Addr: "c.moved:0"}},
+		{
+			"two have changed addresses with each other",
+			[]Peer{peer("a", "h:2"), peer("b", "h:1")},
+			change{Do: doMove, ID: "b", Addr: "b.moved:0", Voter: true},
+		},
+		{
+			"a new node has a dead one's address",
+			[]Peer{gone(peer("c", "h:3")), peer("d", "h:3")},
+			change{Do: doMove, ID: "c", Addr: "c.moved:0"},
+		},
 		{"two nodes with one address", []Peer{peer("a", "h:1"), peer("b", "h:1"), peer("d", "h:1")}, change{}},
 	} {
 		got, _ := membership(state.New(), "", three, c.peers, nil)
@@ -401,6 +407,7 @@ func TestMembershipAfterExchange(t *testing.T) {
 		t.Error(d)
 	}
 }
+
 func TestMayLeave(t *testing.T) {
 	t.Parallel()
 	for servers, want := range map[string]string{

@@ -62,7 +62,9 @@ func TestPowerCut(t *testing.T) {
 			for _, line := range said {
 				var what, m string
 				var epoch uint64
-				fmt.Sscan(line, &what, &m, &epoch)
+				if n, err := fmt.Sscan(line, &what, &m, &epoch); n == 0 { // some lines have fewer words
+					panic("line of the program under test: " + err.Error())
+				}
 				switch what {
 				case "floor":
 					floors[m] = epoch

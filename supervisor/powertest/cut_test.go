@@ -73,7 +73,8 @@ func TestWhatMayBeLost(t *testing.T) {
 		}, []string{"", "d/a= d="}},
 		"removed": {[]op{
 			folder(2, rootID, "d"), file(3, 2, "a"), syncOf(opSyncAll, 0),
-			{kind: opRemove, id: 3, dir: 2, name: "a"}, {kind: opRemove, id: 2, dir: rootID, name: "d"},
+			{kind: opRemove, id: 3, dir: 2, name: "a"},
+			{kind: opRemove, id: 2, dir: rootID, name: "d"},
 		}, []string{"", "d/a= d=", "d="}},
 	} {
 		r := &Record{start: newImage(), ops: c.ops}

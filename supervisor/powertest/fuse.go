@@ -47,7 +47,7 @@ func (r *recorder) do(o op) {
 	r.ops = append(r.ops, o)
 	r.im.apply(o)
 	if r.victim != nil && len(r.ops) == r.killAt {
-		r.victim.Kill() // it has ended, if this fails
+		_ = r.victim.Kill() // it has ended, if this fails
 	}
 }
 

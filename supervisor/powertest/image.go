@@ -125,6 +125,7 @@ func (im image) name(o op) {
 	case opExchange:
 		d2 := im[o.dir2].names
 		d[o.name], d2[o.name2] = d2[o.name2], d[o.name]
+	default: // not about names
 	}
 }
 
@@ -152,6 +153,7 @@ func changed(data []byte, o op, took func(at int64) bool) []byte {
 		from, to, size, src = o.off, int64(len(data)), o.off, nil
 	case opZero:
 		to, src = min(o.off+o.size, size), nil
+	default: // not about data
 	}
 	for int64(len(data)) < size {
 		data = append(data, make([]byte, size-int64(len(data)))...)

@@ -13,7 +13,7 @@ import (
 
 // admit puts the rules about who asks before a route: it finds out who it is, and whether he may, now and as often as this.
 // The request it returns carries the Caller; end must be called when the request is done.
-func (s *Server) admit(w http.ResponseWriter, r *http.Request, rt Route) (_ *http.Request, end func(), err *spec.Error) {
+func (s *Server) admit(r *http.Request, rt Route) (_ *http.Request, end func(), err *spec.Error) {
 	if err := s.checkOrigin(r, rt.Access); err != nil {
 		s.counts.refusedHosts.Add(1)
 		return r, nil, err
@@ -21,7 +21,7 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, rt Route) (_ *htt
 	c, err := s.identify(r)
 	if err != nil {
 		if rt.Access == Open { // whoever watches a daemon's health must not be kept from it by a token that ran out
-			c, err = Caller{Who: c.Who}, nil
+			c = Caller{Who: c.Who}
 		} else {
 			return r, nil, s.unidentified(r, c, err)
 		}

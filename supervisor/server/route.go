@@ -115,7 +115,7 @@ func (s *Server) mux() *http.ServeMux {
 // serve puts the rules of a route before its handler.
 func (s *Server) serve(rt Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r, end, err := s.admit(w, r, rt)
+		r, end, err := s.admit(r, rt)
 		if err != nil {
 			s.fail(w, r, err)
 			return
