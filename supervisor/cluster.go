@@ -43,6 +43,7 @@ func (c *cluster) Status() server.RaftStatus {
 	if w := c.waits.Load(); w != nil {
 		rs.Waits = *w
 	}
+	rs.GossipDropped = c.gossip.Dropped()
 	rs.Applied, rs.Commit, rs.Last = c.store.Indexes()
 	if id != "" {
 		rs.LeaderAPI = c.apiOf(id)
@@ -173,7 +174,7 @@ func (p peers) Peers() []control.Peer {
 	for _, n := range p.Nodes() {
 		out = append(out, control.Peer{
 			ID: n.ID, Store: n.Store, Name: n.Name, Raft: n.Raft, Machine: n.Machine,
-			ClusterID: n.ClusterID, Expect: n.Expect, Alive: n.Alive,
+			ClusterID: n.ClusterID, Pin: n.Pin, Expect: n.Expect, Alive: n.Alive,
 		})
 	}
 	return out

@@ -12,6 +12,7 @@
 //	join      then, fed by gossip and Views: forms or joins the cluster
 //	left      fed by Views; ends the daemon when its node has left the cluster
 //	seeds     fed by heartbeats' answers; gets the cluster's secret when this node is to vote
+//	gossip-keys  a timer, fed by Views and gossip; keeps gossip's keys, on the leader has them changed
 //	credentials  a timer, fed by Views too; renews this node's certificate
 //	snapshots a timer; writes the scheduled snapshots of a node that votes
 //	keeper    sees to it that a keeper answers
@@ -61,6 +62,8 @@ type Options struct {
 	Ready func()
 	// CertificateLifetime is for tests; 0: a node's certificate is good as long as it is.
 	CertificateLifetime time.Duration
+	// GossipKeyPause is for tests; 0: nodes have as long to take a new key as they have.
+	GossipKeyPause time.Duration
 	// SnapshotThreshold and TrailingLogs are for tests; see raftstore.Options.
 	SnapshotThreshold, TrailingLogs uint64
 }
@@ -272,6 +275,7 @@ func (d *Daemon) metaNow() gossip.Node {
 	if meta.ClusterID == "" {
 		meta.ClusterID = d.id.Ballot
 	}
+	meta.Pin = d.pki.Pin()
 	return meta
 }
 
@@ -433,6 +437,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 			return d.gossip.Close()
 		}
 	})
+	g.Go(func() error { return d.keepGossipKeys(base) })
 	g.Go(func() error { return d.untilLeft(base) })
 	g.Go(func() error { return d.fetchSeeds(base) })
 	g.Go(func() error { return d.control.Run(base) })

@@ -150,8 +150,12 @@ func withPort(addr, port string) string {
 
 // accept keeps what the cluster answered, the certificate last: with it this node is in.
 func (d *Daemon) accept(w *client.Welcome) error {
+	keys, err := pki.ParseGossipKeys(w.GossipKeys)
+	if err != nil {
+		return err
+	}
 	d.id.Peers = w.Peers
-	if err := errors.Join(d.pki.SaveCA([]byte(w.CA)), d.id.save()); err != nil {
+	if err := errors.Join(d.pki.SaveCA([]byte(w.CA)), d.pki.SaveGossipKeys(keys), d.id.save()); err != nil {
 		return err
 	}
 	if err := d.pki.SaveCertificate([]byte(w.Certificate)); err != nil {

@@ -129,6 +129,11 @@ func (m membership) Welcome(in client.JoinRequest) (client.Welcome, error) {
 		return client.Welcome{}, err
 	}
 	out := client.Welcome{ClusterID: v.Cluster.ID, CA: string(ca.Certificate()), Certificate: string(cert)}
+	keys, err := m.GossipKeys()
+	if err != nil {
+		return client.Welcome{}, err
+	}
+	out.GossipKeys = keys
 	out.Peers = append([]string{d.gossip.Addr()}, d.wanted()...)
 	return out, nil
 }
@@ -167,4 +172,13 @@ func (m membership) Seed(nodeID string) (string, error) {
 	}
 	m.d.log.Info("cluster's secret handed to a voter", "for", nodeID)
 	return seed.Text(), nil
+}
+
+// GossipKeys are the keys of gossip, for another node.
+func (m membership) GossipKeys() (string, error) {
+	keys := m.d.pki.GossipKeys()
+	if keys.IsZero() {
+		return "", &spec.Error{Code: spec.CodeNoLeader, Reason: client.ReasonNoLeader, Message: "node " + m.d.id.Name + " does not know gossip's keys yet; try again in a moment"}
+	}
+	return keys.Text(), nil
 }

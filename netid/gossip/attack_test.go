@@ -3,6 +3,9 @@ package gossip_test
 import (
 	"bytes"
 	"compress/lzw"
+	"crypto/aes"
+	"crypto/cipher"
+	crand "crypto/rand"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -93,40 +96,124 @@ func nested(n int) []byte {
 	return b
 }
 
+// sealed is b as one who has a key sends it, with what head says of it before.
+func sealed(t *testing.T, key, head, b []byte) []byte {
+	t.Helper()
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := make([]byte, 13, 13+len(b)+16)
+	out[0] = 1
+	if _, err := crand.Read(out[1:]); err != nil {
+		t.Fatal(err)
+	}
+	return aead.Seal(out, out[1:13], b, head)
+}
+
+func sealedPacket(t *testing.T, key, b []byte) []byte {
+	t.Helper()
+	return sealed(t, key, nil, b)
+}
+
+func sealedStream(t *testing.T, key, b []byte) []byte {
+	t.Helper()
+	head := binary.BigEndian.AppendUint32([]byte{10}, uint32(len(b)+29))
+	return append(head, sealed(t, key, head, b)...)
+}
+
+// ways are how an attacker sends: without a key, with another, and, a node that is out
+// of its mind, with the right one.
+func ways(t *testing.T) map[string]struct{ packet, stream func([]byte) []byte } {
+	plain := func(b []byte) []byte { return b }
+	with := func(key []byte, seal func(*testing.T, []byte, []byte) []byte) func([]byte) []byte {
+		return func(b []byte) []byte { return seal(t, key, b) }
+	}
+	other := bytes.Repeat([]byte{8}, 32)
+	return map[string]struct{ packet, stream func([]byte) []byte }{
+		"no key":    {plain, plain},
+		"other key": {with(other, sealedPacket), with(other, sealedStream)},
+		"the key":   {with(testKey, sealedPacket), with(testKey, sealedStream)},
+	}
+}
+
 func TestAttacks(t *testing.T) {
 	t.Parallel()
-	a := start(t, gossip.Options{Meta: meta("a.1")})
-	for name, b := range attacks(t) {
-		t.Logf("%s: %d bytes", name, len(b))
-		sendPacket(t, a.Addr(), b)
-		sendStream(t, a.Addr(), b)
+	for way, send := range ways(t) {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			a := start(t, gossip.Options{Meta: meta("a.1")})
+			for name, b := range attacks(t) {
+				t.Logf("%s: %d bytes", name, len(b))
+				sendPacket(t, a.Addr(), send.packet(b))
+				sendStream(t, a.Addr(), send.stream(b))
+			}
+			survived(t, a)
+			if n := a.Dropped(); (n > 0) != (way != "the key") {
+				t.Errorf("%d were dropped for want of a key", n)
+			}
+		})
 	}
+}
+
+// TestBadSeals: what is no seal at all, or one of a version or length that the library
+// would fall over.
+func TestBadSeals(t *testing.T) {
+	t.Parallel()
+	a := start(t, gossip.Options{Meta: meta("a.1")})
+	good := sealedPacket(t, testKey, []byte{0})
+	padded := bytes.Clone(good)
+	padded[0] = 0
+	for _, b := range [][]byte{{}, {0}, {1}, {2}, {255}, make([]byte, 29), make([]byte, 45), padded, good[:13], good[:28], append(bytes.Clone(good), 0)} {
+		sendPacket(t, a.Addr(), b)
+		head := binary.BigEndian.AppendUint32([]byte{10}, uint32(len(b)))
+		sendStream(t, a.Addr(), append(head, b...))
+	}
+	// A packet's seal is none of a stream's, and the other way round.
+	ping := message(t, 0, map[string]any{"SeqNo": 1, "Node": "a.1"})
+	stream := sealedStream(t, testKey, ping)
+	sendPacket(t, a.Addr(), stream)
+	sendPacket(t, a.Addr(), stream[5:])
+	packet := sealedPacket(t, testKey, ping)
+	sendStream(t, a.Addr(), append(binary.BigEndian.AppendUint32([]byte{10}, uint32(len(packet))), packet...))
 	survived(t, a)
+	if a.Dropped() == 0 {
+		t.Error("nothing was counted as dropped")
+	}
 }
 
 func TestGarbage(t *testing.T) {
 	t.Parallel()
-	a := start(t, gossip.Options{Meta: meta("a.1")})
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	r := rand.New(rand.NewPCG(seed, 1))
-	var all [][]byte
-	for _, b := range attacks(t) {
-		all = append(all, b)
-	}
-	for i := range 3000 {
-		b := bytes.Clone(all[r.IntN(len(all))])
-		for range 1 + r.IntN(6) {
-			if len(b) > 0 {
-				b[r.IntN(min(len(b), 40))] = byte(r.Uint32())
+	for way, send := range ways(t) {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			a := start(t, gossip.Options{Meta: meta("a.1")})
+			seed := rand.Uint64()
+			t.Logf("seed %d", seed)
+			r := rand.New(rand.NewPCG(seed, 1))
+			var all [][]byte
+			for _, b := range attacks(t) {
+				all = append(all, b)
 			}
-		}
-		sendPacket(t, a.Addr(), b)
-		if i%30 == 0 {
-			sendStream(t, a.Addr(), b)
-		}
+			for i := range 1500 {
+				b := bytes.Clone(all[r.IntN(len(all))])
+				for range 1 + r.IntN(6) {
+					if len(b) > 0 {
+						b[r.IntN(min(len(b), 40))] = byte(r.Uint32())
+					}
+				}
+				sendPacket(t, a.Addr(), send.packet(b))
+				if i%30 == 0 {
+					sendStream(t, a.Addr(), send.stream(b))
+				}
+			}
+			survived(t, a)
+		})
 	}
-	survived(t, a)
 }
 
 // survived: it knows no stranger, and takes a good node in.
@@ -154,7 +241,10 @@ func TestAnswersAreCheckedToo(t *testing.T) {
 	bad := attacks(t)
 	go func() {
 		defer close(ended)
-		for _, b := range [][]byte{bad["empty compressed"], bad["short version list"], bad["huge user message"]} {
+		for _, b := range [][]byte{
+			bad["empty compressed"],
+			sealedStream(t, testKey, bad["empty compressed"]), sealedStream(t, testKey, bad["short version list"]), sealedStream(t, testKey, bad["huge user message"]),
+		} {
 			c, err := l.Accept()
 			if err != nil {
 				return
@@ -165,7 +255,7 @@ func TestAnswersAreCheckedToo(t *testing.T) {
 		}
 	}()
 	a := start(t, gossip.Options{Meta: meta("a.1"), Join: []string{l.Addr().String()}})
-	for range 3 {
+	for range 4 {
 		select {
 		case <-asked:
 		case <-time.After(20 * time.Second):

@@ -1,7 +1,6 @@
 package gossip
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
@@ -9,16 +8,18 @@ import (
 	"io"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/go-msgpack/v2/codec"
 	"github.com/hashicorp/memberlist"
 )
 
-// memberlist v0.6.0 panics, and so ends the process, on some messages that
-// anybody who reaches the port can send: a compressed one that is empty, a user
-// message of enormous length, a member with a version list that is too short. We
-// use none of these kinds, so only what we use, and what is well formed, gets
-// through to it. The kinds are memberlist's, by number.
+// memberlist v0.6.0 panics, and so ends the process, on some messages: a compressed
+// one that is empty, a user message of enormous length, a member with a version list
+// that is too short. We use none of these kinds, so only what a key of the cluster
+// sealed, is of the kinds that we use, and is well formed, gets through to it: one
+// node that is out of its mind must not end the others. The kinds are memberlist's, by
+// number.
 const (
 	kindPing         = 0
 	kindIndirectPing = 1
@@ -112,6 +113,9 @@ type nodeState struct {
 // before memberlist sees any of it. Each side sends one.
 type stream struct {
 	net.Conn
+	keys      *keys
+	strangers *strangers
+
 	once   sync.Once
 	in     io.Reader
 	err    error
@@ -121,11 +125,27 @@ type stream struct {
 
 // Read reads what has been checked.
 func (s *stream) Read(b []byte) (int, error) {
-	s.once.Do(func() { s.in, s.err = checked(s.Conn) })
+	s.once.Do(func() { s.in, s.err = s.take() })
 	if s.err != nil {
 		return 0, s.err
 	}
 	return s.in.Read(b)
+}
+
+// take reads the other side's message and gives it, still sealed, if it may go to
+// memberlist.
+func (s *stream) take() (io.Reader, error) {
+	raw, plain, err := s.keys.sealedStream(s.Conn)
+	if errors.Is(err, errUnsealed) {
+		s.strangers.dropped(s.RemoteAddr(), err, time.Now())
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := checked(plain); err != nil {
+		return nil, err
+	}
+	return bytes.NewReader(raw), nil
 }
 
 // Close closes the connection and lets another one in.
@@ -136,29 +156,27 @@ func (s *stream) Close() error {
 
 var errUnwanted = errors.New("unwanted message")
 
-// checked reads one message from r and gives it back if it is well formed.
-func checked(r io.Reader) (io.Reader, error) {
-	var seen bytes.Buffer
-	in := io.TeeReader(bufio.NewReader(io.LimitReader(r, maxState)), &seen)
-	var kind [1]byte
-	if _, err := io.ReadFull(in, kind[:]); err != nil {
-		return nil, err
+// checked tells what is wrong with a stream's message. What follows a message that is
+// whole is not read by memberlist either.
+func checked(b []byte) error {
+	if len(b) == 0 {
+		return fmt.Errorf("cannot take a gossip message: %w: it is empty", errUnwanted)
 	}
-	dec := codec.NewDecoder(in, &codec.MsgpackHandle{})
+	dec := codec.NewDecoderBytes(b[1:], &codec.MsgpackHandle{})
 	var err error
-	switch kind[0] {
+	switch b[0] {
 	case kindPing, kindAck, kindError:
 		var any map[string]any
 		err = dec.Decode(&any)
 	case kindPushPull:
 		err = stateOK(dec)
 	default:
-		err = fmt.Errorf("%w of kind %d", errUnwanted, kind[0])
+		err = fmt.Errorf("%w of kind %d", errUnwanted, b[0])
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot take a gossip message: %w", err)
+		return fmt.Errorf("cannot take a gossip message: %w", err)
 	}
-	return bytes.NewReader(seen.Bytes()), nil
+	return nil
 }
 
 // stateOK reads an exchange of the whole state.

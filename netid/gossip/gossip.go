@@ -1,11 +1,14 @@
 // Package gossip finds the other nodes and notices early when one is gone. It
 // proposes, it never decides: what it says wakes the leader, who asks the node.
 //
+// All is sealed with the cluster's keys (SetKeys). Without one nothing is sent or read,
+// and what none of them sealed is dropped, counted and told of once a minute.
+//
 // Goroutines, all begun by Run:
 //
 //	rejoin    joins the nodes that should be here and are not; ends with ctx
 //	update    tells the others of changed metadata; ends with ctx
-//	packets   reads the UDP socket, drops what is malformed; ends with the sockets
+//	packets   reads the UDP socket, drops what is not sealed or malformed; ends with the sockets
 //	streams   accepts TCP connections; ends with the sockets
 //	library   memberlist's own, fed by the two above and by its timers. They are
 //	          told to stop when ctx ends, and Run waits for a probe's time; what they
@@ -40,6 +43,8 @@ type Node struct {
 	// ClusterID is "" until the node knows. One with a colon is provisional. Nodes
 	// of two clusters do not take each other in.
 	ClusterID string
+	// Pin names the CA of the node's secret; nodes of two do not take each other in.
+	Pin string
 
 	Gossip string // host:port; filled by this package
 	Alive  bool   // filled by this package: false once it is held to be gone
@@ -76,7 +81,7 @@ func New(o Options) (*Gossip, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	t, err := bind(o.Bind)
+	t, err := bind(o.Bind, log)
 	if err != nil {
 		return nil, err
 	}
@@ -113,6 +118,13 @@ func (g *Gossip) setUp() error {
 
 // Addr is the address bound.
 func (g *Gossip) Addr() string { return g.transport.addr.String() }
+
+// SetKeys replaces gossip's keys, of 32 bytes each: the first seals what is sent, all
+// open what comes. Run begins with the first call.
+func (g *Gossip) SetKeys(keys ...[]byte) error { return g.transport.keys.set(keys) }
+
+// Dropped counts the packets and connections that none of the keys had sealed.
+func (g *Gossip) Dropped() uint64 { return g.transport.strangers.total() }
 
 // Close gives the address back when Run was never called.
 func (g *Gossip) Close() error { return g.transport.Shutdown() }
@@ -155,8 +167,14 @@ func (g *Gossip) Leave(ctx context.Context) error {
 	return nil
 }
 
-// Run gossips until ctx ends.
+// Run gossips until ctx ends, once there is a key.
 func (g *Gossip) Run(ctx context.Context) error {
+	select {
+	case <-g.transport.keys.have:
+	case <-ctx.Done():
+		g.nodes.end()
+		return g.transport.Shutdown()
+	}
 	g.transport.start()
 	lib := &lines{log: g.log}
 	defer lib.end()
@@ -219,6 +237,7 @@ func (g *Gossip) config(log *lines) *memberlist.Config {
 	// The filter of the transport relies on it; packets are small anyway.
 	c.EnableCompression = false
 	c.DelegateProtocolVersion, c.DelegateProtocolMin, c.DelegateProtocolMax = 1, 1, 1
+	c.Keyring, c.GossipVerifyIncoming, c.GossipVerifyOutgoing = g.transport.keys.ring, true, true
 	c.Delegate, c.Events, c.Alive = g.nodes, g.nodes, g.nodes
 	c.Logger = adapt(log)
 	return c
@@ -250,13 +269,14 @@ type wire struct {
 	Expect  int    `json:"e,omitempty"`
 	Cluster string `json:"c,omitempty"`
 	Store   int    `json:"s,omitempty"`
+	Pin     string `json:"p,omitempty"`
 }
 
 // maxName bounds a node's id.
 const maxName = 128
 
 func encode(n Node) ([]byte, error) {
-	b, err := json.Marshal(wire{n.Name, n.API, n.Raft, n.DNS, n.Machine, n.Expect, n.ClusterID, n.Store})
+	b, err := json.Marshal(wire{n.Name, n.API, n.Raft, n.DNS, n.Machine, n.Expect, n.ClusterID, n.Store, n.Pin})
 	if err != nil {
 		return nil, fmt.Errorf("cannot gossip the node's metadata: %w", err)
 	}
@@ -277,6 +297,6 @@ func decode(n *memberlist.Node) (Node, error) {
 	}
 	return Node{
 		ID: n.Name, Name: w.Name, API: w.API, Raft: w.Raft, DNS: w.DNS, Machine: w.Machine,
-		Expect: w.Expect, ClusterID: w.Cluster, Store: w.Store, Gossip: n.Address(),
+		Expect: w.Expect, ClusterID: w.Cluster, Store: w.Store, Pin: w.Pin, Gossip: n.Address(),
 	}, nil
 }

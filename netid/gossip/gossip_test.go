@@ -1,6 +1,7 @@
 package gossip_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -23,6 +24,9 @@ type node struct {
 	ended  chan error
 }
 
+// testKey is the key of all nodes that start does not give another.
+var testKey = bytes.Repeat([]byte{7}, 32)
+
 func meta(id string) gossip.Node {
 	return gossip.Node{
 		ID: id, Name: strings.Split(id, ".")[0], API: "127.0.0.1:7950", Raft: "127.0.0.1:7951",
@@ -30,7 +34,10 @@ func meta(id string) gossip.Node {
 	}
 }
 
-func start(t *testing.T, o gossip.Options) *node {
+func start(t *testing.T, o gossip.Options) *node { return startWith(t, o, testKey) }
+
+// startWith is start with other keys.
+func startWith(t *testing.T, o gossip.Options, keys ...[]byte) *node {
 	t.Helper()
 	if o.Bind == "" {
 		o.Bind = "127.0.0.1:0"
@@ -38,6 +45,9 @@ func start(t *testing.T, o gossip.Options) *node {
 	o.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo})).With("at", o.Meta.ID)
 	g, err := gossip.New(o)
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.SetKeys(keys...); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -133,6 +133,9 @@ func (t *table) NotifyAlive(n *memberlist.Node) error {
 	if _, ok := t.known[n.Name]; !ok && len(t.known) >= maxNodes {
 		return errors.New("too many nodes are known")
 	}
+	if a, b := t.self.Pin, node.Pin; a != b && a != "" && b != "" {
+		return fmt.Errorf("its secret is another's: its CA has the pin %.40q", b)
+	}
 	mine, theirs := t.self.ClusterID, node.ClusterID
 	if mine != theirs && final(mine) && final(theirs) {
 		if !t.strange[n.Name] && len(t.strange) < maxNodes {

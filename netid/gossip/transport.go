@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
@@ -13,13 +14,16 @@ import (
 )
 
 // transport is memberlist's way to the others: one UDP and one TCP socket on one
-// port. What comes in passes the filter of filter.go first. TLS would go here.
+// port. What comes in must be sealed with a key of the cluster, and passes the filter of
+// filter.go before memberlist sees it. memberlist seals what it sends.
 type transport struct {
-	addr    netip.AddrPort
-	udp     *net.UDPConn
-	tcp     *net.TCPListener
-	packets chan *memberlist.Packet
-	streams chan net.Conn
+	addr      netip.AddrPort
+	keys      *keys
+	strangers *strangers
+	udp       *net.UDPConn
+	tcp       *net.TCPListener
+	packets   chan *memberlist.Packet
+	streams   chan net.Conn
 
 	ctx  context.Context // ends with the transport; memberlist's calls have none
 	stop context.CancelFunc
@@ -40,7 +44,11 @@ const (
 )
 
 // bind opens both sockets on the same port.
-func bind(addr string) (*transport, error) {
+func bind(addr string, log *slog.Logger) (*transport, error) {
+	k, err := newKeys()
+	if err != nil {
+		return nil, err
+	}
 	at, err := netip.ParseAddrPort(addr)
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on %q for gossip: want IP:port: %w", addr, err)
@@ -54,7 +62,9 @@ func bind(addr string) (*transport, error) {
 		full := netip.AddrPortFrom(at.Addr(), port)
 		tcp, terr := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(full))
 		if terr == nil {
-			return newTransport(full, udp, tcp), nil
+			t := newTransport(full, udp, tcp)
+			t.keys, t.strangers = k, newStrangers(log)
+			return t, nil
 		}
 		err = errors.Join(terr, udp.Close())
 		if at.Port() != 0 {
@@ -108,7 +118,12 @@ func (t *transport) readPackets() {
 			}
 			continue // an error of an earlier send, as the kernel reports them
 		}
-		if !packetOK(buf[:n], 0) {
+		plain, err := t.keys.open(buf[:n], nil)
+		if err != nil {
+			t.strangers.dropped(from, err, now)
+			continue
+		}
+		if !packetOK(plain, 0) {
 			continue
 		}
 		p := &memberlist.Packet{Buf: append([]byte(nil), buf[:n]...), From: from, Timestamp: now}
@@ -157,7 +172,7 @@ func (t *transport) track(c net.Conn) (net.Conn, bool) {
 		return nil, false
 	}
 	t.open[c] = struct{}{}
-	return &stream{Conn: c, done: func() {
+	return &stream{Conn: c, keys: t.keys, strangers: t.strangers, done: func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		delete(t.open, c)

@@ -23,6 +23,7 @@ type Welcome struct {
 	CA          string   `json:"ca"`          // PEM
 	Certificate string   `json:"certificate"` // PEM, for the node's key
 	Peers       []string `json:"peers"`       // where others gossip
+	GossipKeys  string   `json:"gossipKeys"`  // secret
 }
 
 // Join asks to be let into a cluster. It is not tried again here: who calls does.
@@ -104,6 +105,23 @@ func (c *Client) Seed(ctx context.Context) (string, error) {
 	var out Seed
 	_, err := c.do(ctx, call{method: http.MethodGet, path: "/v1/internal/seed"}, &out)
 	return out.Seed, err
+}
+
+// GossipKeys asks another node for the keys of gossip.
+func (c *Client) GossipKeys(ctx context.Context) (string, error) {
+	var out GossipKeys
+	_, err := c.do(ctx, call{method: http.MethodGet, path: "/v1/internal/gossip-keys"}, &out)
+	return out.Keys, err
+}
+
+// GossipKeys answers GET /v1/internal/gossip-keys. It is secret.
+type GossipKeys struct {
+	Keys string `json:"keys"`
+}
+
+// RotateGossipKey has the nodes change to a new key of gossip.
+func (c *Client) RotateGossipKey(ctx context.Context, o WriteOptions) (Written, error) {
+	return c.write(ctx, call{method: http.MethodPost, path: "/v1/cluster/rotate-gossip-key"}, o, nil)
 }
 
 // Seed answers GET /v1/internal/seed. It is secret.

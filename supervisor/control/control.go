@@ -57,8 +57,10 @@ type Peer struct {
 	// ClusterID is "" while the node belongs to none, and begins with Forming
 	// while it takes part in forming one.
 	ClusterID string
-	Expect    int
-	Alive     bool
+	// Pin names the CA of the node's secret.
+	Pin    string
+	Expect int
+	Alive  bool
 }
 
 // Peers are the nodes that gossip knows, this one included.

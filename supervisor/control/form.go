@@ -33,10 +33,17 @@ type Formation struct {
 // committed itself to, or "".
 func Form(self string, expect int, committed string, peers []Peer) Formation {
 	var fresh []Server
-	others := 0
+	others, foreign, pin := 0, 0, ""
+	for _, p := range peers {
+		if p.ID == self {
+			pin = p.Pin
+		}
+	}
 	agree := map[string]bool{}
 	for _, p := range peers {
 		switch {
+		case p.Pin != pin: // by its address it could be ours, by its secret it is not
+			foreign++
 		case p.ClusterID != "" && !strings.HasPrefix(p.ClusterID, Forming):
 			if p.Alive {
 				return Formation{Ballot: committed, Found: true, Waits: "to be taken into cluster " + p.ClusterID}
@@ -58,9 +65,12 @@ func Form(self string, expect int, committed string, peers []Peer) Formation {
 		if others > 0 {
 			w += fmt.Sprintf(", and %d that expect another number", others)
 		}
+		if foreign > 0 {
+			w += fmt.Sprintf(", and %d that have another secret", foreign)
+		}
 		return Formation{Ballot: committed, Waits: w}
 	}
-	ballot := ballotOf(fresh)
+	ballot := ballotOf(fresh, pin)
 	if committed == "" {
 		return Formation{Ballot: ballot, Waits: "for the others to commit themselves to the same nodes"}
 	}
@@ -77,9 +87,12 @@ func Form(self string, expect int, committed string, peers []Peer) Formation {
 }
 
 // ballotOf names the sorted servers. Addresses are part of it: the memberships
-// made of it must be identical.
-func ballotOf(servers []Server) string {
+// made of it must be identical; so is the pin of the secret that they share.
+func ballotOf(servers []Server, pin string) string {
 	h := sha256.New()
+	if pin != "" {
+		fmt.Fprintf(h, "%s\n", pin)
+	}
 	for _, s := range servers {
 		fmt.Fprintf(h, "%s %s\n", s.ID, s.Addr)
 	}

@@ -27,8 +27,8 @@ const (
 // ErrOtherCA refuses credentials of another cluster than those that are here.
 var ErrOtherCA = errors.New("these are credentials of another cluster")
 
-// Store is the directory DATA/pki of one node: seed (voters only), ca.pem, node.key and
-// node.pem. Any goroutine may call it; what it saves, TLS connections use from then on.
+// Store is the directory DATA/pki of one node: seed (voters only), ca.pem, node.key,
+// node.pem and gossip. Any goroutine may call it; what it saves, TLS connections use from then on.
 type Store struct {
 	dir string
 
@@ -37,7 +37,9 @@ type Store struct {
 	ca   *x509.Certificate
 	key  ed25519.PrivateKey
 	cert *tls.Certificate // the key's; nil without one
-	news chan struct{}    // closed when one of these changes
+
+	gossip GossipKeys    // none before they are known
+	news   chan struct{} // closed when one of these changes
 }
 
 // Open reads a node's credentials, or begins a new directory with a new key. A damaged
@@ -68,6 +70,7 @@ func Open(dir string) (*Store, error) {
 		{fileCA, s.takeCA, nil},
 		{fileKey, s.takeKey, s.newKey},
 		{fileCertificate, s.takeCertificate, nil},
+		{fileGossip, s.takeGossip, nil},
 	} {
 		b, err := s.read(step.name)
 		if errors.Is(err, fs.ErrNotExist) {

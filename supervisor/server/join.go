@@ -26,6 +26,8 @@ type Membership interface {
 	MayLeave(node string) error
 	// Yield hands leadership to another node, and returns when that leads.
 	Yield(ctx context.Context) error
+	// GossipKeys are the keys of gossip.
+	GossipKeys() (string, error)
 	// Seed is the cluster's secret for a node that is to vote.
 	Seed(nodeID string) (string, error)
 }
@@ -203,16 +205,46 @@ func (s *Server) seed(w http.ResponseWriter, r *http.Request) error {
 	if err := s.noMembership(); err != nil {
 		return err
 	}
-	if shownCert(r) == nil || s.o.Certificates == nil || r.Header.Get(client.HeaderForwarded) != "" {
-		return refused("NoCertificate", "only a node that shows its certificate itself, to the leader, can have the cluster's secret")
+	id, err := s.shownNode(r, "the cluster's secret")
+	if err != nil {
+		return err
 	}
-	peer, err := s.o.Certificates.PeerOf(*r.TLS)
-	if err != nil || peer.Node == "" {
-		return unauthenticated("only a node can have the cluster's secret (%v)", err)
-	}
-	text, err := s.o.Membership.Seed(peer.Node)
+	text, err := s.o.Membership.Seed(id)
 	if err != nil {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, client.Seed{Seed: text})
+}
+
+// gossipKeys gives the keys of gossip to a node.
+func (s *Server) gossipKeys(w http.ResponseWriter, r *http.Request) error {
+	if err := s.noMembership(); err != nil {
+		return err
+	}
+	if _, err := s.shownNode(r, "gossip's keys"); err != nil {
+		return err
+	}
+	text, err := s.o.Membership.GossipKeys()
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, client.GossipKeys{Keys: text})
+}
+
+// shownNode is the id of the node that shows its certificate itself. Secrets go to no
+// other.
+func (s *Server) shownNode(r *http.Request, secret string) (string, error) {
+	if shownCert(r) == nil || s.o.Certificates == nil || r.Header.Get(client.HeaderForwarded) != "" {
+		return "", refused("NoCertificate", "only a node that shows its certificate itself can have %s", secret)
+	}
+	peer, err := s.o.Certificates.PeerOf(*r.TLS)
+	if err != nil || peer.Node == "" {
+		return "", unauthenticated("only a node can have %s (%v)", secret, err)
+	}
+	return peer.Node, nil
+}
+
+// rotateGossipKey has the nodes change to gossip's next key.
+func (s *Server) rotateGossipKey(w http.ResponseWriter, r *http.Request) error {
+	return s.simple(w, r, &state.RotateGossipKey{IfGeneration: s.o.Store.View().Cluster.GossipKey})
 }

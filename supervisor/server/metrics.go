@@ -64,6 +64,7 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) error {
 	e.gauge("supd_raft_last_index", "Index of the last entry of this node's log.", float64(rd.rs.Last))
 	e.gauge("supd_raft_commit_index", "Index up to which entries are known to be committed.", float64(rd.rs.Commit))
 	e.counter("supd_raft_apply_total", "Entries applied by this node: the index of its View.", int64(rd.v.Index))
+	e.counter("supd_gossip_dropped_total", "Packets and connections to gossip's port that no key of the cluster had sealed.", int64(rd.rs.GossipDropped))
 	s.viewMetrics(&e, rd.v)
 	e.counter("supd_api_requests_total", "Requests answered.", s.counts.requests.Load())
 	e.counter("supd_api_errors_total", "Requests answered with an error.", s.counts.errors.Load())

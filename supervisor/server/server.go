@@ -62,6 +62,8 @@ type RaftStatus struct {
 	// Snapshot is when the node's newest scheduled snapshot was written; zero: there is none.
 	Snapshot time.Time
 	Waits     string   // for what, while this node is part of no cluster
+	// GossipDropped counts what came to gossip's port that no key of the cluster had sealed.
+	GossipDropped uint64
 }
 
 // Cluster tells what is not in the View.
