@@ -115,8 +115,19 @@ func (d *Daemon) openCredentials() error {
 	return nil
 }
 
-// trusted tells whether a node that shows a good certificate may be spoken with.
-func (d *Daemon) trusted(string) error { return nil }
+// trusted tells whether a node that shows a good certificate may be spoken with: one that
+// was forgotten, or has left, may not.
+func (d *Daemon) trusted(id string) error {
+	if d.store.Store == nil {
+		return nil // it is being opened, and nobody is spoken with yet
+	}
+	c := d.store.View().Cluster
+	if f := c.Forgot(id); f != nil {
+		return fmt.Errorf("node %s was forgotten, or left, at %s: the cluster never takes it back; let the machine join anew with an empty data directory",
+			id, f.At.Format(time.RFC3339))
+	}
+	return nil
+}
 
 // raftTLS secures the log: each connection is with the one node that is meant.
 func (d *Daemon) raftTLS() raftstore.TLS {

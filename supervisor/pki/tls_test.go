@@ -133,7 +133,7 @@ func TestWhoMayConnect(t *testing.T) {
 		"outsider with the CA":             {n1.APIServer(), trusting, ""},
 		"outsider with the CA, other's":    {other.APIServer(), trusting, "not of this cluster"},
 		"outsider with the pin":            {n1.APIServer(), Pinned(ca.Pin(), nil), ""},
-		"outsider with the pin, other's":   {other.APIServer(), Pinned(ca.Pin(), nil), "not of the cluster whose CA has the pin"},
+		"outsider with the pin, other's":   {other.APIServer(), Pinned(ca.Pin(), nil), "not of the cluster that is meant, whose CA has the pin"},
 		"TLS 1.2":                          {n1.NodeServer(AnyNode), tls12, "protocol version"},
 		"an account's certificate serving": {&tls.Config{Certificates: []tls.Certificate{*ecdsaCert(t, ca, "ann", good)}}, trusting, "not of this cluster"},
 	} {
