@@ -20,9 +20,12 @@ func (s *Server) admit(r *http.Request, rt Route) (_ *http.Request, end func(), 
 	}
 	c, err := s.identify(r)
 	if err != nil {
-		if rt.Access == Open { // whoever watches a daemon's health must not be kept from it by a token that ran out
+		switch {
+		case rt.Access == Open: // whoever watches a daemon's health must not be kept from it by a token that ran out
 			c = Caller{Who: c.Who}
-		} else {
+		case err.Reason != reasonUnauthenticated:
+			return r, nil, err
+		default:
 			return r, nil, s.unidentified(r, c, err)
 		}
 	}

@@ -26,6 +26,8 @@ type Caller struct {
 	local bool
 	// expired: the node's certificate has run out, as this says.
 	expired string
+	// stranger is a node that the View does not have yet: it may only register.
+	stranger bool
 	// unknown is why he has no role.
 	unknown string
 }
@@ -96,6 +98,8 @@ func mayUse(c Caller, rt Route, ns string) *spec.Error {
 		return unauthenticated("%s", c.expired)
 	case rt.Access == NodeOnly:
 		switch {
+		case c.stranger && !forStrangers(rt.Pattern):
+			return notRegistered(c.Node)
 		case c.Node != "":
 			return nil
 		case c.Role == "":
@@ -124,6 +128,22 @@ func mayUse(c Caller, rt Route, ns string) *spec.Error {
 	case narrowed, anywhere:
 	}
 	return nil
+}
+
+// forStrangers are the routes of a node that the View does not have yet, or only a View behind the cluster's does not.
+func forStrangers(pattern string) bool {
+	switch pattern {
+	case renewal, internalPath + "register", internalPath + "heartbeat", internalPath + "seed":
+		return true
+	}
+	return false
+}
+
+// notRegistered asks a node to come again.
+func notRegistered(node string) *spec.Error {
+	e := spec.Errorf(spec.CodeNoLeader, "node %s is not registered in the cluster yet; try again", node)
+	e.Reason = client.ReasonNoLeader
+	return e
 }
 
 func limits(namespaces []string) string {

@@ -67,7 +67,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	e := asError(err)
 	s.counts.errors.Add(1)
 	if e.Code == spec.CodeInternal {
-		s.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+		s.log.Error("request failed", "method", r.Method, "path", pathForLog(r.URL.Path), "err", err)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	switch e.Reason {

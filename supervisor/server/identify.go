@@ -141,10 +141,15 @@ func (s *Server) byCertificate(r *http.Request, from string, nobody Caller) (Cal
 // node is the caller that a node's certificate makes. A node that is not in the View yet comes to register.
 func (s *Server) node(id, from string, nobody Caller) (Caller, *spec.Error) {
 	name, _, _ := strings.Cut(id, ".")
-	if n := s.o.Store.View().Node(name); n != nil && n.ID != id {
+	v := s.o.Store.View()
+	if f := v.Cluster.Forgot(id); f != nil {
+		return nobody, unauthenticated("the certificate is of node %s, which was forgotten, or left, at %s; the machine can join anew with an empty data directory", id, f.At.UTC().Format(time.RFC3339))
+	}
+	n := v.Node(name)
+	if n != nil && n.ID != id {
 		return nobody, unauthenticated("the certificate is of node %s, but the name %s belongs to node %s now", id, name, n.ID)
 	}
-	return Caller{Who: "node:" + name + "@" + from, Node: name}, nil
+	return Caller{Who: "node:" + name + "@" + from, Node: name, stranger: n == nil}, nil
 }
 
 // internalPath begins the routes between nodes.
@@ -168,7 +173,9 @@ func (s *Server) forwarded(r *http.Request, by Caller) (Caller, *spec.Error) {
 	case who == "" || len(who) > maxWho:
 		return by, unauthenticated("node %s forwards a request and does not say whose", by.Node)
 	case role == roleNode:
-		return Caller{Who: who, Node: name}, nil
+		return Caller{Who: who, Node: name, stranger: by.stranger || s.o.Store.View().Node(name) == nil}, nil
+	case by.stranger: // nobody's users are there yet
+		return by, notRegistered(by.Node)
 	case role == "": // it acts on its own part of what who asked of it
 		return Caller{Who: who, Node: by.Node}, nil
 	case !slices.Contains(spec.Roles(), spec.Role(role)) || list == "":

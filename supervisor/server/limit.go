@@ -3,6 +3,7 @@ package server
 import (
 	"math"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -143,8 +144,12 @@ func (s *Server) unidentified(r *http.Request, c Caller, why *spec.Error) *spec.
 	return why
 }
 
-// pathForLog bounds what a stranger can put into a log.
+// tokenText is what a token looks like; somebody may have put one where it does not belong.
+var tokenText = regexp.MustCompile(`(?i)supd-(join|auth)-v[0-9]+[^/]*`)
+
+// pathForLog bounds what a stranger can put into a log, and keeps tokens out of it.
 func pathForLog(path string) string {
+	path = tokenText.ReplaceAllString(path, "(hidden)")
 	if len(path) > 100 {
 		path = path[:100] + "..."
 	}
