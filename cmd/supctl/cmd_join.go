@@ -69,7 +69,7 @@ Exit status: 0 done; 2 wrong usage; 4 refused; 5 no leader.`,
   supctl cluster join-token list
   supctl cluster join-token revoke 0123456789ab`,
 		Args:        cobra.NoArgs,
-		Annotations: map[string]string{outputs: "json yaml jsonpath"},
+		Annotations: map[string]string{writes: "yes", outputs: "json yaml jsonpath"},
 	}
 	cmd.Flags().IntVar(&uses, "uses", uses, "how many nodes it lets in")
 	cmd.Flags().DurationVar(&expires, "expires", expires, "how long it is good, at most 168h")
@@ -79,7 +79,7 @@ Exit status: 0 done; 2 wrong usage; 4 refused; 5 no leader.`,
 			return err
 		}
 		defer c.Close()
-		t, err := c.CreateJoinToken(cmd.Context(), client.NewJoinToken{Uses: uses, Expires: spec.Duration(expires)})
+		t, err := c.CreateJoinToken(cmd.Context(), client.NewJoinToken{Uses: uses, Expires: spec.Duration(expires)}, a.writeOptions())
 		if err != nil {
 			return err
 		}
@@ -142,14 +142,15 @@ func (a *app) revokeTokenCommand() *cobra.Command {
 (see supctl cluster leave and supctl node forget).
 
 Exit status: 0 done; 3 no such token; 5 no leader.`,
-		Args: cobra.ExactArgs(1),
+		Args:        cobra.ExactArgs(1),
+		Annotations: map[string]string{writes: "yes"},
 		RunE: a.do(func(cmd *cobra.Command, args []string) error {
 			c, err := a.client()
 			if err != nil {
 				return err
 			}
 			defer c.Close()
-			if err := c.RevokeJoinToken(cmd.Context(), args[0]); err != nil {
+			if err := c.RevokeJoinToken(cmd.Context(), args[0], a.writeOptions()); err != nil {
 				return err
 			}
 			a.printf("join-token/%s revoked\n", args[0])

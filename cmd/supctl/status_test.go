@@ -113,16 +113,19 @@ func TestExitStatus(t *testing.T) {
 // TestNoDaemon: status 5, by socket and by TCP.
 func TestNoDaemon(t *testing.T) {
 	t.Parallel()
+	token := writeFile(t, "supd-auth-v1."+strings.Repeat("0", 32)+"."+strings.Repeat("0", 12)+"."+strings.Repeat("0", 64))
 	for _, addr := range []string{"unix://" + t.TempDir() + "/none.sock", "127.0.0.1:1"} {
 		for _, args := range []string{"get sts", "node cordon node-1", "wait sts/web --for=ready"} {
-			r := call(t, t.Context(), nil, "", append(strings.Fields(args), "--addr", addr, "--request-timeout", "20ms")...)
+			r := call(t, t.Context(), nil, "", append(strings.Fields(args), "--addr", addr, "--token-file", token, "--request-timeout", "1s")...)
 			if r.status != exitNoLeader || !strings.Contains(r.stderr, "cannot reach supd") {
 				t.Errorf("supctl %s at %s = %d %s, want 5", args, addr, r.status, r.stderr)
 			}
 		}
 	}
-	if r := call(t, t.Context(), nil, "", "get", "sts", "--addr", "nonsense"); r.status != exitUsage {
-		t.Errorf("a wrong address = %d %s, want 2", r.status, r.stderr)
+	for _, addr := range []string{"nonsense", "ftp://127.0.0.1:1", "127.0.0.1:1/x", "http://127.0.0.1:1"} {
+		if r := call(t, t.Context(), nil, "", "get", "sts", "--addr", addr, "--token-file", token); r.status != exitUsage || !strings.Contains(r.stderr, "https://HOST:PORT") {
+			t.Errorf("the wrong address %s = %d %s, want 2 and what is right", addr, r.status, r.stderr)
+		}
 	}
 }
 
@@ -132,7 +135,7 @@ func TestNoLeader(t *testing.T) {
 	n := servertest.Story()
 	n.FailWith(&spec.Error{Code: spec.CodeNoLeader, Reason: client.ReasonNoLeader, Message: "the cluster has no leader now"})
 	addr := serve(t, n)
-	r := call(t, t.Context(), n, "", "scale", "web", "--replicas", "3", "--addr", addr, "--request-timeout", "100ms")
+	r := call(t, t.Context(), n, "", "scale", "web", "--replicas", "3", "--addr", addr, "--request-timeout", "2s")
 	if r.status != exitNoLeader || !strings.Contains(r.stderr, "no leader") {
 		t.Errorf("a write = %d %s, want 5", r.status, r.stderr)
 	}

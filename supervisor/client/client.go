@@ -268,7 +268,7 @@ func (c *Client) transportError(k call, err error) error {
 	case errors.As(err, &op) && op.Op == "remote error" && NotDone(err):
 		return &spec.Error{
 			Code: spec.CodeRefused, Reason: ReasonUntrusted,
-			Message: fmt.Sprintf("the daemon at %s turns our certificate down (%v): it is of another cluster, or no account's", c.addr, op.Err),
+			Message: fmt.Sprintf("the daemon at %s turns us down (%v): our certificate is of another cluster, or no account's, or this is not the API's port (7950 unless the node's configuration has another)", c.addr, op.Err),
 		}
 	}
 	if NotDone(err) && errors.As(err, &op) {

@@ -59,9 +59,9 @@ type JoinToken struct {
 }
 
 // CreateJoinToken makes a token that lets nodes in.
-func (c *Client) CreateJoinToken(ctx context.Context, in NewJoinToken) (JoinToken, error) {
+func (c *Client) CreateJoinToken(ctx context.Context, in NewJoinToken, o WriteOptions) (JoinToken, error) {
 	var out JoinToken
-	_, err := c.do(ctx, call{method: http.MethodPost, path: "/v1/cluster/join-tokens", body: in}, &out)
+	_, err := c.write(ctx, call{method: http.MethodPost, path: "/v1/cluster/join-tokens", body: in}, o, &out)
 	return out, err
 }
 
@@ -75,8 +75,8 @@ func (c *Client) JoinTokens(ctx context.Context) ([]JoinToken, error) {
 }
 
 // RevokeJoinToken takes a token back.
-func (c *Client) RevokeJoinToken(ctx context.Context, id string) error {
-	_, err := c.do(ctx, call{method: http.MethodDelete, path: "/v1/cluster/join-tokens/" + url.PathEscape(id)}, nil)
+func (c *Client) RevokeJoinToken(ctx context.Context, id string, o WriteOptions) error {
+	_, err := c.write(ctx, call{method: http.MethodDelete, path: "/v1/cluster/join-tokens/" + url.PathEscape(id)}, o, nil)
 	return err
 }
 

@@ -129,7 +129,7 @@ func parseAddr(addr string) (base, socket string, err error) {
 	case strings.HasPrefix(addr, "http://"), strings.HasPrefix(addr, "https://"):
 		return strings.TrimSuffix(addr, "/"), "", nil
 	default:
-		if _, _, err := net.SplitHostPort(addr); err != nil {
+		if _, _, err := net.SplitHostPort(addr); err != nil || strings.Contains(addr, "/") {
 			return "", "", fmt.Errorf("cannot use address %q: want unix:///PATH or https://HOST:PORT", addr)
 		}
 		return "https://" + addr, "", nil
