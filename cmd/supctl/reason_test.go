@@ -20,7 +20,7 @@ var asks = strings.Fields(`plan diff validate convert get describe explain logs 
 // in ! need more than it has, and are refused there; their own tests have them succeed.
 var changes = []string{
 	"auth create ann --role viewer", "auth revoke ann",
-	"apply -f FILE", "scale kv --replicas 3", "restart kv", "delete sts kv",
+	"apply -f FILE", "scale kv --replicas 3", "restart web", "delete sts kv",
 	"volume release data-web-2", "volume undo-release data-web-2",
 	"node cordon node-1", "node uncordon node-1", "node drain node-2", "node label node-1 disk=fast",
 	"cluster freeze", "cluster unfreeze",
