@@ -23,7 +23,7 @@ var changes = []string{
 	"apply -f FILE", "scale kv --replicas 3", "restart web", "delete sts kv",
 	"volume release data-web-2", "volume undo-release data-web-2",
 	"node cordon node-1", "node uncordon node-1", "node drain node-2", "node label node-1 disk=fast",
-	"cluster freeze", "cluster unfreeze",
+	"cluster freeze", "cluster unfreeze", "cluster rotate-gossip-key",
 	"cluster transfer-leader node-2 !", "cluster join-token !", "cluster join-token revoke 0123456789ab !", "cluster leave node-3 !",
 	"cluster snapshot restore FILE !",
 }
