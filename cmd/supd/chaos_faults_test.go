@@ -101,6 +101,8 @@ func (l *lab) one(ctx context.Context, s stroke, h *host, r *rand.Rand) error {
 			func() error { return h.order("start supd") })
 	case doKillKeeper:
 		return hit(syscall.SIGKILL, h.keeper())
+	case doNewKeeper:
+		return hit(syscall.SIGHUP, h.keeper())
 	case doStopKeeper:
 		pid := h.keeper()
 		return for_(func() error { return hit(syscall.SIGSTOP, pid) }, func() error { return hit(syscall.SIGCONT, pid) })

@@ -50,6 +50,7 @@ const (
 	doLeaveSupd  = "leave-supd"
 	doKillKeeper = "kill-keeper"
 	doStopKeeper = "stop-keeper"
+	doNewKeeper  = "new-keeper" // SIGHUP: it becomes the binary on disk, in place
 	doKillBoth   = "kill-both"
 	doKillMember = "kill-members"
 	doFreeze     = "freeze" // the whole host stands still
@@ -91,6 +92,7 @@ var (
 		{doStopSupd, 4, sec / 5, 12 * sec},
 		{doKillKeeper, 4, 0, 0},
 		{doStopKeeper, 2, sec / 10, stands},
+		{doNewKeeper, 2, 0, 0},
 		{doKillBoth, 3, 0, 0},
 		{doKillMember, 3, 0, 0},
 		{doFreeze, 2, sec / 10, stands},

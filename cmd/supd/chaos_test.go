@@ -204,10 +204,32 @@ func (c *chaos) storm(ctx context.Context) {
 	wg.Go(func() {
 		for pause(ctx, time.Second) {
 			c.compareDisks()
+			c.compareStates(ctx)
 		}
 	})
 	c.lab.strike(ctx, c.t, schedule(c.seed, c.length), c.seed)
 	<-ctx.Done()
+}
+
+// compareStates tells of nodes that hold different states at the same index.
+func (c *chaos) compareStates(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	var told sync.Map // index to hash
+	_ = c.lab.each(func(h *host) error {
+		api := h.api()
+		if api == nil {
+			return nil
+		}
+		st, err := api.Cluster(ctx)
+		if err != nil {
+			return nil // it is cut off, or down
+		}
+		if other, known := told.LoadOrStore(st.Index, st.Hash); known && other != st.Hash {
+			c.t.Errorf("at index %d %s has a state with hash %s, another node %s", st.Index, h.name, st.Hash, other)
+		}
+		return nil
+	})
 }
 
 // compareDisks tells of directories that are gone.
