@@ -78,7 +78,7 @@ func linearizable(t *testing.T, bin, root string) {
 	cancel()
 	wg.Wait()
 	t.Log(h)
-	if err := h.Check(2*time.Minute, filepath.Join(t.ArtifactDir(), "history.html")); err != nil {
+	if err := h.Check(2*time.Minute, func() string { return filepath.Join(t.ArtifactDir(), "history.html") }); err != nil {
 		t.Error(err)
 	}
 }

@@ -35,6 +35,7 @@ type lab struct {
 	bin    string // with the daemons
 	subnet string // of 10.0.0.0/8, such as "10.77.3."
 	watch  *observer
+	kept   string // see keepDir
 
 	hub     *exec.Cmd // holds the switch's namespace
 	hubEnds io.Closer
@@ -316,12 +317,19 @@ func (l *lab) close() {
 	}
 }
 
-// keepDir is where the traces of a failed run go.
+// keepDir is where the traces of a failed run go. It outlives the test.
 func (l *lab) keepDir() string {
-	if dir := os.Getenv("SUPD_CHAOS_KEEP"); dir != "" {
-		return dir
+	if l.kept == "" {
+		l.kept = os.Getenv("SUPD_CHAOS_KEEP")
 	}
-	return l.t.ArtifactDir()
+	if l.kept == "" {
+		dir, err := os.MkdirTemp("", "supd-failed-chaos-")
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		l.kept = dir
+	}
+	return l.kept
 }
 
 // keep saves what tells of a failed run.

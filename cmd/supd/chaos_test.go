@@ -83,7 +83,7 @@ func TestChaos(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &chaos{t: t, seed: seed, length: length, lab: newLab(t, bin)}
+	c := &chaos{t: t, said: map[string]bool{}, seed: seed, length: length, lab: newLab(t, bin)}
 	c.run()
 }
 
@@ -106,6 +106,7 @@ type chaos struct {
 	lab    *lab
 	work   *labour
 	words  *registertest.History
+	said   map[string]bool // what was found wrong
 }
 
 func (c *chaos) run() {
@@ -120,8 +121,14 @@ func (c *chaos) run() {
 
 	c.form(ctx)
 	c.storm(ctx)
-	c.clear(ctx)
+	if !c.t.Failed() {
+		c.clear(ctx)
+	}
 	c.judge()
+	if c.t.Failed() {
+		c.explain()
+		return
+	}
 	c.leave(ctx)
 }
 
@@ -205,10 +212,32 @@ func (c *chaos) storm(ctx context.Context) {
 		for pause(ctx, time.Second) {
 			c.compareDisks()
 			c.compareStates(ctx)
+			if c.judgeLives(); c.t.Failed() {
+				cancel() // as near to what went wrong as can be
+			}
 		}
 	})
 	c.lab.strike(ctx, c.t, schedule(c.seed, c.length), c.seed)
 	<-ctx.Done()
+}
+
+// judgeLives tells what is wrong with the lives so far, and returns how many there are.
+func (c *chaos) judgeLives() int {
+	lives, err := readLives(filepath.Join(c.lab.dir, "lives"))
+	if err != nil {
+		c.t.Error(err)
+	}
+	for _, w := range slices.Concat(judgeLives(lives, c.work.ledger.isReleased), c.lab.watch.breaches("")) {
+		if !c.said[w] {
+			c.t.Error(w)
+		}
+		c.said[w] = true
+	}
+	n := 0
+	for _, rs := range lives {
+		n += len(rs)
+	}
+	return n
 }
 
 // compareStates tells of nodes that hold different states at the same index.
@@ -325,26 +354,17 @@ func (c *chaos) same(ctx context.Context) error {
 
 // judge judges what was recorded.
 func (c *chaos) judge() {
-	lives, err := readLives(filepath.Join(c.lab.dir, "lives"))
-	c.must("lives", err)
-	wrong := append(judgeLives(lives, c.work.ledger.isReleased), c.lab.watch.breaches("")...)
-	for _, w := range slices.Compact(wrong) {
-		c.t.Error(w)
-	}
-	n := 0
-	for _, rs := range lives {
-		n += len(rs)
-	}
+	n := c.judgeLives()
 	if n < 15 {
 		c.t.Errorf("%d lives were recorded: the members' records don't work", n)
 	}
 	c.lab.watch.mu.Lock()
 	looks := c.lab.watch.looks
 	c.lab.watch.mu.Unlock()
-	c.t.Logf("%d members, %d lives, %d looks at all processes", len(lives), n, looks)
+	c.t.Logf("%d lives, %d looks at all processes", n, looks)
 	c.t.Log(c.work.tally())
 	c.t.Log(c.words)
-	if err := c.words.Check(3*time.Minute, filepath.Join(c.lab.keepDir(), "history.html")); err != nil {
+	if err := c.words.Check(3*time.Minute, func() string { return filepath.Join(c.lab.keepDir(), "history.html") }); err != nil {
 		c.t.Error(err)
 	}
 }

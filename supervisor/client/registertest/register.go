@@ -173,13 +173,14 @@ func (h *History) once(ctx context.Context, reader, writer *client.Client, id in
 }
 
 // Check tells whether the history is linearizable; if it isn't, or that can't be told within so long, a picture of it goes
-// into the file.
-func (h *History) Check(within time.Duration, file string) error {
+// into the file that picture names.
+func (h *History) Check(within time.Duration, picture func() string) error {
 	m := model.ToModel()
 	result, info := porcupine.CheckOperationsVerbose(m, h.ops, within)
 	if result == porcupine.Ok {
 		return nil
 	}
+	file := picture()
 	err := fmt.Errorf("not linearizable: %s; the history is in %s", result, file)
 	return errors.Join(err, porcupine.VisualizePath(m, info, file))
 }
