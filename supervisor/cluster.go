@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -182,6 +183,8 @@ func (p peers) Peers() []control.Peer {
 
 // leader is the way of this node's agent to whoever leads, this node or another.
 type leader struct {
+	node      string       // this one's name
+	turn      atomic.Int64 // whom aside asks next
 	cluster   *cluster
 	control   *control.Control
 	transport http.RoundTripper
@@ -255,6 +258,9 @@ func (l *leader) ask(ctx context.Context, f func(context.Context, *client.Client
 		return f(ctx, nil)
 	}
 	if rs.LeaderAPI == "" {
+		if err := l.aside(ctx, f); err != nil {
+			return err
+		}
 		return &spec.Error{Code: spec.CodeNoLeader, Reason: client.ReasonNoLeader, Message: "no leader is known"}
 	}
 	c, err := l.client(rs.LeaderAPI)
@@ -296,3 +302,31 @@ func (l *leader) client(addr string) (*client.Client, error) {
 	l.clients[addr] = c
 	return c, nil
 }
+
+// aside asks one other node, in turn, where no leader is known here: a node that was
+// forgotten is no part of Raft any more and hears of nobody. Only that news counts; all
+// else is the leader's own to say.
+func (l *leader) aside(ctx context.Context, f func(context.Context, *client.Client) error) error {
+	var others []string
+	for n := range l.cluster.store.View().Nodes() {
+		if addr, ok := l.cluster.NodeAPI(n.Name); ok && n.Name != l.node {
+			others = append(others, addr)
+		}
+	}
+	if len(others) == 0 {
+		return nil
+	}
+	c, err := l.client(others[int(l.turn.Add(1))%len(others)])
+	if err != nil {
+		return nil //nolint:nilerr // the next one is asked next time
+	}
+	ctx, cancel := context.WithTimeout(ctx, asideTimeout)
+	defer cancel()
+	if refused, ok := errors.AsType[*spec.Error](f(ctx, c)); ok && refused.Reason == state.NodeForgotten {
+		return refused
+	}
+	return nil
+}
+
+// asideTimeout bounds the question to another node than the leader.
+const asideTimeout = 500 * time.Millisecond

@@ -312,6 +312,7 @@ func (d *Daemon) openControl() (err error) {
 		UID: newID, Logger: d.log,
 	})
 	d.leader = &leader{
+		node:    d.id.Name,
 		cluster: d.cluster, control: d.control, transport: d.transport, clients: map[string]*client.Client{},
 		holdsSeed: func() bool { return !d.pki.Seed().IsZero() }, seedWanted: make(chan struct{}, 1),
 	}

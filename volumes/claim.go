@@ -65,6 +65,9 @@ func (p *Pool) update(c Claim, f func(*held) (changed bool, err error)) error {
 		return err
 	}
 	defer cont.close()
+	if err := p.notAbandoned(cont); err != nil {
+		return err
+	}
 	h, err := p.disk.readClaim(cont, c.UID)
 	if err != nil {
 		return err

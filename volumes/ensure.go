@@ -42,6 +42,9 @@ func (p *Pool) Ensure(ctx context.Context, c Claim) (dir Dir, err error) {
 	switch {
 	case err == nil:
 		defer cont.close()
+		if err := p.notAbandoned(cont); err != nil {
+			return Dir{}, err
+		}
 		return v.where(), p.whole(cont, v)
 	case !isMissing(err):
 		return Dir{}, err

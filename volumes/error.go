@@ -38,6 +38,8 @@ const (
 	ErrNetworkFS Reason = "NetworkFileSystem"
 	// ErrInvalid: the claim names no volume that could be ours.
 	ErrInvalid Reason = "InvalidClaim"
+	// ErrAbandoned: the container was given up by its typed name, or with its node.
+	ErrAbandoned Reason = "VolumeAbandoned"
 	// ErrDisk: the disk or the kernel answered with another error.
 	ErrDisk Reason = "DiskError"
 )

@@ -34,6 +34,7 @@ func (a *app) nodeCommand() *cobra.Command {
 			"A drain is taken back: members\nthat it stopped start again at once, those not yet stopped stay.", "uncordoned", (*client.Client).Uncordon),
 		a.drainCommand(),
 		a.labelCommand(),
+		a.nodeForgetCommand(),
 		a.upgradeKeeperCommand(),
 	)
 	return cmd

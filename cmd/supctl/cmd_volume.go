@@ -21,7 +21,7 @@ func (a *app) volumeCommand() *cobra.Command {
 		Aliases: []string{"vol", "volumes"},
 		Short:   "List and release data directories",
 	})
-	cmd.AddCommand(a.volumeListCommand(), a.volumeDescribeCommand(), a.volumeReleaseCommand(), a.volumeUndoCommand())
+	cmd.AddCommand(a.volumeListCommand(), a.volumeDescribeCommand(), a.volumeReleaseCommand(), a.volumeUndoCommand(), a.volumeAbandonCommand())
 	return cmd
 }
 

@@ -121,6 +121,12 @@ func (t *tx) apply() *spec.Error {
 		return t.putAccount(c)
 	case *RevokeAccount:
 		return t.revokeAccount(c)
+	case *TakeOver:
+		return t.takeOver(c)
+	case *ForgetNode:
+		return t.forgetNode(c)
+	case *AbandonVolume:
+		return t.abandonVolume(c)
 	}
 	return refuse("UnknownCommand", "this supd does not know the command %T", t.e.Cmd)
 }

@@ -82,6 +82,7 @@ func (t *tx) registerNode(c *RegisterNode) *spec.Error {
 		n.Generation++
 	}
 	t.saveNode(&n)
+	t.newRun(old, &n)
 	return nil
 }
 

@@ -89,6 +89,9 @@ func (t *tx) admitNode(c *AdmitNode) *spec.Error {
 	if !ok || suffix == "" || spec.CheckLabel(name) != nil || c.Key == "" {
 		return refuse("Invalid", "a node that joins needs an id NAME.8HEX and a key, not %q", c.ID)
 	}
+	if f := t.Cluster.Forgot(c.ID); f != nil {
+		return forgotten(name, f)
+	}
 	j := t.Cluster.JoinToken(c.Token)
 	switch {
 	case j == nil:

@@ -156,6 +156,14 @@ func (t *tx) place(c *Place) *spec.Error {
 	if err := t.checkSlot(s, c.Slot); err != nil {
 		return err
 	}
+	for _, vs := range s.Spec.Volumes {
+		if t.Volume(c.Namespace, spec.VolumeName(vs.Name, c.Set, c.Slot.Ordinal)) != nil {
+			continue
+		}
+		if _, err := t.bindVolume(s, vs, c.Slot); err != nil { // it was abandoned
+			return err
+		}
+	}
 	for _, v := range t.MemberVolumes(c.Namespace, c.Set, c.Slot.Ordinal) {
 		if v.Node == c.Slot.Node {
 			continue
@@ -226,9 +234,13 @@ func (t *tx) startMember(c *StartMember) *spec.Error {
 	case !old.MayStart():
 		return refuse("StillRunning", "member %s may still run with epoch %d", old.Name(), old.Epoch)
 	}
+	if c.Fence && (s.Spec.OnNodeLoss != spec.Fence || !n.Fences) {
+		return stale("member %s is not to be fenced any more, or its node promises it no more", old.Name())
+	}
 	t.Cluster.Epoch++
 	m := *old
-	m.Joining = s.Formed && m.Epoch == 0
+	m.Joining = s.Formed && (m.Epoch == 0 || m.Fresh)
+	m.Fence, m.Fresh = c.Fence, false
 	m.Epoch, m.Revision, m.Wish, m.Why, m.Bootstrap = t.Cluster.Epoch, c.Revision, WishRun, "", c.Bootstrap
 	m.Seen, m.WasAvailable, m.ReadySince = Observation{}, false, time.Time{}
 	m.Generation = t.Index
@@ -383,10 +395,10 @@ func (t *tx) dropMember(c *DropMember) *spec.Error {
 	if err != nil {
 		return err
 	}
-	if m.Wish != WishGone || !m.Down() {
+	s := t.Set(c.Namespace, c.Set)
+	if m.Wish != WishGone || !m.Down() && !t.Over(s, m) {
 		return refuse("StillRunning", "member %s is not gone", m.Name())
 	}
-	s := t.Set(c.Namespace, c.Set)
 	if s == nil {
 		return stale("statefulset %s is gone", c.Set)
 	}
@@ -418,6 +430,10 @@ func (t *tx) retainVolumes(s *Set, m *Member, releaseAt time.Time) {
 		v.Phase, v.Generation = spec.VolumeRetained, t.Index
 		if policy == spec.Delete {
 			v.Phase, v.ReleaseAt = spec.VolumeReleasing, releaseAt
+			if t.Node(v.Node) == nil {
+				t.dropVolume(&v, "it is released; its node "+v.Node+" is forgotten, so nobody deletes the directory there")
+				continue
+			}
 		}
 		t.saveVolume(&v)
 		t.event(v.Namespace, "volume/"+v.Name(), v.Phase, "member %s is gone; the directory on node %s is %s", m.Name(), v.Node, v.Phase)
@@ -441,7 +457,7 @@ func (t *tx) dropIdentity(ns, set string, ordinal int) {
 		return
 	}
 	for v := range t.Volumes(ns) {
-		if v.Set == set && v.Ordinal == ordinal {
+		if v.Set == set && v.Ordinal == ordinal && v.AbandonedAt.IsZero() {
 			return
 		}
 	}

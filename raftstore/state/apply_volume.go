@@ -7,11 +7,11 @@ import (
 // volumeMoves are the legal changes of a volume's phase. "" is: no record.
 var volumeMoves = map[string][]string{
 	"":                   {spec.VolumePending},
-	spec.VolumePending:   {spec.VolumeBound, spec.VolumeRetained, spec.VolumeReleasing},
-	spec.VolumeBound:     {spec.VolumeRetained, spec.VolumeReleasing},
-	spec.VolumeRetained:  {spec.VolumeBound, spec.VolumePending, spec.VolumeReleasing, spec.VolumeAbandoned},
-	spec.VolumeReleasing: {spec.VolumeRetained, ""},
-	spec.VolumeAbandoned: {""},
+	spec.VolumePending:   {spec.VolumeBound, spec.VolumeRetained, spec.VolumeReleasing, spec.VolumeAbandoned},
+	spec.VolumeBound:     {spec.VolumeRetained, spec.VolumeReleasing, spec.VolumeAbandoned},
+	spec.VolumeRetained:  {spec.VolumeBound, spec.VolumePending, spec.VolumeReleasing, spec.VolumeAbandoned, ""},
+	spec.VolumeReleasing: {spec.VolumeRetained, spec.VolumeAbandoned, ""},
+	spec.VolumeAbandoned: {spec.VolumeReleasing, ""},
 }
 
 // VolumeMayMove tells whether a volume may go from one phase to the other.
@@ -30,12 +30,16 @@ func (t *tx) releaseVolume(c *ReleaseVolume) *spec.Error {
 		if old.Emptying || !old.Undo && !c.At.Before(old.ReleaseAt) {
 			return nil
 		}
-	case spec.VolumeRetained:
+	case spec.VolumeRetained, spec.VolumeAbandoned:
 	default:
 		return refuse("VolumeInUse", "cannot release volume %s: it is %s by member %s; only a retained directory can be released (scale the set down, or delete it, first)",
 			c.Name, old.Phase, old.Member())
 	}
 	v := *old
+	if t.Node(v.Node) == nil {
+		t.dropVolume(&v, "it is released; its node "+v.Node+" is forgotten, so nobody deletes the directory there")
+		return nil
+	}
 	v.Trashed = v.Trashed && !v.Undo // its node may have brought it back, and not told yet
 	v.Phase, v.ReleaseAt, v.Undo, v.Generation = spec.VolumeReleasing, c.At.UTC(), false, t.Index
 	t.saveVolume(&v)
@@ -111,15 +115,25 @@ func (t *tx) observeVolume(node string, r VolumeReport) {
 			return
 		}
 		v.Phase, v.Undo, v.Trashed = spec.VolumeRetained, false, false
+		if !v.AbandonedAt.IsZero() {
+			v.Phase = spec.VolumeAbandoned
+		}
 		t.event(r.Namespace, object, "Restored", "the directory is back from the trash")
 	case VolumeEmptied:
 		if v.Phase != spec.VolumeReleasing || !v.Emptying {
 			return
 		}
-		del(t, &t.volumes, key(v.Namespace, v.Name()))
-		t.dropIdentity(v.Namespace, v.Set, v.Ordinal)
-		t.event(r.Namespace, object, "Gone", "the directory on node %s has been deleted", node)
+		t.dropVolume(&v, "the directory on node "+node+" has been deleted")
 		return
+	case VolumeMarked:
+		if v.Phase != spec.VolumeAbandoned || v.Marked && old.Reason == "" {
+			return
+		}
+		v.Marked = true
+		if r.Path != "" {
+			v.Path = r.Path
+		}
+		t.event(r.Namespace, object, "Marked", "node %s is back: the directory %s is kept, marked as abandoned, and used by nobody", node, v.Path)
 	case VolumeTrouble:
 		v.Reason, v.Message = r.Reason, r.Message
 		if old.Reason == r.Reason && old.Message == r.Message {
@@ -130,4 +144,11 @@ func (t *tx) observeVolume(node string, r VolumeReport) {
 		return
 	}
 	t.saveVolume(&v)
+}
+
+// dropVolume forgets a volume whose directory nobody needs to know any more.
+func (t *tx) dropVolume(v *Volume, message string) {
+	del(t, &t.volumes, key(v.Namespace, v.Name()))
+	t.dropIdentity(v.Namespace, v.Set, v.Ordinal)
+	t.event(v.Namespace, "volume/"+v.Name(), "Gone", "%s", message)
 }

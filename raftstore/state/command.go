@@ -179,6 +179,9 @@ type StartMember struct {
 	Bootstrap    bool   `json:"bootstrap,omitempty"`
 	IfEpoch      uint64 `json:"ifEpoch"`
 	IfGeneration uint64 `json:"ifGeneration"` // the member's
+	// Fence: the set asks for it, and the node's agent promises (Node.Fences) to start this
+	// epoch by the lease or not at all.
+	Fence bool `json:"fence,omitempty"`
 }
 
 // StopMember asks a member's node to stop it. Gone says that its record goes
@@ -261,7 +264,7 @@ type VolumeReport struct {
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
 	UID       string `json:"uid"`
-	// Event is Made, Trashed, Restored, Emptied or Trouble.
+	// Event is Made, Trashed, Restored, Emptied, Marked or Trouble.
 	Event   string `json:"event"`
 	Path    string `json:"path,omitempty"`
 	Reason  string `json:"reason,omitempty"`
@@ -275,6 +278,7 @@ const (
 	VolumeRestored = "Restored"
 	VolumeEmptied  = "Emptied"
 	VolumeTrouble  = "Trouble"
+	VolumeMarked   = "Marked" // an abandoned one says so on disk
 )
 
 // ReleaseVolume gives a retained directory up: to the trash until At, then gone.
@@ -392,6 +396,39 @@ type RemoveNode struct {
 	ID   string `json:"id"`
 }
 
+// TakeOver gives a member that nobody runs, and nobody will, a place on another node:
+// its epoch is over (reported, vouched for, or fenced on a node that is Lost), and none
+// of its directories is elsewhere. Volumes that it has no more are made anew. A
+// StartMember follows. Planned.
+type TakeOver struct {
+	Namespace    string `json:"namespace"`
+	Set          string `json:"set"`
+	IfEpoch      uint64 `json:"ifEpoch"`
+	IfGeneration uint64 `json:"ifGeneration"` // the member's
+	// IfNode is the generation of the node it leaves; 0: that is forgotten.
+	IfNode uint64 `json:"ifNode,omitempty"`
+	Slot   Slot   `json:"slot"`
+}
+
+// ForgetNode removes a node for good: the operator vouches, by its typed name, that the
+// machine is dead or never comes back connected. Refused unless it is Lost, or cordoned
+// and empty. Members there count as gone; directories there stay its own until each is
+// abandoned. Its id is never let in again.
+type ForgetNode struct {
+	Name         string `json:"name"`
+	ID           string `json:"id"`
+	IfGeneration uint64 `json:"ifGeneration,omitempty"` // 0: not asked
+}
+
+// AbandonVolume gives up, by its typed name, a directory on a node that is Lost or
+// forgotten: its name is free for a new one elsewhere, and whoever wrote it is vouched
+// for not to run. The directory is never used again and never deleted but by a release.
+type AbandonVolume struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	IfVersion uint64 `json:"ifVersion,omitempty"`
+}
+
 // Commands is one zero value of every command, in a fixed order.
 func Commands() []Command {
 	return []Command{
@@ -434,6 +471,9 @@ func Commands() []Command {
 		&RestoreCluster{},
 		&NoteCA{},
 		&RotateGossipKey{},
+		&TakeOver{},
+		&ForgetNode{},
+		&AbandonVolume{},
 	}
 }
 
@@ -472,3 +512,6 @@ func (*AddJoinToken) kind() string    { return "AddJoinToken" }
 func (*RevokeJoinToken) kind() string { return "RevokeJoinToken" }
 func (*AdmitNode) kind() string       { return "AdmitNode" }
 func (*RemoveNode) kind() string      { return "RemoveNode" }
+func (*TakeOver) kind() string        { return "TakeOver" }
+func (*ForgetNode) kind() string      { return "ForgetNode" }
+func (*AbandonVolume) kind() string   { return "AbandonVolume" }

@@ -71,7 +71,7 @@ func story() []state.Command {
 	made := func(o int, event string) state.VolumeReport {
 		return state.VolumeReport{Namespace: "default", Name: spec.VolumeName("data", "web", o), UID: fmt.Sprintf("v%d", o), Event: event, Path: "/d"}
 	}
-	return []state.Command{
+	all := []state.Command{
 		&state.InitCluster{ID: "c1", Incarnation: "i1", Plan: "loopback", PlanCIDR: "127.64.0.0/20", Zone: "cluster.local"},
 		&state.RegisterNode{Node: node("n1")},
 		&state.RegisterNode{Node: node("n2")},
@@ -177,6 +177,7 @@ func story() []state.Command {
 		&state.RotateGossipKey{IfGeneration: 7}, // refused: stale
 		&state.RotateGossipKey{IfGeneration: 1}, // refused: too soon
 	}
+	return append(all, lossStory(uint64(len(all)), 1<<32+7)...)
 }
 
 func at(seconds int) time.Time {

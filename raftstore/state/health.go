@@ -10,7 +10,7 @@ import (
 // Phase is the member's phase as users see it: what was seen of its present epoch,
 // Lost when its node is.
 func (v *View) Phase(m *Member) string {
-	if n := v.Node(m.Node); n != nil && n.State == spec.NodeLost {
+	if n := v.Node(m.Node); n == nil || n.State == spec.NodeLost {
 		return spec.MemberLost
 	}
 	switch {

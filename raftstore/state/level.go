@@ -41,6 +41,10 @@ func Fields() []string {
 		"RegisterNode node.drainWho",
 		"RegisterNode node.drainWhy",
 		"InitCluster ca",
+		"RegisterNode node.fences",
+		"RegisterNode node.boot",
+		"StartMember fence",
+		"Report members.seen.fenced",
 	}
 }
 
@@ -78,9 +82,9 @@ var place = func() map[string]int {
 	return m
 }()
 
-// Fit makes of a command what all nodes of the View understand, or refuses it. Only
-// what a node tells of itself is cut down: it registers again when the others have
-// been upgraded.
+// Fit makes of a command what all nodes of the View understand, or refuses it. What a
+// node tells of itself and its members is cut down (it registers again when the others
+// have been upgraded), and so is the promise of a fence: without it nobody is taken over.
 func (v *View) Fit(c Command) (Command, *spec.Error) {
 	least, commands, fields := v.Level()
 	if place[c.kind()] > least.Commands {
@@ -103,14 +107,14 @@ func fitFields(c Command, n *Node, added []string) (Command, *spec.Error) {
 	if err != nil {
 		return nil, spec.Errorf(spec.CodeInternal, "cannot look at the fields of %s: %v", c.kind(), err)
 	}
-	r, registers := c.(*RegisterNode)
+	fitted := cutDown(c)
 	changed := false
 	for _, f := range added {
 		kind, path, _ := strings.Cut(f, " ")
 		if kind != c.kind() || !cut(tree, strings.Split(path, ".")) {
 			continue
 		}
-		if !registers {
+		if fitted == nil {
 			return nil, tooOld(n, c, path)
 		}
 		changed = true
@@ -118,14 +122,27 @@ func fitFields(c Command, n *Node, added []string) (Command, *spec.Error) {
 	if !changed {
 		return c, nil
 	}
-	fitted := &RegisterNode{}
 	if raw, err = json.Marshal(tree); err == nil {
 		err = json.Unmarshal(raw, fitted)
 	}
 	if err != nil {
-		return nil, spec.Errorf(spec.CodeInternal, "cannot cut the registration of node %s down: %v", r.Node.Name, err)
+		return nil, spec.Errorf(spec.CodeInternal, "cannot cut %s down to what node %s understands: %v", c.kind(), n.Name, err)
 	}
 	return fitted, nil
+}
+
+// cutDown is an empty command of c's kind if that says no less than it should when newer
+// fields are left out, or nil.
+func cutDown(c Command) Command {
+	switch c.(type) {
+	case *RegisterNode:
+		return &RegisterNode{}
+	case *StartMember:
+		return &StartMember{}
+	case *Report:
+		return &Report{}
+	}
+	return nil
 }
 
 // cut removes what stands at a path, through lists and maps, and tells whether it was

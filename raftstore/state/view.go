@@ -138,6 +138,11 @@ type Node struct {
 	Seq     uint64    `json:"seq"`
 	Created time.Time `json:"created"`
 	Index   uint64    `json:"index"`
+	// Fences: its agent starts a member whose Fence is set by the lease or not at all, and
+	// never takes that back while the epoch lives. An older one does not promise it.
+	Fences bool `json:"fences,omitempty"`
+	// Boot is the host's boot id.
+	Boot string `json:"boot,omitempty"`
 }
 
 // Set is a wish and its bookkeeping.
@@ -214,6 +219,10 @@ type Member struct {
 	Joining bool `json:"joining,omitempty"`
 	// VolumesState is "new" or "returned" for the template variable member.volumes.
 	VolumesState string `json:"volumesState,omitempty"`
+	// Fence: the present epoch was given to be started by its node's lease or not at all.
+	Fence bool `json:"fence,omitempty"`
+	// Fresh: it got new volumes after it had run; its next start joins the set again.
+	Fresh bool `json:"fresh,omitempty"`
 	// WasAvailable: has been healthy in its present epoch's revision.
 	WasAvailable bool        `json:"wasAvailable,omitempty"`
 	Seen         Observation `json:"seen"`
@@ -232,16 +241,19 @@ func (m *Member) Name() string { return spec.MemberName(m.Set, m.Ordinal) }
 
 // Observation is what the member's node last reported for one epoch.
 type Observation struct {
-	Epoch     uint64               `json:"epoch"`
-	Phase     string               `json:"phase,omitempty"` // Pending, Starting, Running, Stopping, Stopped, Failed
-	Started   bool                 `json:"started,omitempty"`
-	Ready     bool                 `json:"ready,omitempty"`
-	Steady    bool                 `json:"steady,omitempty"`
-	Restarts  int                  `json:"restarts,omitempty"`
-	StartedAt time.Time            `json:"startedAt,omitzero"`
-	StartedOK time.Time            `json:"startedOK,omitzero"` // when Started turned true
-	Reason    string               `json:"reason,omitempty"`
-	Message   string               `json:"message,omitempty"`
+	Epoch     uint64    `json:"epoch"`
+	Phase     string    `json:"phase,omitempty"` // Pending, Starting, Running, Stopping, Stopped, Failed
+	Started   bool      `json:"started,omitempty"`
+	Ready     bool      `json:"ready,omitempty"`
+	Steady    bool      `json:"steady,omitempty"`
+	Restarts  int       `json:"restarts,omitempty"`
+	StartedAt time.Time `json:"startedAt,omitzero"`
+	StartedOK time.Time `json:"startedOK,omitzero"` // when Started turned true
+	Reason    string    `json:"reason,omitempty"`
+	Message   string    `json:"message,omitempty"`
+	// Fenced: all that runs of the epoch, or will, ends with the node's lease, by the
+	// keeper's own account. Once reported it stays so for the epoch.
+	Fenced    bool                 `json:"fenced,omitempty"`
 	Processes []spec.ProcessStatus `json:"processes,omitempty"`
 }
 
@@ -268,7 +280,12 @@ type Volume struct {
 	// Emptying: the node may delete it; only then.
 	Emptying bool `json:"emptying,omitempty"`
 	// Returned: bound again after it was retained.
-	Returned   bool      `json:"returned,omitempty"`
+	Returned bool `json:"returned,omitempty"`
+	// AbandonedAt is when it was given up by its typed name; from then on it is called
+	// NAME.UID8. Marked: its node has written that into the container.
+	AbandonedAt time.Time `json:"abandonedAt,omitzero"`
+	Marked      bool      `json:"marked,omitempty"`
+
 	Reason     string    `json:"reason,omitempty"`
 	Message    string    `json:"message,omitempty"`
 	CreatedAt  time.Time `json:"createdAt"`
@@ -276,8 +293,16 @@ type Volume struct {
 	Index      uint64    `json:"index"`
 }
 
-// Name is "data-web-0".
-func (v *Volume) Name() string { return spec.VolumeName(v.Template, v.Set, v.Ordinal) }
+// Name is "data-web-0", or "data-web-0.1a2b3c4d" once it is abandoned.
+func (v *Volume) Name() string {
+	if v.AbandonedAt.IsZero() {
+		return v.ClaimName()
+	}
+	return v.ClaimName() + "." + v.UID[:min(8, len(v.UID))]
+}
+
+// ClaimName is "data-web-0": the name that it has, or had, and that its marker says.
+func (v *Volume) ClaimName() string { return spec.VolumeName(v.Template, v.Set, v.Ordinal) }
 
 // Member is "web-0".
 func (v *Volume) Member() string { return spec.MemberName(v.Set, v.Ordinal) }

@@ -120,6 +120,7 @@ type Agent struct {
 	lastFresh Fresh
 	decided   time.Duration // on Options.Clock: when this pass began
 	sets      map[setKey]setView
+	stale     map[Key]time.Time // what is to end before anything starts, since when
 	steps     sync.WaitGroup
 }
 
@@ -145,7 +146,7 @@ func New(o Options) (*Agent, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := &Agent{o: o, log: o.Logger, box: newInbox(), members: map[Key]*runtime{}}
+	a := &Agent{o: o, log: o.Logger, box: newInbox(), members: map[Key]*runtime{}, stale: map[Key]time.Time{}}
 	a.lease = newLease(o, a.box)
 	a.table = &table{keeper: o.Keeper, log: o.Logger, box: a.box}
 	a.said = newReporter(o, a.lease)
@@ -164,6 +165,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if !a.o.Root {
 		a.log.Info("without root members see the host's own /etc/hosts and resolv.conf: use member.ip, or ask this node's DNS server")
 	}
+	a.lease.recall()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.loop(ctx) })
 	g.Go(func() error { return a.table.run(ctx) })

@@ -195,6 +195,10 @@ func run(p Part, f Facts) []Step {
 		m.Seen.Epoch == m.Epoch && m.Seen.Phase == spec.MemberStopped && len(f.Records) == 0 {
 		return nil // given up: the planner gives a new epoch
 	}
+	if m.Seen.Epoch == m.Epoch && m.Seen.Phase == spec.MemberStopped {
+		// Its end was vouched for while this node was away: it may run elsewhere by now.
+		return end(p, f, f.Records, "it was declared over: "+m.Seen.Reason)
+	}
 	if why := lost(p, f); why != "" {
 		if len(f.Records) > 0 {
 			return end(p, f, f.Records, why)

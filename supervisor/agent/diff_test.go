@@ -87,6 +87,7 @@ func TestDiff(t *testing.T) {
 		{"start was interrupted", seen(member(state.WishRun, 5), spec.MemberStarting, 0), Facts{Fresh: true, Lease: true}, "prepare epoch 5 with init"},
 		{"given up", run, Facts{Fresh: true, Lease: true, GivenUp: 5}, ""},
 		{"reported stopped", seen(member(state.WishRun, 5), spec.MemberStopped, 0), Facts{Fresh: true, Lease: true}, ""},
+		{"vouched for, and runs", seen(member(state.WishRun, 5), spec.MemberStopped, 0), Facts{Fresh: true, Lease: true, Prepared: 5, Passed: passed("a", "b"), Records: both}, "stop b epoch 5 (it was declared over: )"},
 		{"lower epoch", run, Facts{Fresh: true, Lease: true, Records: live(rec("a", 4, keeper.Running))}, "stop a epoch 4 (a lower epoch than the member's)"},
 		{"lower epoch, gone", run, Facts{Fresh: true, Lease: true, Records: live(rec("a", 4, keeper.Stopped))}, "give-up epoch 4 (a lower epoch than the member's); forget a epoch 4"},
 		{"lower epoch, given up", run, Facts{Fresh: true, Lease: true, GivenUp: 4, Records: live(rec("a", 4, keeper.Stopped))}, "forget a epoch 4"},
@@ -147,7 +148,8 @@ func TestDiffVolume(t *testing.T) {
 		{state.Volume{Phase: spec.VolumeReleasing, Trashed: true, Undo: true}, state.VolumeRestored},
 		{state.Volume{Phase: spec.VolumeReleasing, Undo: true}, state.VolumeRestored},
 		{state.Volume{Phase: spec.VolumeReleasing, Trashed: true, Emptying: true}, state.VolumeEmptied},
-		{state.Volume{Phase: spec.VolumeAbandoned}, ""},
+		{state.Volume{Phase: spec.VolumeAbandoned}, state.VolumeMarked},
+		{state.Volume{Phase: spec.VolumeAbandoned, Marked: true}, ""},
 	} {
 		got := ""
 		if s := DiffVolume(&c.vol); s != nil {

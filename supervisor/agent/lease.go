@@ -22,6 +22,7 @@ type lease struct {
 	box *inbox
 
 	renewal *renewal
+	boot    string // the host's boot id, "" if that can't be read
 
 	mu sync.Mutex // guards what follows
 	// until, on Options.Clock, is when the lease ends: counted from when the
@@ -35,6 +36,7 @@ type lease struct {
 	seqRun       string
 	seq          uint64
 	registered   *state.Node
+	forgotten    string // why nothing runs here any more; "": it may
 	// level is what all nodes understood when this one registered: what they did not
 	// was left out.
 	level   state.Level
@@ -43,7 +45,7 @@ type lease struct {
 }
 
 func newLease(o Options, box *inbox) *lease {
-	return &lease{o: o, log: o.Logger, box: box, renewal: newRenewal(o, box), run: newRun(), wake: make(chan struct{}, 1)}
+	return &lease{o: o, log: o.Logger, box: box, renewal: newRenewal(o, box), run: newRun(), wake: make(chan struct{}, 1), boot: bootID()}
 }
 
 // Fresh says what may be done with a View of an index now.
@@ -54,6 +56,9 @@ type Fresh struct {
 	Start bool
 	// Fence: those that live by the lease too, for the keeper knows it.
 	Fence bool
+	// Forgotten: the cluster has given this node up; all that runs here is to end, and
+	// nothing is ever started again.
+	Forgotten bool
 }
 
 // fresh judges a View at index.
@@ -61,6 +66,9 @@ func (l *lease) fresh(index uint64) Fresh {
 	now := l.o.Clock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.forgotten != "" {
+		return Fresh{Caught: true, Forgotten: true}
+	}
 	if l.heard && index >= l.first {
 		l.caught = true
 	}
@@ -93,6 +101,10 @@ func (l *lease) refused(run string) {
 func (l *lease) loop(ctx context.Context) {
 	failures := 0
 	for ctx.Err() == nil {
+		if l.gone() != "" {
+			<-ctx.Done() // it has no more to say
+			break
+		}
 		sent := time.Now()
 		err := l.beat(ctx)
 		if ctx.Err() != nil {
@@ -137,6 +149,10 @@ func (l *lease) serve(ctx context.Context) error {
 
 func (l *lease) beat(ctx context.Context) error {
 	self := l.o.Self()
+	self.Fences, self.Boot = true, l.boot
+	if f := l.o.Views.View().Cluster.Forgot(self.ID); f != nil {
+		return l.forget("its own copy of the log says that it was forgotten at " + f.At.Format(time.RFC3339))
+	}
 	if err := l.register(ctx, self); err != nil {
 		return err
 	}
@@ -164,6 +180,10 @@ func (l *lease) beat(ctx context.Context) error {
 // unknown registers the run again when the leader says that the log lacks it.
 func (l *lease) unknown(err error, run string) {
 	refused, ok := errors.AsType[*spec.Error](err)
+	if ok && refused.Reason == state.NodeForgotten {
+		l.forget(refused.Message) //nolint:errcheck // the caller tells err
+		return
+	}
 	if !ok || refused.Code != spec.CodeConflict && refused.Code != spec.CodeNotFound {
 		return
 	}
@@ -189,6 +209,9 @@ func (l *lease) register(ctx context.Context, self state.Node) error {
 	cctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if err := l.o.Leader.Register(cctx, self); err != nil {
+		if refused, ok := errors.AsType[*spec.Error](err); ok && refused.Reason == state.NodeForgotten {
+			return l.forget(refused.Message)
+		}
 		return err
 	}
 	l.mu.Lock()
@@ -231,7 +254,7 @@ func sameNode(a, b state.Node) bool {
 	}
 	return a.Name == b.Name && a.ID == b.ID && a.API == b.API && a.Raft == b.Raft && a.Gossip == b.Gossip &&
 		a.DNS == b.DNS && a.HostIP == b.HostIP && a.Machine == b.Machine && a.Root == b.Root &&
-		a.Version == b.Version && a.Level == b.Level && a.Run == b.Run
+		a.Version == b.Version && a.Level == b.Level && a.Run == b.Run && a.Fences == b.Fences && a.Boot == b.Boot
 }
 
 // next numbers a report of run.

@@ -86,11 +86,13 @@ func (a *Agent) runtime(k Key) *runtime {
 func (a *Agent) pass(ctx context.Context, v *state.View, now time.Time, post mail, tableKnown bool) time.Duration {
 	a.decided = a.o.Clock()
 	fresh := a.lease.fresh(v.Index)
+	if !fresh.Forgotten && len(v.Cluster.Forgotten) > 0 && v.Cluster.Forgot(a.o.Self().ID) != nil {
+		// Its name may be another machine's by now: nothing is started on that one's behalf.
+		fresh = Fresh{Caught: true, Forgotten: true}
+	}
 	fresh.Caught = fresh.Caught && tableKnown
 	fresh.Start = fresh.Start && tableKnown
 	fresh.Fence = fresh.Fence && tableKnown
-	all := fresh != a.lastFresh
-	a.lastFresh = fresh
 	if post.table != nil {
 		a.takeTable(*post.table, post.dirty)
 	}
@@ -104,6 +106,16 @@ func (a *Agent) pass(ctx context.Context, v *state.View, now time.Time, post mai
 	}
 	const idle = 30 * time.Second
 	sleep := idle
+	a.noteStale(v, now, post.dirty, fresh)
+	if left := a.staleHolds(now); left > 0 {
+		fresh.Start, sleep = false, min(sleep, left)
+	}
+	all := fresh != a.lastFresh
+	a.lastFresh = fresh
+	for k := range a.stale { // before anything else
+		a.visit(ctx, a.runtime(k), v, now, fresh)
+		delete(post.dirty, k)
+	}
 	for k, r := range a.members {
 		due := !r.wakeAt.IsZero() && !now.Before(r.wakeAt)
 		if all || due || post.dirty[k] {
@@ -175,7 +187,12 @@ func (a *Agent) visit(ctx context.Context, r *runtime, v *state.View, now time.T
 	if !ok {
 		set = setViewOf(v, sk, setView{})
 	}
-	r.assign(partOf(v, a.o.Node, r.key, set), set.print)
+	part := partOf(v, a.o.Node, r.key, set)
+	if fresh.Forgotten {
+		part.Member, part.Volumes = nil, nil
+	}
+	r.assign(part, set.print)
+	r.part.bound = bound(r.part.Member, r.records(now))
 	if fresh.Caught {
 		// Not before: probes of what was found running begin from what was last
 		// reported of it, and an old View may not have that report yet.
@@ -289,6 +306,7 @@ func (r *runtime) effect(o outcome, current bool, now time.Time) {
 	case DoStart:
 		r.overlay[o.step.Process] = overlay{until: now.Add(overlayFor), status: keeper.Status{
 			Member: r.key.String(), Process: o.step.Process, Epoch: o.step.Epoch, State: keeper.Starting,
+			Fence: o.told[o.step.Process].Fence,
 		}}
 		for name, s := range o.told {
 			r.told[name] = s

@@ -73,8 +73,10 @@ func Observe(p Part, s Sight) (obs state.Observation, next time.Time, ok bool) {
 	if p.Template == nil {
 		obs.Phase, obs.Reason = spec.MemberFailed, RevisionUnknown
 		obs.Message = fmt.Sprintf("the log has no revision %s", m.Revision)
+		obs.Fenced = allFenced(m, s.Records)
 		return obs, next, true
 	}
+	obs.Fenced = allFenced(m, s.Records)
 	next = tally(p.Template, s, &obs)
 	phase(p.Template, s, &obs)
 	return obs, next, true

@@ -48,6 +48,8 @@ type Part struct {
 	Members []*state.Member
 	Cluster *state.Cluster
 	Node    *state.Node
+	// bound: the keeper has something of the present epoch by the lease.
+	bound bool
 }
 
 type setKey struct{ namespace, set string }

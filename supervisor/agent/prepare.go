@@ -235,7 +235,7 @@ func (j job) claimOne(ctx context.Context, vol *state.Volume, main account) (vol
 func claimOf(p Part, vol *state.Volume) volumes.Claim {
 	return volumes.Claim{
 		ClusterID: p.Cluster.ID, Namespace: vol.Namespace, Set: vol.Set, Template: vol.Template,
-		Ordinal: vol.Ordinal, Name: vol.Name(), UID: vol.UID, Made: vol.Made,
+		Ordinal: vol.Ordinal, Name: vol.ClaimName(), UID: vol.UID, Made: vol.Made,
 	}
 }
 

@@ -3,9 +3,11 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
+	"supd/raftstore/state"
 	"supd/supervisor/keeper"
 	"supd/supervisor/spec"
 )
@@ -103,5 +105,23 @@ func (r *renewal) renew(ctx context.Context) error {
 	return err
 }
 
-// fenced tells whether the member lives by the node's lease.
-func (p Part) fenced() bool { return p.Set != nil && p.Set.Spec.OnNodeLoss == spec.Fence }
+// fenced tells whether the member lives by the node's lease: the set wants it, or the
+// epoch was promised or reported to. Nobody takes that back while the epoch lives, or a
+// report on its way could tell the log of a fence that is no more.
+func (p Part) fenced() bool {
+	m := p.Member
+	return p.Set != nil && p.Set.Spec.OnNodeLoss == spec.Fence || p.bound ||
+		m != nil && (m.Fence || m.Seen.Epoch == m.Epoch && m.Seen.Fenced)
+}
+
+// bound tells whether the keeper has something of an epoch by the lease already.
+func bound(m *state.Member, records []keeper.Status) bool {
+	return m != nil && slices.ContainsFunc(records, func(s keeper.Status) bool { return s.Epoch == m.Epoch && s.Fence })
+}
+
+// allFenced tells whether all that runs of an epoch, or will, ends with the lease: the
+// keeper says so of what it has of it, and what follows is like that. Before anything was
+// started, the promise counts.
+func allFenced(m *state.Member, records []keeper.Status) bool {
+	return !slices.ContainsFunc(records, func(s keeper.Status) bool { return !s.Fence }) && (len(records) > 0 || m.Fence)
+}

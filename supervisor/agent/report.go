@@ -260,6 +260,8 @@ func shows(vol *state.Volume, r state.VolumeReport) bool {
 		return vol.Trashed || vol.Phase != spec.VolumeReleasing
 	case state.VolumeRestored:
 		return vol.Phase != spec.VolumeReleasing
+	case state.VolumeMarked:
+		return vol.Marked || vol.Phase != spec.VolumeAbandoned
 	case state.VolumeTrouble:
 		return vol.Reason == r.Reason && vol.Message == r.Message
 	}

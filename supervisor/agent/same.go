@@ -11,7 +11,7 @@ import (
 // are not compared, for a probe's output may differ each time and only transitions
 // belong in the log.
 func same(a, b state.Observation) bool {
-	if a.Phase != b.Phase || a.Started != b.Started || a.Ready != b.Ready || a.Steady != b.Steady ||
+	if a.Fenced != b.Fenced || a.Phase != b.Phase || a.Started != b.Started || a.Ready != b.Ready || a.Steady != b.Steady ||
 		a.Restarts != b.Restarts || a.Reason != b.Reason || !sameTime(a.StartedAt, b.StartedAt) ||
 		len(a.Processes) != len(b.Processes) {
 		return false

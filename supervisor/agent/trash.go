@@ -11,7 +11,7 @@ import (
 
 // VolumeStep is what to do with a volume that was released.
 type VolumeStep struct {
-	// Do is the event to report when it is done: Trashed, Restored or Emptied.
+	// Do is the event to report when it is done: Trashed, Restored, Emptied or Marked.
 	Do     string
 	Volume *state.Volume
 }
@@ -23,6 +23,8 @@ func (s VolumeStep) String() string { return s.Do + " " + s.Volume.Namespace + "
 // where on the log takes nothing back.
 func DiffVolume(vol *state.Volume) *VolumeStep {
 	switch {
+	case vol.Phase == spec.VolumeAbandoned && !vol.Marked:
+		return &VolumeStep{state.VolumeMarked, vol}
 	case vol.Phase != spec.VolumeReleasing:
 		return nil
 	case vol.Emptying:
@@ -50,10 +52,16 @@ type trash struct {
 func (t *trash) run(ctx context.Context) error {
 	log := t.o.Logger
 	for ctx.Err() == nil {
+		if t.lease.gone() != "" {
+			t.markAll(ctx)
+			<-ctx.Done()
+			return nil
+		}
 		changed := t.o.Views.Changed()
 		v, now := t.o.Views.View(), time.Now()
 		sleep := time.Minute
-		fresh := t.lease.fresh(v.Index).Caught
+		ready := t.lease.fresh(v.Index)
+		fresh := ready.Caught && !ready.Forgotten
 		if !fresh {
 			sleep = 100 * time.Millisecond
 		}
@@ -103,6 +111,8 @@ func (t *trash) do(ctx context.Context, v *state.View, s VolumeStep) error {
 		return t.o.Pool.Trash(c)
 	case state.VolumeRestored:
 		return t.o.Pool.Restore(c)
+	case state.VolumeMarked:
+		return t.o.Pool.Abandon(c, "abandoned by its name at "+s.Volume.AbandonedAt.Format(time.RFC3339))
 	default:
 		if err := t.o.Pool.Empty(ctx, c); err != nil {
 			return err

@@ -207,6 +207,18 @@ func (c *Client) UndoRelease(ctx context.Context, ns, name string, o WriteOption
 	return &out, w, err
 }
 
+// AbandonVolume gives up a directory on a node that is Lost or forgotten.
+func (c *Client) AbandonVolume(ctx context.Context, ns, name string, req ConfirmRequest, o WriteOptions) (*spec.Volume, Written, error) {
+	var out spec.Volume
+	w, err := c.write(ctx, call{method: http.MethodPost, path: Volumes.ObjectPath(ns, name) + "/abandon", body: req}, o, &out)
+	return &out, w, err
+}
+
+// ForgetNode gives up a machine that never comes back.
+func (c *Client) ForgetNode(ctx context.Context, node string, req ConfirmRequest, o WriteOptions) (Written, error) {
+	return c.write(ctx, call{method: http.MethodPost, path: Nodes.ObjectPath("", node) + "/forget", body: req}, o, nil)
+}
+
 // Cordon keeps new members off a node.
 func (c *Client) Cordon(ctx context.Context, node string, o WriteOptions) (Written, error) {
 	return c.write(ctx, call{method: http.MethodPost, path: Nodes.ObjectPath("", node) + "/cordon", repeatable: true}, o, nil)

@@ -78,6 +78,12 @@ type ReleaseRequest struct {
 	Confirm string `json:"confirm,omitempty"`
 }
 
+// ConfirmRequest is the body of POST .../nodes/NAME/forget and .../volumes/NAME/abandon:
+// Confirm has to be the name.
+type ConfirmRequest struct {
+	Confirm string `json:"confirm"`
+}
+
 // StoppingRequest is the body of POST /v1/internal/stopping.
 type StoppingRequest struct {
 	Stopping bool `json:"stopping"`

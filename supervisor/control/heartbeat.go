@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"supd/raftstore/state"
 	"supd/supervisor/client"
 	"supd/supervisor/spec"
 )
@@ -61,8 +62,14 @@ func (c *Control) Heartbeat(ctx context.Context, h client.Heartbeat) (client.Hea
 
 // known tells whether a heartbeat is from the node and the run that the log knows.
 func (c *Control) known(h client.Heartbeat) error {
-	n := c.o.Store.View().Node(h.Node)
+	v := c.o.Store.View()
+	n := v.Node(h.Node)
 	switch {
+	case v.Cluster.Forgot(h.ID) != nil:
+		return &spec.Error{
+			Code: spec.CodeRefused, Reason: state.NodeForgotten,
+			Message: fmt.Sprintf("node %s (id %s) was forgotten at %s", h.Node, h.ID, v.Cluster.Forgot(h.ID).At.Format(time.RFC3339)),
+		}
 	case n == nil:
 		return &spec.Error{Code: spec.CodeNotFound, Reason: "NodeUnknown", Message: fmt.Sprintf("node %s has not registered", h.Node)}
 	case n.ID != h.ID:

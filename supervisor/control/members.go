@@ -75,7 +75,7 @@ func (c *Control) standings(t *term, v *state.View, servers []Server, now time.T
 	defer t.mu.Unlock()
 	out := make([]Standing, len(servers))
 	for i, s := range servers {
-		st := Standing{Server: s, Self: s.ID == c.o.ID}
+		st := Standing{Server: s, Self: s.ID == c.o.ID, Gone: v.Cluster.Forgot(s.ID) != nil}
 		n := v.NodeByID(s.ID)
 		if n != nil {
 			st.Rack = n.Labels[c.o.VoterSpread]

@@ -128,7 +128,7 @@ func (p *process) leavePlace() {
 // show publishes the status.
 func (p *process) show() {
 	p.status.Message = p.message()
-	p.status.KillAt = time.Time{}
+	p.status.KillAt, p.status.Fence = time.Time{}, p.start.Fence
 	if p.status.State == Stopping {
 		p.status.KillAt = p.killAt
 	}

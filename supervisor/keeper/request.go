@@ -202,6 +202,9 @@ func (k *Keeper) updateProcess(member, process string, s Settings) error {
 		p.unfence()
 	}
 	p.note()
+	if s.Fence != was.Fence {
+		p.show()
+	}
 	return nil
 }
 

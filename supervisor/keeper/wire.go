@@ -192,6 +192,7 @@ type Status struct {
 	Message   string        `json:"message,omitempty"`  // why it isn't running, or what is wrong beside
 	Adopted   bool          `json:"adopted,omitempty"`  // not the keeper's child: taken over from an earlier keeper
 	Notify    NotifyStatus  `json:"notify,omitzero"`
+	Fence     bool          `json:"fence,omitempty"`  // it lives by the node's lease
 	Fenced    bool          `json:"fenced,omitempty"` // the lease's end is what stops it, or has stopped it
 }
 

@@ -84,6 +84,7 @@ func (p *planner) steps(s *state.Set) {
 		p.reserve(w)
 		p.keep(w)
 		p.replace(w)
+		p.takeOver(w)
 		p.repair(w)
 		p.first(w)
 		p.remove(w)
@@ -101,6 +102,7 @@ type world struct {
 	leaving []*state.Member // the others, by ordinal
 	going   *state.Member   // the one of them whose removal is proposed now
 	down    map[int]bool    // who is unavailable, or is made so by this plan; nil: not asked yet
+	moving  map[int]bool    // ordinals that get another place, or wait for one
 }
 
 // member is the wanted one of an ordinal, nil while it has no place.
@@ -177,7 +179,7 @@ func (p *planner) delete(w *world) {
 			c := stop(w.s, m, "SetDeleted", 0)
 			c.Gone = true
 			p.propose(c)
-		case m.Down():
+		case m.Down() || p.v.Over(w.s, m):
 			p.propose(p.drop(m))
 		default:
 			p.waitGone(w, m)
@@ -227,7 +229,7 @@ func (p *planner) keep(w *world) {
 func (p *planner) repair(w *world) {
 	hold := p.recreating(w)
 	for _, m := range w.members {
-		if m.Epoch == 0 || m.Wish == state.WishGone || !m.MayStart() {
+		if m.Epoch == 0 || m.Wish == state.WishGone || !m.MayStart() || w.moving[m.Ordinal] {
 			continue
 		}
 		switch {
@@ -241,8 +243,11 @@ func (p *planner) repair(w *world) {
 		}
 	}
 	for _, m := range w.wanted {
+		if w.moving[m.Ordinal] {
+			continue
+		}
 		if m.Wish == state.WishRun && !m.MayStart() && !p.nodeReady(m) {
-			p.wait(w.s, m.Name(), "NodeLost", "its node %s does not answer; whether it runs is not known, so nobody else may start it", m.Node)
+			p.waitNode(w, m)
 		}
 		if m.Wish == state.WishStop && !m.Down() {
 			p.waitGone(w, m)
@@ -268,9 +273,11 @@ func (p *planner) start(w *world, m *state.Member) {
 	if !w.s.Wants(m.Ordinal) {
 		revision = m.Revision // a rollout passes those by that leave
 	}
+	n := p.v.Node(m.Node)
 	p.propose(&state.StartMember{
 		Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal, Revision: revision,
 		Bootstrap: p.bootstraps(w, m), IfEpoch: m.Epoch, IfGeneration: m.Generation,
+		Fence: w.s.Spec.OnNodeLoss == spec.Fence && n != nil && n.Fences,
 	})
 }
 
@@ -389,7 +396,7 @@ func (p *planner) remove(w *world) {
 			p.removeNext(w, m)
 			return
 		}
-		if m.Down() {
+		if m.Down() || p.v.Over(w.s, m) {
 			p.propose(p.drop(m))
 			return
 		}

@@ -49,13 +49,28 @@ func (p *planner) replace(w *world) {
 		if m.Wish != state.WishReserved || m.Epoch != 0 || n != nil && n.State == spec.NodeReady && !n.Cordoned {
 			continue
 		}
-		if p.v.Tied(w.s, m.Ordinal) != "" {
+		if tied, _ := p.tied(w, m.Ordinal); tied != "" {
 			continue
 		}
 		if slot, ok := p.slot(w, m.Ordinal, nil, m.Node); ok && slot.Node != m.Node {
 			p.propose(&state.Place{Namespace: m.Namespace, Set: m.Set, IfGeneration: m.Generation, Slot: slot})
 		}
 	}
+}
+
+// tied returns the node that an ordinal's directories are on and the volume that says
+// so, or "". One on a node that takes no members now comes first.
+func (p *planner) tied(w *world, ordinal int) (node, volume string) {
+	for _, vs := range w.s.Spec.Volumes {
+		v := p.v.Volume(w.s.Meta.Namespace, spec.VolumeName(vs.Name, w.s.Meta.Name, ordinal))
+		if v == nil || v.Phase == spec.VolumePending && !v.Made && !v.Returned {
+			continue
+		}
+		if n := p.v.Node(v.Node); node == "" || n == nil || n.State != spec.NodeReady {
+			node, volume = v.Node, v.Name()
+		}
+	}
+	return node, volume
 }
 
 // slot finds a place for an ordinal; without, it says what it waits for.
@@ -119,11 +134,13 @@ func (p *planner) take(s state.Slot) {
 
 // node chooses where an ordinal lives: where its directories are, else spread.
 func (p *planner) node(w *world, ordinal int, sofar []state.Slot, not string) (n *state.Node, reason, message string) {
-	if tied := p.v.Tied(w.s, ordinal); tied != "" {
+	if tied, volume := p.tied(w, ordinal); tied != "" {
 		n := p.v.Node(tied)
 		switch {
-		case n == nil || n.State != spec.NodeReady:
-			return nil, "VolumeNodeLost", "its directories are on node " + tied + ", which does not answer: bring the node back, or give them up by name (supctl explain " + spec.MemberName(w.s.Meta.Name, ordinal) + ")"
+		case n == nil:
+			return nil, "VolumeNodeLost", "its directory " + volume + " is on node " + tied + ", which is forgotten: it never comes back by itself; supctl volume abandon " + volume + " gives it up and makes an empty one elsewhere"
+		case n.State != spec.NodeReady:
+			return nil, "VolumeNodeLost", "its directory " + volume + " is on node " + tied + ", which does not answer: bring the node back, or give the directory up by name (supctl explain " + spec.MemberName(w.s.Meta.Name, ordinal) + ")"
 		case n.Cordoned:
 			return nil, "VolumeNodeLost", "its directories are on node " + tied + ", which is cordoned: supctl node uncordon " + tied
 		case p.conflict(w, ordinal, n) != "":

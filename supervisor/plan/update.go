@@ -18,7 +18,7 @@ func (p *planner) update(w *world) {
 	var due []*state.Member
 	for i := len(w.wanted) - 1; i >= 0; i-- {
 		m := w.wanted[i]
-		if m.Wish == state.WishRun && !m.MayStart() && p.due(w, m) {
+		if m.Wish == state.WishRun && !m.MayStart() && !w.moving[m.Ordinal] && p.due(w, m) {
 			due = append(due, m)
 		}
 	}

@@ -26,7 +26,8 @@ var rules = []struct {
 	{"NodeLost", "a member's node does not answer: whether it runs there is not known, and nobody else may start it", "all goes on when the node answers again", "supctl describe node %s", "node"},
 	{"NodeSuspect", "its node has not answered for a moment; a member on it does not count as healthy", "the node is Ready again when it answers, or Lost when its lease has run out", "supctl describe node %s", "node"},
 	{"NodeUnknown", "its node is not registered", "it goes on when the node registers", "supctl node list", ""},
-	{"VolumeNodeLost", "a member with volumes never moves by itself; its directory is on a node that takes no members now", "it starts when that node answers and is not cordoned", "supctl describe node %s", "node"},
+	{"VolumeNodeLost", "a member with volumes never moves by itself; its directory is on a node that takes no members now", "it starts when that node answers and is not cordoned, or when the directory is given up by its name", "supctl describe node %s", "node"},
+	{"NotFenced", "with onNodeLoss Fence a member is started elsewhere only when its node had said that this start of it ends with the node's lease; a keeper or supd of an older version, or a change of onNodeLoss a moment before, did not", "it goes on when the node answers again, or when its machine is vouched for to be dead", "supctl explain node/%s", "node"},
 	{"VolumeReleasing", "a name is free only when its released directory is gone", "it is reserved when the directory is gone", "supctl volume undo-release %s", "volume"},
 	{"NameTaken", "a volume's name has one owner", "nothing, until the other volume is released", "supctl volume list", ""},
 	{"NoAddress", "every member has its own address of the plan", "nothing, until addresses are free", "supctl get members -A -o wide", ""},
@@ -108,6 +109,7 @@ func ExplainMember(v *state.View, m *state.Member, waits []spec.Wait) client.Exp
 	} else {
 		x.Actual += ", not healthy: " + message
 	}
+	x.Details = append(x.Details, lossOptions(v, s, m)...)
 	x.Since = timePtr(unwellSince(v, m))
 	if ok {
 		x.Since = timePtr(m.ReadySince)
@@ -258,7 +260,8 @@ func ExplainVolume(v *state.View, vol *state.Volume) client.Explanation {
 			x.Wanted, x.Next, x.Command = "retained again", "its node brings it back from the trash", "supctl volume describe "+name
 		}
 	case spec.VolumeAbandoned:
-		x.Wanted, x.Next = "given up while its node was away", "it is never used again"
+		x.Wanted, x.Next = "given up while its node was away", "it is kept there, and never used again"
+		x.Rule, x.Command = "an abandoned directory is kept until it is released by its own name", "supctl volume release "+name
 	}
 	if n := v.Node(vol.Node); n != nil && n.State != spec.NodeReady {
 		x.Details = append(x.Details, "its node "+vol.Node+" is "+n.State)
@@ -287,8 +290,9 @@ func ExplainNode(v *state.View, n *state.Node) client.Explanation {
 		x.Rule = "a node that does not answer the leader is suspect; its members do not count as healthy"
 		x.Next, x.Command = "it is Ready when it answers, or Lost when its lease has run out", "supctl cluster status"
 	case spec.NodeLost:
-		x.Rule = "a lost node's members with volumes stay its own: nobody else may start them"
+		x.Rule = "of a lost node's members, those that were fenced (onNodeLoss Fence, no volumes) are started elsewhere; the others stay its own: nobody else may start them"
 		x.Next, x.Command = "all goes on when supd runs there again and reaches the others", "supctl get members -A -o wide"
+		x.Details = append(x.Details, forgetOption(n.Name))
 	}
 	if n.Draining {
 		explainDrain(&x, v, n)

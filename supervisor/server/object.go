@@ -83,9 +83,6 @@ func Member(v *state.View, m *state.Member, now time.Time) spec.Member {
 // Volume is the API object of vol. usedBytes stays null with the reason given.
 func Volume(v *state.View, vol *state.Volume, unasked string) spec.Volume {
 	name := vol.Name()
-	if vol.Phase == spec.VolumeAbandoned {
-		name += "." + shortUID(vol.UID)
-	}
 	out := spec.Volume{
 		APIVersion: spec.APIVersion, Kind: spec.KindVolume,
 		Metadata: spec.Meta{

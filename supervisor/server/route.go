@@ -60,6 +60,7 @@ func Routes() []Route {
 
 		{"POST", ns + "/volumes/{name}/release", Write, true, (*Server).releaseVolume},
 		{"POST", ns + "/volumes/{name}/undo-release", Write, true, (*Server).undoRelease},
+		{"POST", ns + "/volumes/{name}/abandon", Write, true, (*Server).abandonVolume},
 
 		{"PUT", ns + "/services/{name}", Write, true, (*Server).putService},
 		{"DELETE", ns + "/services/{name}", Write, true, (*Server).deleteService},
@@ -68,6 +69,7 @@ func Routes() []Route {
 
 		{"POST", "/v1/nodes/{name}/cordon", Write, true, (*Server).cordon},
 		{"POST", "/v1/nodes/{name}/uncordon", Write, true, (*Server).uncordon},
+		{"POST", "/v1/nodes/{name}/forget", Admin, true, (*Server).forgetNode},
 		{"POST", "/v1/nodes/{name}/drain", Write, true, (*Server).drain},
 		{"POST", "/v1/nodes/{name}/labels", Write, true, (*Server).labelNode},
 		{"POST", "/v1/nodes/{name}/leave", Admin, true, (*Server).leave},

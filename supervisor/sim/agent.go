@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"supd/raftstore/state"
@@ -14,6 +15,7 @@ import (
 // on its disk may be older than what it has done.
 type agent struct {
 	h   *host
+	old bool // of a version that promises no fences, and reports none
 	run string
 	seq uint64
 
@@ -31,11 +33,15 @@ type agent struct {
 }
 
 func newAgent(h *host) *agent {
-	return &agent{h: h, run: h.w.uid("run"), until: -1, acked: map[string]any{}, registerAt: -1, beatAt: -1}
+	return &agent{h: h, old: h.w.chance(0.1), run: h.w.uid("run"), until: -1, acked: map[string]any{}, registerAt: -1, beatAt: -1}
 }
 
 // leased takes an answer to a heartbeat.
 func (a *agent) leased(until time.Duration, index uint64) {
+	if a.h.w.lateLease {
+		until = a.h.w.now + lease
+	}
+	a.h.until = max(a.h.until, until)
 	a.until, a.index = max(a.until, until), max(a.index, index)
 }
 
@@ -44,6 +50,10 @@ func (h *host) tickAgent() {
 		return
 	}
 	a, w := h.agent, h.w
+	if h.gone || h.view.Cluster.Forgot(h.id) != nil {
+		h.bury()
+		return
+	}
 	if n := h.view.Node(h.name); !a.registered || n != nil && n.Run != a.run && h.view.Index >= a.index && a.index > 0 {
 		a.register()
 	}
@@ -68,9 +78,13 @@ func (a *agent) register() {
 		return
 	}
 	a.registerAt = w.now
-	c := &state.RegisterNode{Node: state.Node{Name: h.name, ID: h.id, Run: a.run, API: h.name + ":1", Raft: h.name + ":2", HostIP: "127.0.0.1", Machine: "m", Root: true}}
+	c := &state.RegisterNode{Node: state.Node{Name: h.name, ID: h.id, Run: a.run, API: h.name + ":1", Raft: h.name + ":2", HostIP: "127.0.0.1", Machine: "m", Root: true,
+		Fences: !a.old, Boot: fmt.Sprint(h.boots)}}
 	w.send(&message{kind: "register " + h.name + " " + a.run, from: h, arrive: func() {
 		w.request("agent:"+h.name, c, func(res state.Result) {
+			if res.Err != nil && res.Err.Reason == state.NodeForgotten {
+				h.gone = true
+			}
 			if res.Err == nil && h.agent == a {
 				a.registered = true
 			}
@@ -88,18 +102,25 @@ func (w *World) request(who string, c state.Command, done func(state.Result)) {
 // match makes the host look like the View.
 func (a *agent) match() {
 	h := a.h
+	stale := false
 	for _, id := range sortedKeys(h.procs) {
 		p := h.procs[id]
 		m := h.own(id)
-		if m == nil || p.epoch < m.Epoch || p.epoch == m.Epoch && m.Stopping() {
+		over := m == nil || p.epoch < m.Epoch || p.epoch == m.Epoch && m.Seen.Epoch == m.Epoch && m.Seen.Phase == spec.MemberStopped
+		stale = stale || over
+		switch {
+		case over && h.w.careless:
+		case over || p.epoch == m.Epoch && m.Stopping():
 			h.stop(p)
+		case m != nil && !p.stopping:
+			a.fence(p, m)
 		}
 	}
 	for m := range h.view.NodeMembers(h.name) {
 		if m.Wish == state.WishReserved || m.Wish == state.WishRun {
 			h.makeDirs(m)
 		}
-		if m.Wish == state.WishRun && h.procs[identity(m)] == nil {
+		if m.Wish == state.WishRun && h.procs[identity(m)] == nil && (!stale || h.w.careless) {
 			a.start(m)
 		}
 	}
@@ -130,6 +151,9 @@ func key(ns, set string, ordinal int) string {
 // for an epoch that was neither given up nor started here before.
 func (a *agent) start(m *state.Member) {
 	h, w, id := a.h, a.h.w, identity(m)
+	if m.Seen.Epoch == m.Epoch && m.Seen.Phase == spec.MemberStopped {
+		return // its end is known: it gets a new epoch
+	}
 	if w.now >= a.until || h.view.Index < a.index || h.gaveUp[id] >= m.Epoch || h.started[id] >= m.Epoch {
 		return
 	}
@@ -141,6 +165,10 @@ func (a *agent) start(m *state.Member) {
 	p := &process{identity: id, epoch: m.Epoch, first: w.now}
 	main := rev.Template.Processes[0]
 	p.kind, p.probed = main.Command[0], main.Readiness != nil
+	p.fence = a.wantsFence(m) || m.Fence && !a.old
+	if p.fence && w.now >= h.until-killBefore {
+		return // the keeper refuses it
+	}
 	for _, v := range h.view.MemberVolumes(m.Namespace, m.Set, m.Ordinal) {
 		d := h.dirs[v.UID]
 		if d == nil || d.trashed || v.Phase != spec.VolumeBound && v.Phase != spec.VolumePending || d.claim > m.Epoch {
@@ -171,8 +199,16 @@ func (h *host) makeDirs(m *state.Member) {
 // tidy moves a released directory into the trash, back, or away for good.
 func (h *host) tidy(v *state.Volume) {
 	d := h.dirs[v.UID]
+	if d != nil && v.Phase == spec.VolumeAbandoned {
+		d.marked = true
+	}
 	if d == nil || v.Phase != spec.VolumeReleasing {
 		return
+	}
+	for _, p := range h.procs {
+		if slices.Contains(p.dirs, d) {
+			return // its locks are held
+		}
 	}
 	switch {
 	case v.Emptying:
@@ -254,6 +290,8 @@ func (a *agent) observe(m *state.Member) (state.Observation, bool) {
 	switch {
 	case m.Epoch == 0:
 		return seen, false
+	case m.Seen.Epoch == m.Epoch && m.Seen.Phase == spec.MemberStopped:
+		return seen, false
 	case p == nil && (m.Stopping() || h.started[id] >= m.Epoch || h.gaveUp[id] >= m.Epoch):
 		// Stopped as asked, or gone with the host: for good.
 		h.gaveUp[id] = max(h.gaveUp[id], m.Epoch)
@@ -266,6 +304,7 @@ func (a *agent) observe(m *state.Member) (state.Observation, bool) {
 		seen.Phase = spec.MemberStopping
 	default:
 		seen.Phase, seen.Started = spec.MemberRunning, true
+		seen.Fenced = !a.old && (p.fence || h.w.trusting && a.wantsFence(m))
 		seen.Ready, seen.Steady, seen.Restarts = p.ready(h.w.now), p.steady(h.w.now), len(p.crashes)
 		seen.StartedAt = birth.Add(p.first)
 		seen.StartedOK = birth.Add(p.began)
@@ -280,6 +319,8 @@ func (a *agent) observe(m *state.Member) (state.Observation, bool) {
 func (h *host) volumeEvent(v *state.Volume) string {
 	d := h.dirs[v.UID]
 	switch {
+	case v.Phase == spec.VolumeAbandoned && !v.Marked && (d == nil || d.marked):
+		return state.VolumeMarked
 	case v.Phase == spec.VolumeReleasing && v.Emptying && d == nil:
 		return state.VolumeEmptied
 	case v.Phase == spec.VolumeReleasing && v.Undo && (d == nil || !d.trashed):
@@ -290,4 +331,41 @@ func (h *host) volumeEvent(v *state.Volume) string {
 		return state.VolumeMade
 	}
 	return ""
+}
+
+// killBefore is how long before the lease's end the keeper kills what is fenced.
+const killBefore = time.Second
+
+// wantsFence tells whether the set, as this host's View has it, asks for fences.
+func (a *agent) wantsFence(m *state.Member) bool {
+	s := a.h.view.Set(m.Namespace, m.Set)
+	return s != nil && s.Spec.OnNodeLoss == spec.Fence
+}
+
+// fence tells the keeper of a set that has come to ask for fences. It is never taken back
+// while the epoch lives, but by an old version, which promises nothing.
+func (a *agent) fence(p *process, m *state.Member) {
+	h, w := a.h, a.h.w
+	want := a.wantsFence(m)
+	switch {
+	case a.old && !want:
+		p.fence = false
+	case want && !p.fence && !w.trusting && w.now < h.until-killBefore && w.chance(0.5):
+		p.fence = true
+		w.say("%s fences %s (epoch %d)", h.name, p.identity, p.epoch)
+	}
+}
+
+// bury ends all that runs on a host that was forgotten, and marks its directories.
+func (h *host) bury() {
+	if !h.gone {
+		h.w.say("%s learns that it was forgotten", h.name)
+	}
+	h.gone = true
+	for _, id := range sortedKeys(h.procs) {
+		h.stop(h.procs[id])
+	}
+	for _, uid := range sortedKeys(h.dirs) {
+		h.dirs[uid].marked = true
+	}
 }

@@ -21,8 +21,9 @@
 // # What it does not model
 //
 // Raft itself (a committed entry is in everybody's log in the same order; a deposed
-// leader's entries commit before its successor's barrier or never), fencing (nothing
-// is taken over from a lost node yet), and more than one directory per member.
+// leader's entries commit before its successor's barrier or never), and more than one
+// directory per member. S1 has one exception: epochs that an operator vouched for
+// (checker.vouched), on the host he vouched for.
 //
 // # Bugs it found
 //

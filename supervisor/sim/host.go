@@ -26,6 +26,9 @@ type host struct {
 
 	// The keeper's, gone with the machine.
 	procs map[string]*process
+	until time.Duration // the lease's end, as supd told it last; -1: none
+	boots int
+	gone  bool // noted on disk: the cluster has forgotten this host
 
 	// The daemon's, gone with it.
 	view  *state.View
@@ -38,12 +41,13 @@ type dir struct {
 	claim                   uint64
 	trashed                 bool
 	used                    bool // a process has run on it
+	marked                  bool // says on disk that it was abandoned
 }
 
 func newHost(w *World, name string) *host {
 	return &host{
 		w: w, name: name, id: name + ".id", up: true, dirs: map[string]*dir{}, gaveUp: map[string]uint64{},
-		started: map[string]uint64{}, procs: map[string]*process{},
+		started: map[string]uint64{}, procs: map[string]*process{}, until: -1,
 	}
 }
 
@@ -87,8 +91,8 @@ func (w *World) killDaemon(h *host) {
 
 // follow applies some of the log that this host has not applied yet.
 func (h *host) follow() {
-	if !h.talks() || h.w.lead == nil {
-		return
+	if !h.talks() || h.w.lead == nil || h.w.check.forgotten[h.id] {
+		return // who was forgotten is no part of the log's replication any more
 	}
 	behind := len(h.w.log) - int(h.view.Index)
 	if behind <= 0 {
@@ -143,7 +147,8 @@ func (w *World) powerOff(h *host) {
 		w.check.stopped(h, h.procs[id], true)
 		delete(h.procs, id)
 	}
-	h.up = false
+	h.up, h.until = false, -1
+	h.boots++
 }
 
 func (w *World) powerOn(h *host) {

@@ -39,6 +39,9 @@ func (l *leader) propose(p *proposal) { l.queue = append(l.queue, p) }
 
 // elect makes a leader when there is none and a majority can talk.
 func (w *World) elect() {
+	if w.lead != nil && w.check.forgotten[w.lead.host.id] {
+		w.depose("its host was forgotten")
+	}
 	if w.lead != nil && !w.lead.host.talks() {
 		w.depose("its host is gone")
 	}
@@ -47,7 +50,7 @@ func (w *World) elect() {
 	}
 	var can []*host
 	for _, h := range w.hosts {
-		if h.talks() {
+		if h.talks() && !w.check.forgotten[h.id] {
 			can = append(can, h)
 		}
 	}
@@ -69,13 +72,17 @@ func (w *World) elect() {
 
 // quorum tells whether a majority of hosts can talk to each other.
 func (w *World) quorum() bool {
-	n := 0
+	n, all := 0, 0
 	for _, h := range w.hosts {
+		if w.check.forgotten[h.id] {
+			continue
+		}
+		all++
 		if h.talks() {
 			n++
 		}
 	}
-	return n > len(w.hosts)/2
+	return n > all/2
 }
 
 // depose ends the leadership; part of what it had taken still commits.
@@ -244,8 +251,15 @@ func (w *World) hear(from *host, run string, sent time.Duration) {
 	if l == nil || l.host.view == nil {
 		return
 	}
-	l.heard[from.name] = w.now
+	if l.host.view.Cluster.Forgot(from.id) != nil {
+		w.send(&message{kind: "bad news to " + from.name, from: l.host, to: from, arrive: func() { from.gone = true }})
+		return
+	}
 	n := l.host.view.Node(from.name)
+	if n != nil && n.ID != from.id {
+		return
+	}
+	l.heard[from.name] = w.now
 	if n == nil || n.State == spec.NodeLost || l.losing[from.name] > 0 {
 		return
 	}

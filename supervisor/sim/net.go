@@ -36,7 +36,7 @@ func (w *World) deliver() {
 				continue
 			}
 			w.net = append(w.net, m)
-		case w.calm || w.chance(0.7):
+		case w.calm || w.chance(0.7) && (!w.slow || w.chance(0.2)):
 			m.arrive()
 		default:
 			w.net = append(w.net, m)

@@ -28,7 +28,10 @@ func (w *World) operate() {
 	if w.check.sets[namespace+"/"+o.name] == nil && n < 60 {
 		n = 0
 	}
+	cur := w.check.sets[namespace+"/"+o.name]
 	switch {
+	case n < 20 && cur != nil && w.chance(0.25):
+		c = w.flip(o, cur)
 	case n < 20:
 		c = w.define(o, []string{kindGood, kindGood, kindGood, kindSlow, kindNever, kindLoop}[w.rng.IntN(6)])
 	case n < 50:
@@ -56,6 +59,10 @@ func (w *World) operate() {
 		c = &state.ReleaseVolume{Namespace: namespace, Name: w.volume(spec.VolumeRetained), At: at}
 	case n < 88:
 		c = &state.UndoRelease{Namespace: namespace, Name: w.volume(spec.VolumeReleasing)}
+	case n < 89:
+		c = w.forget()
+	case n < 92:
+		c = &state.AbandonVolume{Namespace: namespace, Name: w.strandedVolume()}
 	case n < 96:
 		host := w.hosts[w.rng.IntN(len(w.hosts))].name
 		switch {
@@ -123,7 +130,7 @@ func (w *World) define(o *operated, kind string) *state.PutSet {
 	}
 	if o.fixed == nil {
 		o.fixed = &spec.StatefulSetSpec{ServiceName: o.name, Network: spec.Network{Mode: spec.NetworkMember, Resolve: spec.ResolvePrivate}}
-		if w.chance(0.7) {
+		if w.chance(0.7) && !w.plain {
 			o.fixed.Volumes = []spec.VolumeSpec{{Name: "data"}}
 		}
 	}
@@ -148,6 +155,9 @@ func (w *World) define(o *operated, kind string) *state.PutSet {
 		s.VolumeRetention = spec.VolumeRetention{WhenScaled: spec.Retain, WhenDeleted: spec.Retain}
 	}
 	s.OnNodeLoss = spec.Keep
+	if w.chance(0.5) {
+		s.OnNodeLoss = spec.Fence
+	}
 	version := o.version
 	if w.chance(0.4) {
 		version = max(1, version-1) // back to the last one
@@ -176,6 +186,11 @@ func (w *World) mend() {
 	for _, h := range w.hosts {
 		w.wish(&state.CordonNode{Name: h.name, Cordon: false})
 	}
+	for _, k := range sortedKeys(w.check.volumes) {
+		if v := w.check.volumes[k]; w.check.forgotten[v.node] && v.phase != spec.VolumeAbandoned {
+			w.wish(&state.AbandonVolume{Namespace: namespace, Name: strings.TrimPrefix(k, namespace+"/")})
+		}
+	}
 	for _, o := range w.ops {
 		set := w.check.sets[namespace+"/"+o.name]
 		if set == nil || set.deleting || set.good() {
@@ -187,5 +202,43 @@ func (w *World) mend() {
 		c := w.put(o, &s, kindGood, o.version)
 		c.Silent = nil
 		w.wish(c)
+	}
+}
+
+// forget names a host for an operator to give up, mostly one that is away, as long as
+// most of the cluster is left.
+func (w *World) forget() state.Command {
+	h := w.hosts[w.rng.IntN(len(w.hosts))]
+	for _, other := range w.hosts {
+		if n := w.check.nodes[other.name]; n != nil && n.state == spec.NodeLost && n.id == other.id && w.chance(0.8) {
+			h = other
+		}
+	}
+	if len(w.check.forgotten) >= (len(w.hosts)-1)/2 || w.check.forgotten[h.id] {
+		return &state.ForgetNode{Name: "nobody", ID: "nobody.id"}
+	}
+	return &state.ForgetNode{Name: h.name, ID: h.id}
+}
+
+// strandedVolume picks a volume, mostly one whose node is lost.
+func (w *World) strandedVolume() string {
+	for _, k := range sortedKeys(w.check.volumes) {
+		v := w.check.volumes[k]
+		if n := w.check.nodes[v.node]; v.phase != spec.VolumeAbandoned && (n == nil || n.state == spec.NodeLost) && w.chance(0.7) {
+			return strings.TrimPrefix(k, namespace+"/")
+		}
+	}
+	return w.volume(spec.VolumeBound)
+}
+
+// flip changes what becomes of a live set's members on a lost node, and nothing else.
+func (w *World) flip(o *operated, cur *setRecord) state.Command {
+	s := cur.spec
+	replicas := cur.replicas
+	s.Replicas = &replicas
+	s.OnNodeLoss = map[string]string{spec.Keep: spec.Fence, spec.Fence: spec.Keep}[s.OnNodeLoss]
+	return &state.PutSet{
+		Namespace: namespace, Name: o.name, UID: w.uid("set"), Spec: s, Template: spec.Template{Processes: s.Processes},
+		Silent: w.silentMembers(),
 	}
 }

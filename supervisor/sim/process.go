@@ -21,6 +21,7 @@ type process struct {
 	epoch    uint64
 	kind     string
 	probed   bool // has a readiness probe
+	fence    bool // lives by the lease, by the keeper's account
 	dirs     []*dir
 
 	began    time.Duration // the last exec
@@ -89,6 +90,10 @@ func (h *host) tickProcesses() {
 	for _, id := range sortedKeys(h.procs) {
 		p := h.procs[id]
 		switch {
+		case p.fence && w.now >= h.until-killBefore && !w.lenient:
+			w.say("the keeper of %s ends %s: its lease is over", h.name, id)
+			delete(h.procs, id)
+			w.check.stopped(h, p, false)
 		case p.stopping && w.now >= p.stopAt:
 			delete(h.procs, id)
 			w.check.stopped(h, p, false)

@@ -82,7 +82,10 @@ func TestWalk(t *testing.T) {
 	}
 	for _, c := range state.Commands() {
 		switch c.(type) {
-		case *state.PutService, *state.DeleteService, *state.PutProgram, *state.DeleteProgram:
+		case *state.PutService, *state.DeleteService, *state.PutProgram, *state.DeleteProgram,
+			*state.AddJoinToken, *state.RevokeJoinToken, *state.AdmitNode, *state.PutAccount, *state.RevokeAccount, *state.RestoreCluster,
+			*state.RemoveNode, *state.NoteCA, *state.RotateGossipKey:
+			// nothing of what walks check depends on them
 		default:
 			if reached[name(c)] == 0 {
 				t.Errorf("no walk gets %s accepted: the walks no longer reach what they are to check", name(c))

@@ -23,9 +23,10 @@ func (c *checker) take(e state.Entry, res state.Result, stray bool) {
 	case *state.RegisterNode:
 		n := c.nodes[x.Node.Name]
 		if n == nil {
-			n = &nodeRecord{state: spec.NodeReady}
+			n = &nodeRecord{state: spec.NodeReady, id: x.Node.ID}
 			c.nodes[x.Node.Name] = n
 		}
+		c.booted(n, &x.Node)
 		if n.run != x.Node.Run {
 			n.run, n.seq = x.Node.Run, 0
 		}
@@ -92,6 +93,12 @@ func (c *checker) take(e state.Entry, res state.Result, stray bool) {
 		c.takeVolume(x)
 	case *state.SetStopping:
 		c.stopping = x.Stopping
+	case *state.TakeOver:
+		c.takeTakeOver(x)
+	case *state.ForgetNode:
+		c.takeForget(x)
+	case *state.AbandonVolume:
+		c.takeAbandon(x)
 	}
 }
 
@@ -155,7 +162,7 @@ func (c *checker) allHealthy(k string, s *setRecord, accept, silent []string, wh
 			continue
 		}
 		if !c.healthy(m) {
-			c.fail("S5", "%s of %s was accepted while %s is not healthy (%s, %s, seen %+v) and not named", what, k, m.name(), c.nodes[m.node].state, m.wish, m.seen)
+			c.fail("S5", "%s of %s was accepted while %s is not healthy (%s, %s, seen %+v) and not named", what, k, m.name(), m.node, m.wish, m.seen)
 		}
 		if slices.Contains(silent, m.name()) {
 			c.fail("S5", "%s of %s was accepted while the node of %s is silent", what, k, m.name())
@@ -188,7 +195,7 @@ func (c *checker) forgetIP(id string) {
 		}
 	}
 	for _, v := range c.volumes {
-		if v.identity == id {
+		if v.identity == id && !v.given {
 			return
 		}
 	}
@@ -216,7 +223,7 @@ func (c *checker) takeSlot(ns, set string, slot state.Slot, fresh bool) {
 		c.fail("S1", "%s is reserved twice", id)
 	case !fresh && m == nil:
 		c.fail("S4", "%s is placed anew and has no place", id)
-	case !fresh && m.epoch != 0 && m.wish == state.WishStop && m.down() && c.nodes[m.node].draining && len(s.spec.Volumes) == 0:
+	case !fresh && m.epoch != 0 && m.wish == state.WishStop && m.down() && c.draining(m.node) && len(s.spec.Volumes) == 0:
 		c.gone(id, "is placed anew") // it leaves a drained node
 	case !fresh && (m.epoch != 0 || m.wish != state.WishReserved):
 		c.fail("S4", "%s is placed anew though it was started", id)
@@ -257,7 +264,7 @@ func (c *checker) takeStart(x *state.StartMember) {
 	c.lastEp++
 	c.epochs[c.lastEp] = id
 	c.gone(id, "may be started anew")
-	if c.nodes[m.node].draining {
+	if c.draining(m.node) {
 		c.fail("drain", "%s may be started on %s, which is being drained", id, m.node)
 	}
 	if !m.down() || m.wish == state.WishGone {
@@ -269,7 +276,7 @@ func (c *checker) takeStart(x *state.StartMember) {
 // gone: nothing of an identity runs anywhere.
 func (c *checker) gone(id, what string) {
 	for _, h := range c.w.hosts {
-		if p := h.procs[id]; p != nil {
+		if p := h.procs[id]; p != nil && !c.excused(h, p) {
 			c.fail("S1", "%s %s while epoch %d runs on %s", id, what, p.epoch, h.name)
 		}
 	}
@@ -291,7 +298,7 @@ func (c *checker) takeStop(x *state.StopMember, stray bool) {
 			c.fail("S6", "%s is stopped for a shutdown that nobody wants", id)
 		}
 	case x.Why == state.WhyDrain:
-		if !c.nodes[m.node].draining {
+		if !c.draining(m.node) {
 			c.fail("drain", "%s is stopped for a drain of %s, which nobody wants", id, m.node)
 		}
 		c.spend(k, s, m)
@@ -338,7 +345,7 @@ func (c *checker) takeRemoval(k string, s *setRecord, m *memberRecord, x *state.
 	}
 	c.allHealthy(k, s, accept, x.Silent, "the removal of "+m.name())
 	for _, o := range c.setMembers(k) {
-		lost := slices.Contains(s.accept, o.name()) && c.nodes[o.node].state == spec.NodeLost
+		lost := slices.Contains(s.accept, o.name()) && c.away(o.node)
 		if o.wish == state.WishGone && o != m && !lost {
 			c.fail("rule 2", "%s is removed while %s is still going", m.name(), o.name())
 		}
@@ -351,11 +358,12 @@ func (c *checker) takeRemoval(k string, s *setRecord, m *memberRecord, x *state.
 func (c *checker) takeDrop(x *state.DropMember) {
 	id := key(x.Namespace, x.Set, x.Ordinal)
 	m, s := c.members[id], c.sets[x.Namespace+"/"+x.Set]
-	if m.wish != state.WishGone || !m.down() {
+	fenced := s.spec.OnNodeLoss == spec.Fence && len(s.spec.Volumes) == 0 && c.away(m.node)
+	if m.wish != state.WishGone || !m.down() && !fenced {
 		c.fail("S1", "the record of %s is dropped though its epoch %d is not known to be over", id, m.epoch)
 	}
 	for _, h := range c.w.hosts {
-		if h.procs[id] != nil {
+		if p := h.procs[id]; p != nil && !c.excused(h, p) {
 			c.fail("S1", "the record of %s is dropped while it runs on %s", id, h.name)
 		}
 	}
@@ -365,7 +373,15 @@ func (c *checker) takeDrop(x *state.DropMember) {
 		policy = s.spec.VolumeRetention.WhenDeleted
 	}
 	for _, vs := range s.spec.Volumes {
-		v := c.volumes[x.Namespace+"/"+spec.VolumeName(vs.Name, x.Set, x.Ordinal)]
+		k := x.Namespace + "/" + spec.VolumeName(vs.Name, x.Set, x.Ordinal)
+		v := c.volumes[k]
+		if v == nil {
+			continue // abandoned
+		}
+		if policy == spec.Delete && c.forgotten[v.node] {
+			delete(c.volumes, k)
+			continue
+		}
 		v.phase = spec.VolumeRetained
 		if policy == spec.Delete {
 			v.phase, v.at, v.undo = spec.VolumeReleasing, x.ReleaseAt, false
@@ -403,6 +419,9 @@ func (c *checker) takeReport(x *state.Report) {
 			v.trashed = true
 		case r.Event == state.VolumeRestored && v.undo:
 			v.phase, v.undo, v.trashed = spec.VolumeRetained, false, false
+			if v.given {
+				v.phase = spec.VolumeAbandoned
+			}
 		case r.Event == state.VolumeEmptied && v.emptying:
 			delete(c.volumes, k)
 			c.forgetIP(v.identity)
@@ -416,6 +435,14 @@ func (c *checker) takeVolume(cmd state.Command) {
 	switch x := cmd.(type) {
 	case *state.ReleaseVolume:
 		v := c.volumes[x.Namespace+"/"+x.Name]
+		if v == nil {
+			c.fail("S4", "%s was released, which is no volume", x.Name)
+			return
+		}
+		if c.forgotten[v.node] {
+			delete(c.volumes, x.Namespace+"/"+x.Name)
+			c.forgetIP(v.identity)
+		}
 		if v.phase == spec.VolumeBound {
 			c.fail("S3", "%s was released while it is held by %s", x.Name, v.identity)
 		}
@@ -425,6 +452,10 @@ func (c *checker) takeVolume(cmd state.Command) {
 		v.phase, v.at, v.undo = spec.VolumeReleasing, x.At, false
 	case *state.UndoRelease:
 		v := c.volumes[x.Namespace+"/"+x.Name]
+		if v == nil {
+			c.fail("S4", "%s was brought back, which is no volume", x.Name)
+			return
+		}
 		if v.emptying {
 			c.fail("S3", "the release of %s was taken back too late", x.Name)
 		}

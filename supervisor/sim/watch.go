@@ -16,8 +16,16 @@ func (c *checker) started(h *host, p *process) {
 	if c.frozen {
 		c.fail("S6", "%s is started on %s though there is nothing to do", p.identity, h.name)
 	}
+	if c.forgotten[h.id] {
+		c.fail("S1", "%s is started on %s, which was forgotten", p.identity, h.name)
+	}
+	for _, q := range h.procs {
+		if q != p && c.excused(h, q) {
+			c.fail("S1", "%s is started on %s beside %s, which is stale there (epoch %d) and not stopped yet", p.identity, h.name, q.identity, q.epoch)
+		}
+	}
 	for _, other := range c.w.hosts {
-		if q := other.procs[p.identity]; q != nil && q != p {
+		if q := other.procs[p.identity]; q != nil && q != p && !c.excused(other, q) {
 			c.fail("S1", "%s starts on %s while it runs on %s", p.identity, h.name, other.name)
 		}
 	}
@@ -40,6 +48,9 @@ func (c *checker) started(h *host, p *process) {
 
 // use: an identity gets the very directory it had before, nobody else's (S3, S4).
 func (c *checker) use(h *host, p *process, d *dir) {
+	if d.marked || c.abandoned(d.uid) {
+		c.fail("S3", "%s starts on %s, which was abandoned", p.identity, d.uid)
+	}
 	if d.identity != p.identity {
 		c.fail("S3", "%s starts on the directory of %s", p.identity, d.identity)
 	}
@@ -100,7 +111,19 @@ func (c *checker) emptied(h *host, d *dir) {
 	if v := c.volumeOf(d); v == nil || !v.emptying {
 		c.fail("S3", "%s empties %s of %s, which the log has not given up", h.name, d.uid, d.identity)
 	}
-	delete(c.homes, d.identity+" "+d.template)
+	if k := d.identity + " " + d.template; c.homes[k].uid == d.uid {
+		delete(c.homes, k)
+	}
+}
+
+// abandoned tells whether an operator has given a directory up.
+func (c *checker) abandoned(uid string) bool {
+	for _, v := range c.volumes {
+		if v.uid == uid {
+			return v.given
+		}
+	}
+	return false
 }
 
 // planned checks a plan made on the newest state by the one leader.
@@ -130,6 +153,8 @@ func (c *checker) planned(h *host, out plan.Plan) {
 			acts[x.Namespace+"/"+x.Set] = true
 		case *state.Reserve:
 			acts[x.Namespace+"/"+x.Set] = true
+		case *state.TakeOver:
+			acts[x.Namespace+"/"+x.Set], starts[key(x.Namespace, x.Set, x.Slot.Ordinal)] = true, true
 		case *state.Place:
 			acts[x.Namespace+"/"+x.Set] = true
 		case *state.DropSet:
@@ -192,7 +217,7 @@ func (c *checker) repairs(k string, starts, keeps map[string]bool) {
 			if !keeps[id] {
 				c.fail("S9", "%s is wanted again and not kept", id)
 			}
-		case m.epoch != 0 && m.down() && c.nodeReady(m) && !c.nodes[m.node].draining && !starts[id]:
+		case m.epoch != 0 && m.down() && c.nodeReady(m) && !c.draining(m.node) && !starts[id]:
 			c.fail("S9", "%s ran before, is down on a ready node and is not started", id)
 		}
 	}

@@ -46,6 +46,12 @@ type World struct {
 	step  int
 	calm  bool // no more faults
 	hasty bool // a planted bug: agents act on whatever View they find on disk
+	// Planted bugs of node loss: agents report a fence that the set asks for, whatever
+	// the keeper has; they count leases from the answer; they start beside what is stale;
+	// keepers do not end what is fenced.
+	trusting, lateLease, careless, lenient bool
+	slow                                   bool // messages take longer
+	plain                                  bool // sets have no volumes
 	// rough is how often faults come, busy how often wishes do.
 	rough, busy float64
 	log         [][]byte
@@ -109,11 +115,13 @@ func (w *World) Walk(steps int) *Violation {
 	}
 	w.settleDown()
 	// What is still on its way when the faults end is a wish as well.
-	for round := 0; round < settling || !w.check.arrived(); round++ {
+	least := settling
+	for round := 0; round < least || !w.check.arrived(); round++ {
 		w.turn()
 		switch {
 		case round == calmRounds/3:
-			w.now += 2 * time.Hour // what was released is now gone
+			w.now += 2 * time.Hour // what was released is now gone, and so is every lease
+			least = round + settling
 		case round%40 == 10:
 			w.mend()
 		}

@@ -193,6 +193,9 @@ func (v *validator) fence(s *StatefulSetSpec) {
 	if s.OnNodeLoss != Fence {
 		return
 	}
+	if len(s.Volumes) > 0 {
+		v.warn("spec.onNodeLoss", "with volumes a fenced member ends when its node is cut off, but is not started elsewhere: its data is on the lost node")
+	}
 	for i, p := range s.Processes {
 		if t := p.Stop.Timeout; t != nil && *t > FenceGrace && *t != DefaultStopTimeout {
 			v.warn(fmt.Sprintf("spec.processes[%d].stop.timeout", i),
