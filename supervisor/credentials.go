@@ -123,8 +123,10 @@ func (d *Daemon) trusted(id string) error {
 	}
 	c := d.store.View().Cluster
 	if f := c.Forgot(id); f != nil {
-		return fmt.Errorf("node %s was forgotten, or left, at %s: the cluster never takes it back; let the machine join anew with an empty data directory",
+		err := spec.Errorf(spec.CodeRefused, "node %s was forgotten, or left, at %s: the cluster never takes it back; let the machine join anew with an empty data directory",
 			id, f.At.Format(time.RFC3339))
+		err.Reason = state.NodeForgotten
+		return err
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ var changes = []string{
 	"node cordon node-1", "node uncordon node-1", "node drain node-2", "node label node-1 disk=fast",
 	"cluster freeze", "cluster unfreeze", "cluster rotate-gossip-key",
 	"cluster transfer-leader node-2 !", "cluster join-token !", "cluster join-token revoke 0123456789ab !", "cluster leave node-3 !",
-	"cluster snapshot restore FILE !",
+	"cluster snapshot restore FILE !", "node forget node-3 !", "volume abandon data-web-2 !",
 }
 
 // TestReasons: every command that changes something takes --reason, no other does, and what was given stands in the

@@ -55,7 +55,7 @@ var plants = []plant{
 	},
 	{
 		name:  "a directory in use may be released",
-		edits: []edit{{"raftstore/state/apply_volume.go", "\tcase spec.VolumeRetained:\n\tdefault:", "\tcase spec.VolumeRetained, spec.VolumeBound:\n\tdefault:"}},
+		edits: []edit{{"raftstore/state/apply_volume.go", "\tcase spec.VolumeRetained, spec.VolumeAbandoned:\n\tdefault:", "\tcase spec.VolumeRetained, spec.VolumeAbandoned, spec.VolumeBound:\n\tdefault:"}},
 		want:  "accepted while it was in use",
 	},
 	{

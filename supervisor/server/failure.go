@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 
+	"supd/raftstore/state"
 	"supd/supervisor/client"
 	"supd/supervisor/spec"
 )
@@ -13,7 +14,7 @@ import (
 func httpStatus(e *spec.Error) int {
 	if e.Code == spec.CodeRefused {
 		switch e.Reason {
-		case reasonUnauthenticated:
+		case reasonUnauthenticated, state.NodeForgotten:
 			return http.StatusUnauthorized
 		case reasonForbidden:
 			return http.StatusForbidden

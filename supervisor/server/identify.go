@@ -2,6 +2,7 @@ package server
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -114,6 +115,9 @@ func (s *Server) byCertificate(r *http.Request, from string, nobody Caller) (Cal
 		return nobody, unauthenticated("cannot use the certificate: this node has no CA to verify it with")
 	}
 	p, err := s.o.Certificates.PeerOf(*r.TLS)
+	if why, ok := errors.AsType[*spec.Error](err); ok && why.Reason == state.NodeForgotten {
+		return nobody, why // by which its agent learns to end what runs there
+	}
 	if err != nil {
 		return nobody, unauthenticated("cannot use the certificate: %v", err)
 	}
@@ -143,7 +147,7 @@ func (s *Server) node(id, from string, nobody Caller) (Caller, *spec.Error) {
 	name, _, _ := strings.Cut(id, ".")
 	v := s.o.Store.View()
 	if f := v.Cluster.Forgot(id); f != nil {
-		return nobody, unauthenticated("the certificate is of node %s, which was forgotten, or left, at %s; the machine can join anew with an empty data directory", id, f.At.UTC().Format(time.RFC3339))
+		return nobody, refused(state.NodeForgotten, "the certificate is of node %s, which was forgotten, or left, at %s; the machine can join anew with an empty data directory", id, f.At.UTC().Format(time.RFC3339))
 	}
 	n := v.Node(name)
 	if n != nil && n.ID != id {
