@@ -42,15 +42,18 @@ func (v *View) Over(s *Set, m *Member) bool {
 // Lost, or one of its volumes was abandoned.
 func (v *View) Homeless(s *Set, m *Member) bool {
 	n := v.Node(m.Node)
-	if n == nil || n.State == spec.NodeLost {
-		return true
-	}
+	return n == nil || n.State == spec.NodeLost || v.Lacks(s, m) != ""
+}
+
+// Lacks names a volume that a member should have and has not, since it was abandoned, or
+// "". Such a member is not started before it has a new one.
+func (v *View) Lacks(s *Set, m *Member) string {
 	for _, vs := range s.Spec.Volumes {
-		if v.Volume(m.Namespace, spec.VolumeName(vs.Name, m.Set, m.Ordinal)) == nil {
-			return true
+		if name := spec.VolumeName(vs.Name, m.Set, m.Ordinal); v.Volume(m.Namespace, name) == nil {
+			return name
 		}
 	}
-	return false
+	return ""
 }
 
 func (t *tx) takeOver(c *TakeOver) *spec.Error {

@@ -233,6 +233,8 @@ func (t *tx) startMember(c *StartMember) *spec.Error {
 		return stale("node %s is being drained", old.Node)
 	case !old.MayStart():
 		return refuse("StillRunning", "member %s may still run with epoch %d", old.Name(), old.Epoch)
+	case t.Lacks(s, old) != "":
+		return refuse("VolumeMissing", "member %s has no volume %s any more: it was abandoned; it gets a new one first", old.Name(), t.Lacks(s, old))
 	}
 	if c.Fence && (s.Spec.OnNodeLoss != spec.Fence || !n.Fences) {
 		return stale("member %s is not to be fenced any more, or its node promises it no more", old.Name())

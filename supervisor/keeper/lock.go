@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -101,11 +102,19 @@ func lockFree(path string) (bool, error) {
 	return true, unix.Close(fd)
 }
 
+// dirLockWait is how long a directory's lock may take to become free: what a keeper forked just before it died has the
+// lock, too, until it execs.
+const dirLockWait = 2 * time.Second
+
 // takeDirLock makes sure that one keeper works on a directory. It is not inherited.
 func takeDirLock(dir string) (int, error) {
-	fd, err := takeLock(filepath.Join(dir, "keeper.lock"))
-	if errors.Is(err, ErrLocked) {
-		return -1, fmt.Errorf("%w: another keeper works on %s", ErrLocked, dir)
+	for end := time.Now().Add(dirLockWait); ; <-time.After(20 * time.Millisecond) {
+		fd, err := takeLock(filepath.Join(dir, "keeper.lock"))
+		if !errors.Is(err, ErrLocked) {
+			return fd, err
+		}
+		if time.Now().After(end) {
+			return -1, fmt.Errorf("%w: another keeper works on %s", ErrLocked, dir)
+		}
 	}
-	return fd, err
 }

@@ -321,6 +321,7 @@ func (p *planner) first(w *world) {
 			p.wait(w.s, m.Name(), "Drained", "is not started on its node %s, which is being drained (supctl node uncordon %s)", m.Node, m.Node)
 		case p.silent(m): // once started it is tied to its node: not to one that may be dead
 			p.wait(w.s, m.Name(), "NodeSilent", "its node %s has not answered within the last second", m.Node)
+		case p.v.Lacks(w.s, m) != "": // replace has asked for a new one, or said what it waits for
 		default:
 			p.start(w, m)
 		}

@@ -42,11 +42,20 @@ func (p *planner) reserve(w *world) {
 }
 
 // replace places reservations anew whose node does not answer or takes no members any
-// more, as long as the ordinal was never started and nothing of it exists.
+// more, as long as the ordinal was never started and nothing of it exists; and those with
+// a volume that was abandoned, which gets a new one.
 func (p *planner) replace(w *world) {
 	for _, m := range w.wanted {
-		n := p.v.Node(m.Node)
-		if m.Wish != state.WishReserved || m.Epoch != 0 || n != nil && n.State == spec.NodeReady && !n.Cordoned {
+		if m.Wish != state.WishReserved || m.Epoch != 0 {
+			continue
+		}
+		if p.v.Lacks(w.s, m) != "" {
+			if slot, ok := p.slot(w, m.Ordinal, nil, ""); ok {
+				p.propose(&state.Place{Namespace: m.Namespace, Set: m.Set, IfGeneration: m.Generation, Slot: slot})
+			}
+			continue
+		}
+		if n := p.v.Node(m.Node); n != nil && n.State == spec.NodeReady && !n.Cordoned {
 			continue
 		}
 		if tied, _ := p.tied(w, m.Ordinal); tied != "" {

@@ -61,7 +61,7 @@ type RaftStatus struct {
 	Warning string
 	// Snapshot is when the node's newest scheduled snapshot was written; zero: there is none.
 	Snapshot time.Time
-	Waits     string   // for what, while this node is part of no cluster
+	Waits    string // for what, while this node is part of no cluster
 	// GossipDropped counts what came to gossip's port that no key of the cluster had sealed.
 	GossipDropped uint64
 }

@@ -118,6 +118,7 @@ type volumeRecord struct {
 	at                  time.Time
 	undo, emptying      bool
 	given               bool // abandoned
+	released            bool // before that: a host that lags may still put it into the trash, where it is kept
 	trashed             bool
 }
 

@@ -380,6 +380,7 @@ func (c *checker) takeDrop(x *state.DropMember) {
 		}
 		if policy == spec.Delete && c.forgotten[v.node] {
 			delete(c.volumes, k)
+			c.unhome(v.uid)
 			continue
 		}
 		v.phase = spec.VolumeRetained
@@ -441,6 +442,7 @@ func (c *checker) takeVolume(cmd state.Command) {
 		}
 		if c.forgotten[v.node] {
 			delete(c.volumes, x.Namespace+"/"+x.Name)
+			c.unhome(v.uid)
 			c.forgetIP(v.identity)
 		}
 		if v.phase == spec.VolumeBound {

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"strings"
 	"time"
 
 	"supd/raftstore/state"
@@ -101,6 +100,7 @@ func (c *checker) takeForget(x *state.ForgetNode) {
 		case v.node != x.Name:
 		case v.phase == spec.VolumeReleasing:
 			delete(c.volumes, k)
+			c.unhome(v.uid)
 			c.forgetIP(v.identity)
 		default:
 			v.node = x.ID
@@ -123,13 +123,19 @@ func (c *checker) takeAbandon(x *state.AbandonVolume) {
 	if m := c.members[v.identity]; m != nil && m.node == v.node {
 		c.over(v.identity, m)
 	}
+	v.released = v.phase == spec.VolumeReleasing
 	v.phase, v.given, v.undo, v.at = spec.VolumeAbandoned, true, false, time.Time{}
 	delete(c.volumes, k)
 	c.volumes[k+"."+v.uid[:min(8, len(v.uid))]] = v
-	_, template, _ := strings.Cut(k, "/")
-	template, _, _ = strings.Cut(template, "-")
-	if home := v.identity + " " + template; c.homes[home].uid == v.uid {
-		delete(c.homes, home)
-	}
+	c.unhome(v.uid)
 	c.forgetIP(v.identity)
+}
+
+// unhome: a directory that was given up is nobody's home any more.
+func (c *checker) unhome(uid string) {
+	for _, k := range sortedKeys(c.homes) {
+		if c.homes[k].uid == uid {
+			delete(c.homes, k)
+		}
+	}
 }

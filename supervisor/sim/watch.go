@@ -62,13 +62,14 @@ func (c *checker) use(h *host, p *process, d *dir) {
 }
 
 // stopBegun is called when an agent has a process group stopped: the log must ask
-// for it. That its daemon went away or came back is no reason (S13).
+// for it, or an operator has vouched that it is over. That its daemon went away or came
+// back is no reason (S13).
 func (c *checker) stopBegun(h *host, p *process) {
 	m := c.members[p.identity]
 	if c.frozen {
 		c.fail("S6", "%s is stopped on %s though there is nothing to do", p.identity, h.name)
 	}
-	if m != nil && m.node == h.name && m.epoch == p.epoch && !m.stopping() {
+	if m != nil && m.node == h.name && m.epoch == p.epoch && !m.stopping() && !c.excused(h, p) {
 		c.fail("S13", "%s is stopped on %s though its epoch %d is wanted to run", p.identity, h.name, p.epoch)
 	}
 }
@@ -96,7 +97,7 @@ func (c *checker) volumeOf(d *dir) *volumeRecord {
 
 func (c *checker) trashed(h *host, d *dir) {
 	c.w.say("%s puts %s of %s into the trash", h.name, d.uid, d.identity)
-	if v := c.volumeOf(d); v == nil || v.phase != spec.VolumeReleasing {
+	if v := c.volumeOf(d); v == nil || v.phase != spec.VolumeReleasing && !v.released {
 		c.fail("S3", "%s puts %s of %s into the trash, which was not released", h.name, d.uid, d.identity)
 	}
 	for _, p := range h.procs {
@@ -111,9 +112,7 @@ func (c *checker) emptied(h *host, d *dir) {
 	if v := c.volumeOf(d); v == nil || !v.emptying {
 		c.fail("S3", "%s empties %s of %s, which the log has not given up", h.name, d.uid, d.identity)
 	}
-	if k := d.identity + " " + d.template; c.homes[k].uid == d.uid {
-		delete(c.homes, k)
-	}
+	c.unhome(d.uid)
 }
 
 // abandoned tells whether an operator has given a directory up.
