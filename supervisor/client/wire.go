@@ -17,7 +17,7 @@ const (
 	// HeaderForwarded names the node that forwarded a request; such a request is
 	// never forwarded again.
 	HeaderForwarded = "X-Supd-Forwarded"
-	// HeaderWho names the user a forwarding node saw, and the three that follow what he may: his role, the account or node
+	// HeaderWho names the user a forwarding node saw, and the three that follow what he may: his role, the account
 	// that he is, and the namespaces that he is limited to ("*": none). They are believed from nodes only.
 	HeaderWho        = "X-Supd-Who"
 	HeaderRole       = "X-Supd-Role"
