@@ -23,6 +23,8 @@ const (
 	HeaderRole       = "X-Supd-Role"
 	HeaderName       = "X-Supd-Name"
 	HeaderNamespaces = "X-Supd-Namespaces"
+	// HeaderError follows a stream, as a trailer, that ended for an error; it is as the body of an answer that is one.
+	HeaderError = "X-Supd-Error"
 	// HeaderWarning carries one warning about a definition; it may come repeatedly.
 	HeaderWarning = "X-Supd-Warning"
 )
@@ -282,4 +284,6 @@ const (
 	ReasonTooMany = "TooManyRequests"
 	// ReasonUntrusted: one side does not trust the other.
 	ReasonUntrusted = "Untrusted"
+	// ReasonAccessEnded: the account was revoked, or expired, while what it had asked for went on.
+	ReasonAccessEnded = "AccessEnded"
 )

@@ -129,6 +129,9 @@ func copyAnswer(w http.ResponseWriter, resp *http.Response) {
 	}
 	w.WriteHeader(resp.StatusCode)
 	copyStream(w, resp.Body)
+	if why := resp.Trailer.Get(client.HeaderError); why != "" {
+		setTrailer(w, why)
+	}
 }
 
 // writeDeadline is how long one write to a reader may take before it is dropped.

@@ -125,6 +125,7 @@ func (s *Server) serve(rt Route) http.Handler {
 			return
 		}
 		defer end()
+		defer sayEnd(w, r)
 		if shown := shownCert(r); shown != nil && pki.Due(shown, shown.Subject.CommonName, s.o.Now()) {
 			w.Header().Set("Connection", "close") // the next one will show the certificate that is renewed
 		}
