@@ -34,6 +34,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -75,7 +76,9 @@ type Daemon struct {
 	id  *identity
 	pki *pki.Store
 
-	store     store
+	store store
+	// opened is the store once it is open: handshakes, which know nothing of New's order, judge by it.
+	opened    atomic.Pointer[raftstore.Store]
 	gossip    *gossip.Gossip
 	meta      gossip.Node
 	cluster   *cluster
@@ -165,6 +168,7 @@ func (d *Daemon) openStore() error {
 		return errors.Join(err, stream.Close())
 	}
 	d.store = store{s}
+	d.opened.Store(s)
 	d.onClose(s.Close)
 	d.meta.Raft = stream.Addr().String()
 	if d.id.Member && !s.HasState() {
