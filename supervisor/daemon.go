@@ -18,6 +18,7 @@
 //	keeper    sees to it that a keeper answers
 //	dns       answers DNS
 //	server    the API's watch streams; with it one goroutine per listener
+//	rest      a ticker; gives back the memory that a burst has needed
 //	watchdog  a ticker, under systemd's watchdog; asks the API, tells systemd
 package supervisor
 
@@ -459,6 +460,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	g.Go(func() error { return d.keeper.run(base) })
 	g.Go(func() error { return d.dns.Run(base) })
 	g.Go(func() error { return d.server.Run(base) })
+	g.Go(func() error { return d.rest(base) })
 	g.Go(func() error { return d.watchdog(base) })
 	d.serve(g, base, d.socket)
 	d.serve(g, base, tls.NewListener(d.tcp, d.pki.APIServer()))

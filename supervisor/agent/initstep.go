@@ -233,13 +233,3 @@ func knowsSecret(e spec.Exec, files []spec.File) bool {
 	return slices.ContainsFunc(e.Env, func(v spec.EnvVar) bool { return v.FromFile != "" }) ||
 		slices.ContainsFunc(files, func(f spec.File) bool { return f.FromFile != "" })
 }
-
-// secretProcess is knowsSecret for a process by name.
-func secretProcess(t *spec.Template, name string) bool {
-	for _, p := range t.Processes {
-		if p.Name == name {
-			return knowsSecret(p.Exec, p.Files)
-		}
-	}
-	return false
-}

@@ -156,6 +156,8 @@ func (a *Agent) takeTable(t keeper.Table, dirty map[Key]bool) {
 
 // takeView marks the members whose part of the View has changed.
 func (a *Agent) takeView(v *state.View, dirty map[Key]bool) {
+	c := v.Cluster // a copy: whoever holds on to it does not hold all of the View
+	a.cluster = &c
 	sets := map[setKey]setView{}
 	here := map[Key]bool{}
 	for m := range v.NodeMembers(a.o.Node) {
@@ -187,7 +189,7 @@ func (a *Agent) visit(ctx context.Context, r *runtime, v *state.View, now time.T
 	if !ok {
 		set = setViewOf(v, sk, setView{})
 	}
-	part := partOf(v, a.o.Node, r.key, set)
+	part := partOf(v, a.cluster, a.o.Node, r.key, set)
 	if fresh.Forgotten {
 		part.Member, part.Volumes = nil, nil
 	}
@@ -201,7 +203,7 @@ func (a *Agent) visit(ctx context.Context, r *runtime, v *state.View, now time.T
 	if r.busy == nil {
 		facts := r.facts(now, fresh)
 		if steps := Diff(r.part, facts); len(steps) > 0 {
-			a.begin(ctx, r, steps[0])
+			a.begin(ctx, r, steps[0], set.crowd)
 		} else if m := r.part.Member; m == nil && len(facts.Records) == 0 && fresh.Caught && !r.traces {
 			delete(a.members, r.key)
 			a.said.forget(r.key)
@@ -248,10 +250,10 @@ func (a *Agent) warnAbove(r *runtime, now time.Time) {
 }
 
 // begin starts a step in a goroutine of its own.
-func (a *Agent) begin(ctx context.Context, r *runtime, s Step) {
+func (a *Agent) begin(ctx context.Context, r *runtime, s Step, c *crowd) {
 	sctx, cancel := context.WithCancel(ctx)
 	r.busy = &busy{step: s, cancel: cancel}
-	j := job{a: a, key: r.key, part: r.part, print: r.print, step: s, assigned: r.assigned, prepared: r.prepared, decided: a.decided}
+	j := job{a: a, key: r.key, part: r.part, print: r.print, crowd: c, step: s, assigned: r.assigned, decided: a.decided}
 	a.log.Debug("step", "namespace", r.key.Namespace, "member", r.key.Name(), "step", s.String())
 	a.steps.Go(func() {
 		defer cancel()

@@ -244,7 +244,7 @@ func (a *Agent) watch(ctx context.Context, r *runtime, proc spec.Process, p *pro
 		if x.p == nil {
 			continue
 		}
-		check, err := r.prepared.check(a.o.Keeper, r.key, proc.Name, x.kind, x.p)
+		check, err := r.prepared.probes[proc.Name].check(x.kind, x.p)
 		if err != nil {
 			p.invalid = err.Error()
 			return
