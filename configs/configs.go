@@ -60,6 +60,8 @@ type Definition struct {
 	Line int
 
 	places places
+	// podLabels are the labels of a manifest's template: whom a budget selects.
+	podLabels map[string]string
 }
 
 // Diagnose places a problem that was found in the object later (by templates, by
@@ -89,13 +91,16 @@ func Decode(files []Source) ([]Object, []Diagnostic) {
 func Parse(files []Source) ([]Definition, []Diagnostic) {
 	var defs []Definition
 	var diags []Diagnostic
+	var budgets []budget
 	for _, f := range files {
 		p := &parser{file: f.Name, src: f.Data}
 		p.parse(f)
 		SortDiagnostics(p.diags)
 		defs = append(defs, p.defs...)
 		diags = append(diags, p.diags...)
+		budgets = append(budgets, p.budgets...)
 	}
+	diags = append(diags, checkBudgets(defs, budgets)...)
 	return defs, append(diags, duplicates(defs)...)
 }
 
@@ -115,10 +120,7 @@ func duplicates(defs []Definition) []Diagnostic {
 	for i := range defs {
 		d := &defs[i]
 		kind, meta := identity(d.Object)
-		ns := meta.Namespace
-		if ns == "" {
-			ns = spec.DefaultNS
-		}
+		ns := namespaceOf(meta.Namespace)
 		key := kind + "/" + ns + "/" + meta.Name
 		if first := seen[key]; first != nil {
 			out = append(out, d.Diagnose(spec.Problem{

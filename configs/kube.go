@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -8,9 +9,8 @@ import (
 )
 
 // The Kubernetes front end turns a manifest's tree into a native one, which is then
-// decoded and checked like any other. Every field is taken, ignored with a warning
-// (what only images and Kubernetes' own machinery need), or refused with a reason
-// (what would change meaning if ignored).
+// decoded and checked like any other. What becomes of each field is said in one place,
+// the table (kube_table*.go), which configs/kubernetes.md is printed from.
 
 // kube is the translation of one manifest.
 type kube struct {
@@ -19,38 +19,67 @@ type kube struct {
 }
 
 func (p *parser) kubernetes(n, version, kind *node) {
+	i := slices.IndexFunc(kubeKinds, func(x kubeKind) bool { return x.version == version.text && x.kind == kind.text })
+	if i < 0 {
+		p.otherKind(version, kind)
+		return
+	}
+	switch x := kubeKinds[i]; x.is {
+	case refused:
+		reason := x.note
+		if reason == onlyStatefulSets {
+			reason = fmt.Sprintf(onlyStatefulSets, x.kind)
+		}
+		p.errorf(kind, "%s", reason)
+		return
+	case ignored:
+		p.warnf(kind, "%s %s is ignored: %s", x.version, x.kind, x.note)
+		return
+	case taken, silent: // a whole document is never passed over in silence
+	}
 	k := &kube{parser: p}
-	switch {
-	case kind.text == spec.KindStatefulSet && version.text == spec.KubeAppsV1:
+	switch kind.text {
+	case spec.KindStatefulSet:
 		k.statefulSet(n)
-	case kind.text == spec.KindService && version.text == spec.KubeCoreV1:
+	case spec.KindService:
 		k.service(n)
-	case kind.text == spec.KindStatefulSet || kind.text == spec.KindService:
-		p.errorf(version, "%s is not of %q; write %s for a StatefulSet, %s for a Service", kind.text, version.text, spec.KubeAppsV1, spec.KubeCoreV1)
-		return
-	case kind.text == "Pod" || kind.text == "Deployment" || kind.text == "DaemonSet" || kind.text == "ReplicaSet" || kind.text == "Job" || kind.text == "CronJob":
-		p.errorf(kind, "supd runs StatefulSets; a %s is not taken", kind.text)
-		return
-	default:
-		p.errorf(kind, "%s %s is not supported by this version; of Kubernetes' kinds StatefulSet and Service are%s",
-			version.text, kind.text, spec.DidYouMean(kind.text, []string{spec.KindStatefulSet, spec.KindService}))
-		return
+	case kindBudget:
+		k.budget(n)
 	}
 	if len(k.ignored) > 0 {
 		p.warnf(n, "ignored, for only Kubernetes needs it: %s", strings.Join(k.ignored, ", "))
 	}
 }
 
-// fields reads the fields of one object, and knows at the end which nobody took.
+// otherKind says why a document is not in the table: of another version, or not known.
+func (p *parser) otherKind(version, kind *node) {
+	var known []string
+	for _, x := range kubeKinds {
+		if x.kind == kind.text {
+			p.errorf(version, "%s is not of %q; write %s", kind.text, version.text, x.version)
+			return
+		}
+		if x.is == taken {
+			known = append(known, x.kind)
+		}
+	}
+	p.errorf(kind, "%s %s is not supported by this version; of Kubernetes' kinds %s are%s",
+		version.text, kind.text, strings.Join(known, ", "), spec.DidYouMean(kind.text, known))
+}
+
+// kubeFields reads the fields of one object as its type in the table has them, and
+// knows at the end which nobody took.
 type kubeFields struct {
-	k     *kube
-	n     *node
-	known []string
+	k  *kube
+	n  *node
+	of *kubeType
+	// took are the fields that were read.
+	took []string
 }
 
 // in opens an object for reading; anything else is an error and reads as empty.
-func (k *kube) in(n *node) *kubeFields {
-	f := &kubeFields{k: k, n: n}
+func (k *kube) in(n *node, of string) *kubeFields {
+	f := &kubeFields{k: k, n: n, of: typeOf(of)}
 	if n.missing() {
 		f.n = nil
 	} else if n.kind != object {
@@ -62,7 +91,10 @@ func (k *kube) in(n *node) *kubeFields {
 
 // take is the field's value, nil when it is not there or empty.
 func (f *kubeFields) take(name string) *node {
-	f.known = append(f.known, name)
+	if x := f.of.field(name); x == nil || x.is != taken {
+		panic(fmt.Sprintf("configs: the table of Kubernetes' fields does not say that %s.%s is taken; let it", f.of.name, name))
+	}
+	f.took = append(f.took, name)
 	if f.n == nil {
 		return nil
 	}
@@ -86,56 +118,56 @@ func (f *kubeFields) items(name string) []*node {
 	return v.items
 }
 
-// ignore passes over fields; what is there is listed in the warning.
-func (f *kubeFields) ignore(names ...string) {
-	for _, name := range names {
-		if v := f.take(name); v != nil {
-			f.k.ignored = append(f.k.ignored, v.path)
-		}
-	}
-}
-
-// silent passes over fields that the server fills in or that say nothing.
-func (f *kubeFields) silent(names ...string) {
-	for _, name := range names {
-		f.take(name)
-	}
-}
-
-// refuse says why a field cannot be taken.
-func (f *kubeFields) refuse(reason string, names ...string) {
-	for _, name := range names {
-		if v := f.take(name); v != nil && !isFalse(v) {
-			f.k.errorf(v, "%s", reason)
-		}
-	}
-}
-
 // isFalse tells whether a value says what leaving it out would.
 func isFalse(n *node) bool {
-	return n.kind == boolean && n.text == "false" || n.kind == list && len(n.items) == 0 ||
+	return n.missing() || n.kind == boolean && n.text == "false" || n.kind == list && len(n.items) == 0 ||
 		n.kind == object && len(n.keys) == 0 || n.kind == str && n.text == ""
 }
 
-// end reports what nobody took.
+// end does as the table says with what is not taken, and reports what it doesn't know.
 func (f *kubeFields) end() {
 	if f.n == nil {
 		return
 	}
 	for _, e := range f.n.keys {
-		if !slices.Contains(f.known, e.key) {
-			f.k.errorf(e.at, "unknown field %q%s", e.key, spec.DidYouMean(e.key, f.known))
+		x := f.of.field(e.key)
+		switch {
+		case x == nil:
+			f.k.errorf(e.at, "unknown field %q%s", e.key, spec.DidYouMean(e.key, f.of.names()))
+		case x.is == ignored && !e.val.missing():
+			f.k.ignored = append(f.k.ignored, e.val.path)
+		case x.is == refused && !isFalse(e.val):
+			f.k.errorf(e.val, "%s", x.note)
+		case x.is == taken && !slices.Contains(f.took, e.key):
+			f.k.errorf(e.at, "%q was read by nobody, which is a fault of supd: please report it", e.key)
 		}
 	}
 }
 
-// notHere is why fields of a pod that need what hosts don't have are refused.
-const notYet = "not supported by this version"
+// pass takes an object whose fields have the same names and meaning here.
+func (k *kube) pass(n *node, of string) *node {
+	if n == nil {
+		return nil
+	}
+	f := k.in(n, of)
+	if f.n == nil {
+		return nil
+	}
+	out := n.derive(object)
+	for _, x := range f.of.fields {
+		if x.is == taken {
+			out.set(x.name, f.take(x.name))
+		}
+	}
+	f.end()
+	return out
+}
 
 // document opens a manifest and makes the native one.
 func (k *kube) document(n *node, kind string) (f *kubeFields, doc, body *node) {
-	f = k.in(n)
-	f.silent("apiVersion", "kind", "status")
+	f = k.in(n, kind)
+	f.take("apiVersion")
+	f.take("kind")
 	doc, body = n.derive(object), n.derive(object)
 	doc.set("apiVersion", doc.str(spec.APIVersion))
 	doc.set("kind", doc.str(kind))
@@ -152,33 +184,27 @@ func (k *kube) meta(doc, n *node) *node {
 		k.errorf(doc, "metadata with a name is needed")
 		return doc.derive(object)
 	}
-	f := k.in(n)
-	out := n.derive(object)
-	for _, name := range []string{"name", "namespace", "labels", "annotations"} {
-		out.set(name, f.take(name))
+	if out := k.pass(n, "ObjectMeta"); out != nil {
+		return out
 	}
-	f.refuse("names cannot be generated; give one", "generateName")
-	f.refuse("owners are "+notYet, "ownerReferences")
-	f.refuse("finalizers are "+notYet, "finalizers")
-	f.silent("uid", "resourceVersion", "generation", "creationTimestamp", "selfLink", "managedFields")
-	f.end()
-	return out
+	return n.derive(object)
 }
 
 func (k *kube) statefulSet(n *node) {
 	f, doc, body := k.document(n, spec.KindStatefulSet)
-	s := k.in(f.take("spec"))
+	s := k.in(f.take("spec"), "StatefulSetSpec")
 	f.end()
 	if s.n == nil {
 		k.errorf(n, "spec is needed")
 		return
 	}
-	for _, name := range []string{"replicas", "serviceName", "podManagementPolicy", "revisionHistoryLimit", "ordinals"} {
+	for _, name := range []string{"replicas", "serviceName", "podManagementPolicy", "revisionHistoryLimit"} {
 		body.set(name, s.take(name))
 	}
 	body.set("minReady", k.seconds(s.take("minReadySeconds")))
-	body.set("updateStrategy", s.take("updateStrategy"))
-	body.set("volumeRetention", s.take("persistentVolumeClaimRetentionPolicy"))
+	body.set("ordinals", k.pass(s.take("ordinals"), "StatefulSetOrdinals"))
+	body.set("updateStrategy", k.updateStrategy(s.take("updateStrategy")))
+	body.set("volumeRetention", k.pass(s.take("persistentVolumeClaimRetentionPolicy"), "StatefulSetPersistentVolumeClaimRetentionPolicy"))
 	selector, template := s.take("selector"), s.take("template")
 	claims := s.items("volumeClaimTemplates")
 	s.end()
@@ -186,7 +212,7 @@ func (k *kube) statefulSet(n *node) {
 		k.errorf(s.n, "template is needed")
 		return
 	}
-	t := k.in(template)
+	t := k.in(template, "PodTemplateSpec")
 	meta := k.podMeta(t.take("metadata"))
 	pod := t.take("spec")
 	t.end()
@@ -199,17 +225,23 @@ func (k *kube) statefulSet(n *node) {
 		w.pod(pod)
 	}
 	k.define(spec.KindStatefulSet, doc)
+	k.defs[len(k.defs)-1].podLabels = meta.labels
+}
+
+func (k *kube) updateStrategy(n *node) *node {
+	out := k.pass(n, "StatefulSetUpdateStrategy")
+	if out != nil {
+		out.set("rollingUpdate", k.pass(out.get("rollingUpdate"), "RollingUpdateStatefulSetStrategy"))
+	}
+	return out
 }
 
 type podMeta struct{ labels, annotations map[string]string }
 
 // podMeta reads the template's metadata: labels for the selector and fieldRef.
 func (k *kube) podMeta(n *node) podMeta {
-	f := k.in(n)
+	f := k.in(n, "TemplateMeta")
 	m := podMeta{k.strings(f.take("labels")), k.strings(f.take("annotations"))}
-	f.silent("creationTimestamp")
-	f.ignore("name", "namespace", "generateName")
-	f.refuse("finalizers are "+notYet, "finalizers")
 	f.end()
 	return m
 }
@@ -251,18 +283,18 @@ func (k *kube) selector(set, n *node, labels map[string]string) {
 		k.errorf(set, "selector is needed and must match the template's labels")
 		return
 	}
-	f := k.in(n)
-	match := f.take("matchLabels")
+	f := k.in(n, "LabelSelector")
+	match, expressions := f.take("matchLabels"), f.items("matchExpressions")
 	for _, e := range keysOf(match) {
 		if v, ok := labels[e.key]; !ok || v != e.val.text {
 			k.errorf(e.at, "selector %s=%s does not match the labels of the template (spec.template.metadata.labels)", e.key, e.val.text)
 		}
 	}
-	for _, x := range f.items("matchExpressions") {
+	for _, x := range expressions {
 		k.matchExpression(x, labels)
 	}
 	f.end()
-	if match == nil && len(f.items("matchExpressions")) == 0 {
+	if match == nil && len(expressions) == 0 {
 		k.errorf(n, "the selector is empty; it must match the template's labels")
 	}
 }
@@ -275,85 +307,38 @@ func keysOf(n *node) []entry {
 }
 
 func (k *kube) matchExpression(x *node, labels map[string]string) {
-	f := k.in(x)
+	f := k.in(x, "LabelSelectorRequirement")
 	key, op := f.take("key"), f.take("operator")
-	var values []string
-	for _, v := range f.items("values") {
-		values = append(values, v.text)
-	}
+	f.take("values")
 	f.end()
 	if key == nil || op == nil {
 		k.errorf(x, "key and operator are needed")
 		return
 	}
-	got, ok := labels[key.text]
-	var match bool
-	switch op.text {
-	case "In":
-		match = ok && slices.Contains(values, got)
-	case "NotIn":
-		match = !ok || !slices.Contains(values, got)
-	case "Exists":
-		match = ok
-	case "DoesNotExist":
-		match = !ok
-	default:
+	switch match, ok := expressionMatches(x, labels); {
+	case !ok:
 		k.errorf(op, "%q is none of In, NotIn, Exists, DoesNotExist", op.text)
-		return
-	}
-	if !match {
+	case !match:
 		k.errorf(x, "the selector does not match the labels of the template")
 	}
 }
 
-func (k *kube) service(n *node) {
-	f, doc, body := k.document(n, spec.KindService)
-	s := k.in(f.take("spec"))
-	f.end()
-	if s.n == nil {
-		k.errorf(n, "spec is needed")
-		return
+// expressionMatches; ok says that the operator is one.
+func expressionMatches(x *node, labels map[string]string) (match, ok bool) {
+	got, has := labels[x.get("key").word()]
+	in := false
+	if v := x.get("values"); v != nil {
+		in = slices.ContainsFunc(v.items, func(v *node) bool { return v.text == got })
 	}
-	ip := s.take("clusterIP")
-	if ip == nil || ip.text != "None" {
-		at := ip
-		if at == nil {
-			at = s.n
-		}
-		k.errorf(at, "only headless services are there: write clusterIP: None")
+	switch x.get("operator").word() {
+	case "In":
+		return has && in, true
+	case "NotIn":
+		return !has || !in, true
+	case "Exists":
+		return has, true
+	case "DoesNotExist":
+		return !has, true
 	}
-	body.set("publishNotReadyAddresses", s.take("publishNotReadyAddresses"))
-	body.set("selector", s.take("selector"))
-	var ports []*node
-	for _, p := range s.items("ports") {
-		ports = append(ports, k.servicePort(p))
-	}
-	if len(ports) > 0 {
-		body.set("ports", s.n.get("ports").list(ports...))
-	}
-	if t := s.take("type"); t != nil && t.text != "ClusterIP" {
-		k.errorf(t, "services of type %s are %s", t.text, notYet)
-	}
-	s.silent("clusterIPs")
-	s.ignore("internalTrafficPolicy", "ipFamilies", "ipFamilyPolicy", "sessionAffinity", "trafficDistribution")
-	s.refuse("addresses from outside are "+notYet, "externalIPs", "externalName", "externalTrafficPolicy",
-		"loadBalancerIP", "loadBalancerClass", "loadBalancerSourceRanges", "healthCheckNodePort", "sessionAffinityConfig")
-	s.end()
-	k.define(spec.KindService, doc)
-}
-
-func (k *kube) servicePort(n *node) *node {
-	f := k.in(n)
-	out := n.derive(object)
-	out.set("name", f.take("name"))
-	port := f.take("port")
-	out.set("port", port)
-	out.set("protocol", f.take("protocol"))
-	if t := f.take("targetPort"); t != nil && t.kind == number && port != nil && t.text != port.text {
-		k.errorf(t, "a headless service forwards nothing: targetPort must be the port (%s), not %s", port.text, t.text)
-	}
-	f.ignore("appProtocol")
-	f.refuse("node ports are "+notYet, "nodePort")
-	f.end()
-	return out
+	return false, false
 }

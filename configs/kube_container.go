@@ -9,7 +9,7 @@ import (
 
 // container is a process.
 func (w *workload) container(n *node) *node {
-	f := w.in(n)
+	f := w.in(n, "Container")
 	out := n.derive(object)
 	vars := w.exec(f, out)
 	var ports []*node
@@ -34,36 +34,18 @@ func (w *workload) container(n *node) *node {
 		}
 		stop.set("timeout", w.grace)
 	}
-	w.containerRest(f)
+	f.end()
 	return out
 }
 
 // initContainer is an init step.
 func (w *workload) initContainer(n *node) *node {
-	f := w.in(n)
+	f := w.in(n, "InitContainer")
 	out := n.derive(object)
 	w.exec(f, out)
-	r := w.in(f.take("resources"))
-	r.ignore("requests")
-	r.refuse("limiting cpu and memory of an init container is "+notYet, "limits")
-	r.refuse("resource claims are "+notYet, "claims")
-	r.end()
-	if r := f.take("restartPolicy"); r != nil {
-		w.errorf(r, "init containers that keep running are "+notYet)
-	}
-	f.refuse("init containers have no probes or hooks", "startupProbe", "readinessProbe", "livenessProbe", "lifecycle")
-	f.ignore("ports")
-	w.containerRest(f)
-	return out
-}
-
-func (w *workload) containerRest(f *kubeFields) {
-	f.ignore("imagePullPolicy", "terminationMessagePath", "terminationMessagePolicy")
-	f.refuse("members have no terminal", "stdin", "stdinOnce", "tty")
-	f.refuse("block devices are "+notYet, "volumeDevices")
-	f.refuse("variables from a ConfigMap or Secret as a whole are "+notYet+"; list them", "envFrom")
-	f.refuse(notYet, "resizePolicy", "restartPolicyRules")
+	w.in(f.take("resources"), "InitResources").end()
 	f.end()
+	return out
 }
 
 // exec reads what containers of both kinds have, and gives the names of variables that
@@ -102,24 +84,22 @@ func (w *workload) exec(f *kubeFields, out *node) vars {
 }
 
 func (w *workload) mount(n *node) *node {
-	f := w.in(n)
+	f := w.in(n, "VolumeMount")
 	out := n.derive(object)
 	name := f.take("name")
 	out.set("volume", name)
 	out.set("mountPath", f.take("mountPath"))
 	out.set("subPath", f.take("subPath"))
 	out.set("readOnly", f.take("readOnly"))
-	f.refuse("subPathExpr is "+notYet, "subPathExpr")
 	if p := f.take("mountPropagation"); p != nil && p.text != "None" {
 		w.errorf(p, "mounts are private to the member; %s is not supported", p.text)
 	}
-	f.refuse("recursive read-only mounts are "+notYet, "recursiveReadOnly")
 	f.end()
 	return out
 }
 
 func (w *workload) port(n *node) *node {
-	f := w.in(n)
+	f := w.in(n, "ContainerPort")
 	out := n.derive(object)
 	name, port := f.take("name"), f.take("containerPort")
 	if port == nil && f.n != nil {
@@ -134,14 +114,13 @@ func (w *workload) port(n *node) *node {
 	if h := f.take("hostPort"); h != nil && port != nil && h.text != port.text {
 		w.errorf(h, "a process listens where it listens: hostPort must be the containerPort (%s), not %s", port.text, h.text)
 	}
-	f.refuse("addresses of ports are "+notYet, "hostIP")
 	f.end()
 	return out
 }
 
 // security is a container's security context over the pod's.
 func (w *workload) security(n, out *node) {
-	f := w.in(n)
+	f := w.in(n, "SecurityContext")
 	user, group := account(f.take("runAsUser")), account(f.take("runAsGroup"))
 	if user == nil {
 		user = w.user
@@ -163,7 +142,6 @@ func (w *workload) security(n, out *node) {
 		}
 	}
 	w.capabilities(f.take("capabilities"), user, out)
-	f.refuse("privileged processes are "+notYet, "privileged")
 	if v := f.take("readOnlyRootFilesystem"); v != nil {
 		switch {
 		case v.kind != boolean:
@@ -172,8 +150,6 @@ func (w *workload) security(n, out *node) {
 			out.set("readOnlyPaths", v.list(v.str("/")))
 		}
 	}
-	f.ignore("seccompProfile", "seLinuxOptions", "appArmorProfile", "procMount")
-	f.refuse("Windows is not supported", "windowsOptions")
 	f.end()
 }
 
@@ -185,7 +161,7 @@ var runtimeCapabilities = strings.Fields(`AUDIT_WRITE CHOWN DAC_OVERRIDE FOWNER 
 // what is dropped goes, what is added is given. A Program may say who the user is where
 // the manifest doesn't: then only what means the same for all is taken.
 func (w *workload) capabilities(n, user, out *node) {
-	f := w.in(n)
+	f := w.in(n, "Capabilities")
 	add, dropped := w.capabilityNames(f.items("add")), w.capabilityNames(f.items("drop"))
 	f.end()
 	if len(add)+len(dropped) == 0 {
@@ -249,29 +225,30 @@ func (w *workload) capabilityNames(items []*node) []*node {
 
 // resources: requests only place pods, limits hold.
 func (w *workload) resources(n, out *node) {
-	f := w.in(n)
-	f.ignore("requests")
+	f := w.in(n, "ResourceRequirements")
 	if l := f.take("limits"); l != nil {
-		x, limits := w.in(l), l.derive(object)
-		limits.set("cpu", x.take("cpu"))
-		limits.set("memory", x.take("memory"))
-		for _, e := range x.n.keys {
-			if e.key != "cpu" && e.key != "memory" {
-				x.refuse("limiting "+e.key+" is "+notYet, e.key)
+		limits := l.derive(object)
+		for _, e := range l.keys {
+			switch {
+			case e.key == "cpu" || e.key == "memory":
+				limits.set(e.key, e.val)
+			case !isFalse(e.val):
+				w.errorf(e.val, "limiting %s is %s", e.key, notYet)
 			}
 		}
-		x.end()
+		if l.kind != object {
+			w.errorf(l, "want an object, not %s", l.kind)
+		}
 		if len(limits.keys) > 0 {
 			out.set("limits", limits)
 		}
 	}
-	f.refuse("resource claims are "+notYet, "claims")
 	f.end()
 }
 
 // lifecycle hooks are translated, so that one place says what this version can do.
 func (w *workload) lifecycle(n, out *node) {
-	f := w.in(n)
+	f := w.in(n, "Lifecycle")
 	hooks := out.derive(object)
 	if n != nil {
 		hooks.line, hooks.col, hooks.path = n.line, n.col, n.path
@@ -281,14 +258,13 @@ func (w *workload) lifecycle(n, out *node) {
 		if h == nil {
 			continue
 		}
-		a := w.in(h)
+		a := w.in(h, "LifecycleHandler")
 		hook := h.derive(object)
 		if e := a.take("exec"); e != nil {
-			x := w.in(e)
+			x := w.in(e, "ExecAction")
 			hook.set("command", w.literals(x.take("command")))
 			x.end()
 		}
-		a.refuse("hooks other than exec are "+notYet, "httpGet", "tcpSocket", "sleep")
 		a.end()
 		hooks.set(name, hook)
 	}
@@ -305,7 +281,7 @@ func (w *workload) lifecycle(n, out *node) {
 
 // probe translates a probe; exec may use variables of the environment.
 func (w *workload) probe(n *node, vars vars) *node {
-	f := w.in(n)
+	f := w.in(n, "Probe")
 	out := n.derive(object)
 	for _, native := range []string{"initialDelay", "period", "timeout"} {
 		if v := f.take(native + "Seconds"); v != nil && v.text != "0" { // 0 means the default there
@@ -318,7 +294,7 @@ func (w *workload) probe(n *node, vars vars) *node {
 		}
 	}
 	if e := f.take("exec"); e != nil {
-		x := w.in(e)
+		x := w.in(e, "ExecAction")
 		out.set("exec", w.expand(x.take("command"), vars))
 		x.end()
 	}
@@ -326,7 +302,7 @@ func (w *workload) probe(n *node, vars vars) *node {
 		out.set("http", w.httpGet(h))
 	}
 	if t := f.take("tcpSocket"); t != nil {
-		x := w.in(t)
+		x := w.in(t, "TCPSocketAction")
 		d := t.derive(object)
 		d.set("port", x.take("port"))
 		if h := x.take("host"); h != nil {
@@ -336,15 +312,14 @@ func (w *workload) probe(n *node, vars vars) *node {
 		out.set("tcp", d)
 	}
 	if g := f.take("grpc"); g != nil {
-		out.set("grpc", g)
+		out.set("grpc", w.pass(g, "GRPCAction"))
 	}
-	f.refuse("a probe's own grace period is "+notYet, "terminationGracePeriodSeconds")
 	f.end()
 	return out
 }
 
 func (w *workload) httpGet(n *node) *node {
-	f := w.in(n)
+	f := w.in(n, "HTTPGetAction")
 	out := n.derive(object)
 	out.set("port", f.take("port"))
 	for _, name := range []string{"path", "host"} {
@@ -358,7 +333,7 @@ func (w *workload) httpGet(n *node) *node {
 	if all := f.items("httpHeaders"); len(all) > 0 {
 		headers := n.get("httpHeaders").derive(object)
 		for _, h := range all {
-			x := w.in(h)
+			x := w.in(h, "HTTPHeader")
 			name, value := x.take("name"), x.take("value")
 			x.end()
 			if name == nil || value == nil {

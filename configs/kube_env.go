@@ -71,7 +71,7 @@ func (w *workload) overridden(name, later *node) {
 }
 
 func (w *workload) variable(n *node, all vars) *node {
-	f := w.in(n)
+	f := w.in(n, "EnvVar")
 	name, value, from := f.take("name"), f.take("value"), f.take("valueFrom")
 	f.end()
 	if name == nil {
@@ -100,11 +100,10 @@ func (w *workload) variable(n *node, all vars) *node {
 }
 
 func (w *workload) valueFrom(n, out *node) {
-	f := w.in(n)
+	f := w.in(n, "EnvVarSource")
 	if r := f.take("fieldRef"); r != nil {
-		x := w.in(r)
+		x := w.in(r, "ObjectFieldSelector")
 		path := x.take("fieldPath")
-		x.silent("apiVersion")
 		x.end()
 		if path == nil {
 			w.errorf(r, "fieldPath is needed")
@@ -115,9 +114,6 @@ func (w *workload) valueFrom(n, out *node) {
 	if r := f.take("secretKeyRef"); r != nil {
 		w.secret(r, out)
 	}
-	f.refuse("ConfigMaps are "+notYet, "configMapKeyRef")
-	f.refuse("resourceFieldRef is "+notYet, "resourceFieldRef")
-	f.refuse("fileKeyRef is "+notYet, "fileKeyRef")
 	f.end()
 }
 
@@ -125,9 +121,8 @@ var secretPart = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*)$`)
 
 // secret: a key of a Secret is a file of the node.
 func (w *workload) secret(n, out *node) {
-	f := w.in(n)
+	f := w.in(n, "SecretKeySelector")
 	name, key := f.take("name"), f.take("key")
-	f.refuse("secrets that may be missing are "+notYet, "optional")
 	f.end()
 	if name == nil || key == nil {
 		w.errorf(n, "name and key are needed")

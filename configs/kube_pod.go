@@ -23,42 +23,44 @@ type workload struct {
 // claims are volumeClaimTemplates: one directory per member each.
 func (w *workload) claims(items []*node) {
 	for _, n := range items {
-		f := w.in(n)
-		f.silent("apiVersion", "kind", "status")
-		m := w.in(f.take("metadata"))
+		f := w.in(n, "PersistentVolumeClaim")
+		m := w.in(f.take("metadata"), "ClaimMeta")
 		vol := n.derive(object)
 		name := m.take("name")
 		vol.set("name", name)
-		m.ignore("labels", "annotations")
-		m.silent("creationTimestamp", "namespace")
 		m.end()
-		s := w.in(f.take("spec"))
+		s := w.in(f.take("spec"), "PersistentVolumeClaimSpec")
 		f.end()
 		if name == nil {
 			w.errorf(n, "metadata.name is needed")
 			continue
 		}
-		r := w.in(s.take("resources"))
-		vol.set("size", w.in(r.take("requests")).only("storage"))
-		r.refuse("limits on a directory are "+notYet, "limits")
+		r := w.in(s.take("resources"), "VolumeResourceRequirements")
+		vol.set("size", w.storage(r.take("requests")))
 		r.end()
 		w.accessModes(s)
-		s.ignore("storageClassName", "volumeAttributesClassName")
 		if mode := s.take("volumeMode"); mode != nil && mode.text != "Filesystem" {
 			w.errorf(mode, "volumes are directories; %s is not supported", mode.text)
 		}
-		s.refuse("choosing an existing volume is "+notYet, "selector", "volumeName")
-		s.refuse("filling a volume from another is "+notYet, "dataSource", "dataSourceRef")
 		s.end()
 		w.volumes = append(w.volumes, vol)
 	}
 }
 
-// only is the one field an object may have.
-func (f *kubeFields) only(name string) *node {
-	v := f.take(name)
-	f.end()
-	return v
+// storage is the one resource that a claim may ask for.
+func (w *workload) storage(n *node) *node {
+	for _, e := range keysOf(n) {
+		if e.key != "storage" {
+			w.errorf(e.at, "unknown resource %q%s", e.key, spec.DidYouMean(e.key, []string{"storage"}))
+		}
+	}
+	if n == nil || n.kind != object {
+		if n != nil {
+			w.errorf(n, "want an object, not %s", n.kind)
+		}
+		return nil
+	}
+	return n.get("storage")
 }
 
 func (w *workload) accessModes(s *kubeFields) {
@@ -75,12 +77,12 @@ func (w *workload) accessModes(s *kubeFields) {
 
 // pod reads the pod's spec.
 func (w *workload) pod(n *node) {
-	f := w.in(n)
+	f := w.in(n, "PodSpec")
 	w.grace = w.seconds(f.take("terminationGracePeriodSeconds"))
 	w.podVolumes(f)
 	w.podSecurity(f.take("securityContext"))
 	w.placement(f)
-	w.podIgnored(f)
+	w.fixed(f)
 	inits, containers := f.items("initContainers"), f.items("containers")
 	f.end()
 	if len(containers) == 0 {
@@ -106,10 +108,8 @@ func setList(n *node, name string, items []*node) {
 	}
 }
 
-func (w *workload) podIgnored(f *kubeFields) {
-	f.ignore("serviceAccountName", "serviceAccount", "automountServiceAccountToken", "imagePullSecrets",
-		"schedulerName", "priority", "priorityClassName", "preemptionPolicy", "enableServiceLinks", "tolerations",
-		"runtimeClassName", "overhead", "readinessGates", "schedulingGates")
+// fixed are fields that may say only what holds here in any case.
+func (w *workload) fixed(f *kubeFields) {
 	for _, p := range []struct{ name, want string }{{"restartPolicy", "Always"}, {"dnsPolicy", "ClusterFirst"}} {
 		if v := f.take(p.name); v != nil && v.text != p.want {
 			w.errorf(v, "%s is %s here, not %s", p.name, p.want, v.text)
@@ -120,62 +120,46 @@ func (w *workload) podIgnored(f *kubeFields) {
 		net.set("mode", v.str(spec.NetworkNode))
 		w.body.set("network", net)
 	}
-	if v := f.take("os"); v != nil {
-		if name := w.in(v).take("name"); name != nil && name.text != "linux" {
-			w.errorf(name, "only linux is there, not %s", name.text)
-		}
+	os := w.in(f.take("os"), "PodOS")
+	if name := os.take("name"); name != nil && name.text != "linux" {
+		w.errorf(name, "only linux is there, not %s", name.text)
 	}
-	f.refuse("sharing the host's namespaces is "+notYet, "hostIPC", "hostUsers")
-	f.refuse("members see the host's processes in any case; sharing among containers is "+notYet, "shareProcessNamespace")
-	f.silent("hostPID")
-	f.refuse("settings of names and resolvers are "+notYet, "dnsConfig", "hostAliases", "hostname", "subdomain", "setHostnameAsFQDN")
-	f.refuse("a member runs where the cluster places it; naming a node is "+notYet, "nodeName")
-	f.refuse("a member runs until it is stopped; activeDeadlineSeconds is "+notYet, "activeDeadlineSeconds")
-	f.refuse("ephemeral containers are "+notYet, "ephemeralContainers")
-	f.refuse("resources of a whole pod are "+notYet, "resources", "resourceClaims")
+	os.end()
+	if v := f.take("hostUsers"); v != nil && v.text != "true" {
+		w.errorf(v, "user namespaces are %s: members have the users of the host", notYet)
+	}
 }
 
 // podVolumes are the pod's own volumes; emptyDir is a scratch directory.
 func (w *workload) podVolumes(f *kubeFields) {
 	for _, n := range f.items("volumes") {
-		v := w.in(n)
-		name := v.take("name")
+		v := w.in(n, "Volume")
+		name, dir := v.take("name"), v.take("emptyDir")
+		v.end()
 		if name == nil {
 			w.errorf(n, "name is needed")
 			continue
 		}
-		known := false
-		for _, kind := range []string{
-			"emptyDir", "hostPath", "configMap", "secret", "projected", "downwardAPI",
-			"persistentVolumeClaim", "ephemeral", "nfs", "csi", "iscsi", "fc", "image", "cephfs", "rbd", "glusterfs", "local",
-		} {
-			src := v.take(kind)
-			if src == nil && !(v.n.get(kind) != nil && kind == "emptyDir") {
-				continue
-			}
-			known = true
-			if kind != "emptyDir" {
-				w.errorf(v.n.get(kind), "volumes of kind %s are %s", kind, notYet)
-				w.refused[name.text] = true
-				continue
-			}
-			d := n.derive(object)
-			d.set("name", name)
-			w.scratch = append(w.scratch, d)
-			e := w.in(src)
-			e.ignore("sizeLimit")
-			if m := e.take("medium"); m != nil && m.text != "" {
-				w.warnf(m, "the directory is kept on disk, not in memory")
-			}
-			e.end()
-		}
-		v.end()
-		if !known {
-			w.errorf(n, "volume %q has no source that is known", name.text)
+		if dir == nil && !isKey(v.n, "emptyDir") {
 			w.refused[name.text] = true
+			if !slices.ContainsFunc(v.n.keys, func(e entry) bool { return v.of.field(e.key) != nil && e.key != "name" }) {
+				w.errorf(n, "volume %q has no source that is known", name.text)
+			}
+			continue
 		}
+		d := n.derive(object)
+		d.set("name", name)
+		w.scratch = append(w.scratch, d)
+		e := w.in(dir, "EmptyDirVolumeSource")
+		if m := e.take("medium"); m != nil && m.text != "" {
+			w.warnf(m, "the directory is kept on disk, not in memory")
+		}
+		e.end()
 	}
 }
+
+// isKey tells whether an object has a field, if only an empty one.
+func isKey(n *node, name string) bool { return n != nil && n.get(name) != nil }
 
 func (w *workload) placement(f *kubeFields) {
 	place := w.body.derive(object)
@@ -184,11 +168,9 @@ func (w *workload) placement(f *kubeFields) {
 		place.line, place.col, place.path = s.line, s.col, s.path
 	}
 	for _, t := range f.items("topologySpreadConstraints") {
-		c := w.in(t)
+		c := w.in(t, "TopologySpreadConstraint")
 		key := c.take("topologyKey")
 		when := c.take("whenUnsatisfiable")
-		c.silent("labelSelector", "matchLabelKeys")
-		c.ignore("maxSkew", "minDomains", "nodeAffinityPolicy", "nodeTaintsPolicy")
 		c.end()
 		if when != nil && when.text == "DoNotSchedule" {
 			w.errorf(when, "spreading is a preference here; DoNotSchedule is "+notYet)
@@ -223,20 +205,17 @@ func spreadKey(k string) string {
 // affinity takes the one rule that nearly every manifest has: no two members of the set on
 // one host.
 func (w *workload) affinity(n, place *node) {
-	f := w.in(n)
-	f.refuse("node affinity is "+notYet+"; use nodeSelector", "nodeAffinity")
-	f.refuse("affinity between sets is "+notYet, "podAffinity")
-	anti := w.in(f.take("podAntiAffinity"))
+	f := w.in(n, "Affinity")
+	anti := w.in(f.take("podAntiAffinity"), "PodAntiAffinity")
+	w.in(f.take("nodeAffinity"), "NodeAffinity").end()
+	w.in(f.take("podAffinity"), "PodAffinity").end()
 	f.end()
-	anti.ignore("preferredDuringSchedulingIgnoredDuringExecution")
 	for _, t := range anti.items("requiredDuringSchedulingIgnoredDuringExecution") {
-		r := w.in(t)
+		r := w.in(t, "PodAffinityTerm")
 		key := r.take("topologyKey")
 		sel := r.take("labelSelector")
-		r.refuse("other namespaces are "+notYet, "namespaces", "namespaceSelector")
-		r.silent("matchLabelKeys", "mismatchLabelKeys")
 		r.end()
-		if key == nil || key.text != "kubernetes.io/hostname" || !w.ownLabels(sel) {
+		if key == nil || key.text != "kubernetes.io/hostname" || !selects(sel, w.labels) {
 			w.errorf(t, "anti-affinity is taken only between members of this set, by kubernetes.io/hostname")
 			continue
 		}
@@ -245,31 +224,9 @@ func (w *workload) affinity(n, place *node) {
 	anti.end()
 }
 
-// ownLabels tells whether a selector selects the set's own members.
-func (w *workload) ownLabels(sel *node) bool {
-	if sel == nil || sel.kind != object {
-		return false
-	}
-	for _, e := range keysOf(sel.get("matchLabels")) {
-		if w.labels[e.key] != e.val.text {
-			return false
-		}
-	}
-	if x := sel.get("matchExpressions"); x != nil {
-		for _, m := range x.items {
-			key, op, vals := m.get("key"), m.get("operator"), m.get("values")
-			if key == nil || op == nil || op.text != "In" || vals == nil ||
-				!slices.ContainsFunc(vals.items, func(v *node) bool { return v.text == w.labels[key.text] }) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
 // podSecurity is who containers run as when they don't say.
 func (w *workload) podSecurity(n *node) {
-	f := w.in(n)
+	f := w.in(n, "PodSecurityContext")
 	w.user, w.group = account(f.take("runAsUser")), account(f.take("runAsGroup"))
 	for _, g := range f.items("supplementalGroups") {
 		w.groups = append(w.groups, account(g))
@@ -278,9 +235,6 @@ func (w *workload) podSecurity(n *node) {
 		w.fsGroup(g)
 	}
 	w.nonRoot(f.take("runAsNonRoot"), w.user)
-	f.ignore("fsGroupChangePolicy", "seccompProfile", "seLinuxOptions", "appArmorProfile", "supplementalGroupsPolicy", "seLinuxChangePolicy")
-	f.refuse("kernel settings are "+notYet, "sysctls")
-	f.refuse("Windows is not supported", "windowsOptions")
 	f.end()
 }
 

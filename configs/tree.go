@@ -147,6 +147,8 @@ type parser struct {
 	defs  []Definition
 	diags []Diagnostic
 	nodes int
+	// budgets are checked when all files are read.
+	budgets []budget
 	// failed are native paths of the present document that could not be read.
 	failed map[string]bool
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -177,14 +178,16 @@ func (p *parser) typed(n *node) {
 		p.list(items)
 		return
 	}
-	switch version.text {
-	case spec.APIVersion:
+	known := append([]string{spec.APIVersion}, kubeVersions()...)
+	switch i := slices.Index(known, version.text); {
+	case i < 0 && isKubeKind(kind.text):
+		p.otherKind(version, kind)
+	case i < 0:
+		p.errorf(version, "%q is none of %s, %s%s", version.text, spec.APIVersion, strings.Join(takenVersions(), ", "), spec.DidYouMean(version.text, known))
+	case i == 0:
 		p.native(n, kind)
-	case spec.KubeAppsV1, spec.KubeCoreV1:
-		p.kubernetes(n, version, kind)
 	default:
-		p.errorf(version, "%q is none of %s, %s, %s%s", version.text, spec.APIVersion, spec.KubeAppsV1, spec.KubeCoreV1,
-			spec.DidYouMean(version.text, []string{spec.APIVersion, spec.KubeAppsV1, spec.KubeCoreV1}))
+		p.kubernetes(n, version, kind)
 	}
 }
 

@@ -1,0 +1,98 @@
+# A primary with streaming replicas on Debian's PostgreSQL 15 (apt-get install postgresql).
+# The lowest ordinal is the primary, for good: nobody is promoted by itself. Needs root.
+statefulset "postgres" {
+  replicas = 3
+
+  # PGDATA is a directory in the volume: initdb and pg_basebackup want to make it themselves.
+  volume "data" { size = "10Gi" }
+
+  # The socket is private to the member, where Debian's psql looks for it.
+  scratch "run" { mount_path = "/run/postgresql" }
+
+  # Once per directory, and able to run again after a crash at any moment: all is made in
+  # pgdata.new, and named pgdata when it is complete.
+  init "seed" {
+    once    = true
+    timeout = "1h"
+    user    = "postgres"
+    env = [
+      { name = "BIN", value = "/usr/lib/postgresql/15/bin" },
+      { name = "PRIMARY", value = "${members[0].fqdn}" },
+      { name = "PGPASSWORD", from_file = "/etc/supd/secrets/postgres/replication" },
+      { name = "PGCONNECT_TIMEOUT", value = "3" },
+    ]
+    command = ["/bin/sh", "-euc", <<-EOT
+      cd '${volume.data}'
+      umask 0077
+      [ ! -e pgdata ] || exit 0
+      rm -rf pgdata.new
+      %{ if member.ordinal > members[0].ordinal ~}
+      # Fails cleanly while the primary is not there: tried again.
+      "$BIN/pg_basebackup" --dbname="host=$PRIMARY user=replication application_name=${member.name}" \
+        --pgdata=pgdata.new --wal-method=stream --checkpoint=fast
+      touch pgdata.new/standby.signal
+      %{ else ~}
+      %{ if set.formed ~}
+      # A new directory is no new database: replicas would refuse it, and clients find it empty.
+      echo "the primary's directory is new, but its replicas have data: see the README" >&2
+      exit 1
+      %{ endif ~}
+      "$BIN/initdb" --pgdata=pgdata.new --username=postgres --auth-local=peer --auth-host=scram-sha-256 \
+        --data-checksums --encoding=UTF8 --locale=C.UTF-8
+      echo "CREATE ROLE replication REPLICATION LOGIN PASSWORD '$PGPASSWORD'" |
+        "$BIN/postgres" --single -D pgdata.new postgres
+      %{ endif ~}
+      sync -f .
+      mv pgdata.new pgdata
+      sync -f .
+    EOT
+    ]
+  }
+
+  process "postgres" {
+    user = "postgres"
+    command = [
+      "/usr/lib/postgresql/15/bin/postgres",
+      "-D", "${volume.data}/pgdata",
+      "-c", "listen_addresses=${member.ip}",
+      "-c", "port=${port.sql}",
+      "-c", "unix_socket_directories=/run/postgresql",
+      "-c", "hba_file=/etc/postgresql/supd/pg_hba.conf",
+      "-c", "cluster_name=${member.name}",
+      "-c", "wal_level=replica",
+      "-c", "hot_standby=on",
+      "-c", "max_wal_senders=10",
+      # How far a replica may fall behind while it is away.
+      "-c", "wal_keep_size=1GB",
+      "-c", "wal_retrieve_retry_interval=1s",
+      "-c", "primary_conninfo=host=${members[0].fqdn} port=${members[0].port.sql} user=replication application_name=${member.name} connect_timeout=3",
+      "-c", "work_mem=4MB",
+    ]
+    env = [{ name = "PGPASSWORD", from_file = "/etc/supd/secrets/postgres/replication" }]
+
+    file "/etc/postgresql/supd/pg_hba.conf" {
+      content = <<-EOT
+        local all all peer
+        host all all all scram-sha-256
+        host replication replication all scram-sha-256
+      EOT
+    }
+
+    port "sql" { port = 5432 }
+
+    # A replica that answers queries but has lost its primary is not ready.
+    readiness {
+      exec = ["/usr/bin/psql", "--no-psqlrc", "--host=/run/postgresql", "--port=${port.sql}", "--username=postgres", "-Atqc",
+        "SELECT CASE WHEN pg_is_in_recovery() THEN (SELECT status FROM pg_stat_wal_receiver) ELSE 'primary' END", "postgres"]
+      expect  = "^(primary|streaming)\\s*$"
+      period  = "500ms"
+      timeout = "2s"
+    }
+
+    # SIGTERM would wait for clients to go, for ever.
+    stop {
+      signal  = "SIGINT"
+      timeout = "5m"
+    }
+  }
+}
