@@ -14,6 +14,7 @@
 //	seeds     fed by heartbeats' answers; gets the cluster's secret when this node is to vote
 //	gossip-keys  a timer, fed by Views and gossip; keeps gossip's keys, on the leader has them changed
 //	credentials  a timer, fed by Views too; renews this node's certificate
+//	digests   fed by the raft store and a ticker; makes what heartbeats tell of this node's state
 //	snapshots a timer; writes the scheduled snapshots of a node that votes
 //	keeper    sees to it that a keeper answers
 //	dns       answers DNS
@@ -23,6 +24,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -68,6 +70,9 @@ type Options struct {
 	GossipKeyPause time.Duration
 	// SnapshotThreshold and TrailingLogs are for tests; see raftstore.Options.
 	SnapshotThreshold, TrailingLogs uint64
+	// CompareEvery and CompareRest are for tests; 0: nodes' states are compared each minute
+	// of the log's time, and when the log has been at rest for 10 s.
+	CompareEvery, CompareRest time.Duration
 }
 
 // Daemon is one supd.
@@ -84,6 +89,7 @@ type Daemon struct {
 	meta      gossip.Node
 	cluster   *cluster
 	snapshots *snapshots
+	digests   *digests
 	control   *control.Control
 	leader    *leader
 	keeper    *keeperWatch
@@ -160,7 +166,7 @@ func (d *Daemon) openStore() error {
 	}
 	s, err := raftstore.Open(raftstore.Options{
 		Dir: filepath.Join(d.o.Config.DataDir, "raft"), ID: d.id.server(), Stream: stream, TLS: d.raftTLS(), Resolve: d.raftOf,
-		SnapshotThreshold: d.o.SnapshotThreshold, TrailingLogs: d.o.TrailingLogs, Logger: d.log,
+		SnapshotThreshold: d.o.SnapshotThreshold, TrailingLogs: d.o.TrailingLogs, CheckpointEvery: d.o.CompareEvery, Logger: d.log,
 	})
 	if errors.Is(err, raftstore.ErrDamaged) {
 		err = fmt.Errorf("%w; if the cluster's other voters are there, this node can join again with an empty store, its members and directories as they are: supd recover --rejoin", err)
@@ -269,9 +275,13 @@ func (d *Daemon) openGossip() error {
 	d.snapshots = &snapshots{
 		dir: c.SnapshotsDir(), every: c.SnapshotEvery.D(), keep: c.SnapshotKeep, node: d.id.Name, view: d.toSnapshot, log: d.log,
 	}
-	d.cluster = &cluster{store: d.store, gossip: g, dns: d.meta.DNS, snapshots: d.snapshots}
+	d.digests = &digests{store: d.store, rest: cmp.Or(d.o.CompareRest, compareRest), log: d.log}
+	d.cluster = &cluster{store: d.store, gossip: g, dns: d.meta.DNS, snapshots: d.snapshots, digests: d.digests}
 	return nil
 }
+
+// compareRest is how long the log must be at rest for its end to be compared.
+const compareRest = 10 * time.Second
 
 // metaNow is what this node tells of itself now.
 func (d *Daemon) metaNow() gossip.Node {
@@ -456,6 +466,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		}
 	})
 	g.Go(func() error { return d.keepCredentials(base) })
+	g.Go(func() error { return d.digests.run(base) })
 	g.Go(func() error { return d.snapshots.run(base) })
 	g.Go(func() error { return d.keeper.run(base) })
 	g.Go(func() error { return d.dns.Run(base) })
