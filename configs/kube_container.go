@@ -269,7 +269,7 @@ func (w *workload) resources(n, out *node) {
 	f.end()
 }
 
-// lifecycle hooks are translated, so that one place says what this version can do.
+// lifecycle translates hooks. Their commands are taken as they stand: Kubernetes expands no variables in them.
 func (w *workload) lifecycle(n, out *node) {
 	f := w.in(n)
 	hooks := out.derive(object)
@@ -288,9 +288,24 @@ func (w *workload) lifecycle(n, out *node) {
 			hook.set("command", w.literals(x.take("command")))
 			x.end()
 		}
-		a.refuse("hooks other than exec are "+notYet, "httpGet", "tcpSocket", "sleep")
+		if e := a.take("sleep"); e != nil {
+			x := w.in(e)
+			if n := x.take("seconds"); n != nil {
+				if n.kind == number {
+					n = n.str(n.text)
+				}
+				argv := e.derive(list)
+				argv.items = []*node{e.str("/bin/sleep"), n}
+				hook.set("command", argv)
+			}
+			x.end()
+		}
+		refused := h.get("httpGet") != nil || h.get("tcpSocket") != nil
+		a.refuse("hooks other than exec and sleep are "+notYet, "httpGet", "tcpSocket")
 		a.end()
-		hooks.set(name, hook)
+		if !refused {
+			hooks.set(name, hook)
+		}
 	}
 	if s := f.take("stopSignal"); s != nil {
 		stop := s.derive(object)

@@ -26,6 +26,7 @@ type prepared struct {
 	revision *state.Revision
 	starts   map[string]keeper.Start
 	facts    map[string]*template.Facts
+	hooked   map[string]execID // the execs whose postStart has succeeded
 }
 
 // check makes a process's probe.
@@ -138,7 +139,9 @@ func (j job) adopt(ctx context.Context) (*prepared, map[string]keeper.Settings, 
 	if err != nil {
 		return nil, nil, err
 	}
-	return r.prepared(j), mem.Settings, nil
+	p := r.prepared(j)
+	p.hooked = mem.Hooked
+	return p, mem.Settings, nil
 }
 
 // sayMade tells of a directory that was made by an agent that ended before it
