@@ -48,6 +48,7 @@ func Fields() []string {
 		"RegisterNode node.boot",
 		"StartMember fence",
 		"Report members.seen.fenced",
+		"Report members.seen.hooks",
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"supd/supervisor/keeper"
@@ -27,6 +28,8 @@ type job struct {
 	step     Step
 	assigned assignment
 	decided  time.Duration // when the step was, on Options.Clock
+	record   keeper.Status // of the step's process
+	memory   *sync.Mutex   // guards the member's memory
 }
 
 func (j job) do(ctx context.Context) outcome {
@@ -41,18 +44,13 @@ func (j job) do(ctx context.Context) outcome {
 	defer cancel()
 	switch j.step.Do {
 	case DoStop:
-		o.err = k.Stop(short, member, process)
+		o.hook, o.err = j.stop(ctx)
 	case DoGiveUp:
 		o.err = k.GiveUp(short, member, j.step.Epoch, j.locks()...)
 	case DoForget:
 		o.err = k.Forget(short, member, process)
 	case DoRestart:
-		proc, ok := j.process()
-		if !ok {
-			o.err = failf(CannotStart, "the revision has no process %s", process)
-			return o
-		}
-		o.err = k.Restart(short, member, process, settingsOf(j.part, proc, j.a.o.LogMax).StopTimeout, j.step.Why)
+		o.hook, o.err = j.restart(ctx)
 	case DoUpdate:
 		o.told, o.err = j.update(short)
 	case DoStart:

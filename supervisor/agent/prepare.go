@@ -24,6 +24,7 @@ type prepared struct {
 	print    uint64
 	revision *state.Revision
 	probes   map[string]*probing // by process
+	hooked   map[string]execID   // the execs whose postStart has succeeded
 }
 
 // freePorts refuses a start when another program listens on one of the process's
@@ -115,7 +116,9 @@ func (j job) adopt(ctx context.Context) (*prepared, map[string]keeper.Settings, 
 	if err != nil {
 		return nil, nil, err
 	}
-	return r.prepared(j), mem.Settings, nil
+	p := r.prepared(j)
+	p.hooked = mem.Hooked
+	return p, mem.Settings, nil
 }
 
 // renderAgain renders what was prepared, and makes nothing.

@@ -19,6 +19,7 @@ import (
 type rendering struct {
 	starts map[string]keeper.Start
 	probes map[string]*probing // by process
+	facts  map[string]*template.Facts
 	base   *template.Facts
 	init   []initStep
 	files  []renderedFile
@@ -65,7 +66,7 @@ func (j job) factsOf(dirs map[string]volumes.Dir) *template.Facts {
 // render resolves all templates of the member. It reads the user data base and the
 // host's resolv.conf and changes nothing.
 func (j job) render(dirs map[string]volumes.Dir) (*rendering, error) {
-	r := &rendering{starts: map[string]keeper.Start{}, probes: map[string]*probing{}, base: j.factsOf(dirs)}
+	r := &rendering{starts: map[string]keeper.Start{}, probes: map[string]*probing{}, facts: map[string]*template.Facts{}, base: j.factsOf(dirs)}
 	t := j.part.Template
 	shared := j.sharedMounts(dirs)
 	if err := j.names(r); err != nil {
@@ -100,7 +101,7 @@ func (j job) render(dirs map[string]volumes.Dir) (*rendering, error) {
 			Notify: speaksNotify(proc), Watchdog: watchdogOf(proc),
 		}
 		r.starts[proc.Name] = start
-		r.probes[proc.Name] = j.probing(proc, f, start)
+		r.probes[proc.Name], r.facts[proc.Name] = j.probing(proc, f, start), f
 	}
 	for _, s := range t.Init {
 		x, _, _, err := j.exec("init step "+s.Name, s.Exec, s.Privileges, r, dirs, shared, []template.Var{{Name: "SUP_ATTEMPT", Value: "1"}})
