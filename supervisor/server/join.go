@@ -129,7 +129,7 @@ func (s *Server) joinNode(w http.ResponseWriter, r *http.Request) error {
 	}
 	var e *spec.Error
 	if errors.As(err, &e) && e.Code != spec.CodeNoLeader {
-		return s.unidentified(r, Caller{Who: "join:" + in.ID}, e)
+		return s.unidentified(r, Caller{Who: "join:" + pathForLog(in.ID)}, e)
 	}
 	if err != nil {
 		return err
