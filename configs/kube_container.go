@@ -246,7 +246,7 @@ func (w *workload) resources(n, out *node) {
 	f.end()
 }
 
-// lifecycle hooks are translated, so that one place says what this version can do.
+// lifecycle translates hooks. Their commands are taken as they stand: Kubernetes expands no variables in them.
 func (w *workload) lifecycle(n, out *node) {
 	f := w.in(n, "Lifecycle")
 	hooks := out.derive(object)
@@ -265,8 +265,23 @@ func (w *workload) lifecycle(n, out *node) {
 			hook.set("command", w.literals(x.take("command")))
 			x.end()
 		}
+		if e := a.take("sleep"); e != nil {
+			x := w.in(e, "SleepAction")
+			if n := x.take("seconds"); n != nil {
+				if n.kind == number {
+					n = n.str(n.text)
+				}
+				argv := e.derive(list)
+				argv.items = []*node{e.str("/bin/sleep"), n}
+				hook.set("command", argv)
+			}
+			x.end()
+		}
+		refused := h.get("httpGet") != nil || h.get("tcpSocket") != nil
 		a.end()
-		hooks.set(name, hook)
+		if !refused {
+			hooks.set(name, hook)
+		}
 	}
 	if s := f.take("stopSignal"); s != nil {
 		stop := s.derive(object)

@@ -269,9 +269,12 @@ var kubeContainerTypes = []kubeType{
 	}},
 	{"LifecycleHandler", "", "...lifecycle.postStart, preStop", []kubeField{
 		{"exec", taken, "command"},
-		{"httpGet", refused, "hooks other than exec are " + notYet},
-		{"tcpSocket", refused, "hooks other than exec are " + notYet},
-		{"sleep", refused, "hooks other than exec are " + notYet},
+		{"httpGet", refused, "hooks other than exec and sleep are " + notYet},
+		{"tcpSocket", refused, "hooks other than exec and sleep are " + notYet},
+		{"sleep", taken, "command /bin/sleep"},
+	}},
+	{"SleepAction", "", "...lifecycle.postStart, preStop.sleep", []kubeField{
+		{"seconds", taken, "command"},
 	}},
 	{"Probe", "", "...startupProbe, readinessProbe, livenessProbe", []kubeField{
 		{"exec", taken, "exec"},

@@ -38,23 +38,31 @@ ff02::2	ip6-allrouters
 // Hosts is a member's /etc/hosts: localhost, its own names first, then every
 // reserved member of its set in the order given (own may be among them).
 func Hosts(own Host, members []Host) []byte {
-	var b strings.Builder
-	b.WriteString(hostsHead)
-	own.line(&b)
+	const line = 80 // about so long
+	b := make([]byte, 0, len(hostsHead)+line*(len(members)+1))
+	b = append(b, hostsHead...)
+	b = own.line(b)
 	for _, h := range members {
 		if h.FQDN != own.FQDN {
-			h.line(&b)
+			b = h.line(b)
 		}
 	}
-	return []byte(b.String())
+	return b
 }
 
-// line leaves out a host that has no address.
-func (h Host) line(b *strings.Builder) {
+// line appends the host's line, if it has an address.
+func (h Host) line(b []byte) []byte {
 	if h.IP == "" {
-		return
+		return b
 	}
-	fmt.Fprintf(b, "%s\t%s\n", h.IP, strings.Join(append([]string{h.FQDN}, h.Names...), " "))
+	b = append(b, h.IP...)
+	b = append(b, '\t')
+	b = append(b, h.FQDN...)
+	for _, name := range h.Names {
+		b = append(b, ' ')
+		b = append(b, name...)
+	}
+	return append(b, '\n')
 }
 
 // Resolver is what /etc/resolv.conf says.

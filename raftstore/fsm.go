@@ -61,6 +61,7 @@ func (s *Store) apply(v *state.View, l *raft.Log) (*state.View, state.Result) {
 		s.log.Error("log entry not understood; this node needs a newer supd, and follows no further without", "index", l.Index, "err", err)
 		return v, state.Result{Index: l.Index, Err: notUnderstood(why)}
 	}
+	s.checkpoints.pass(v, e.At)
 	return v.Apply(l.Index, e)
 }
 
@@ -92,6 +93,7 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 		return err
 	}
 	f.s.setTrouble(nil) // it holds all that was not understood
+	f.s.checkpoints.lose()
 	f.s.publish(v, position{})
 	return nil
 }

@@ -53,7 +53,10 @@ type Options struct {
 	// it (8192), so that a node that was away shortly needs no snapshot.
 	SnapshotThreshold, TrailingLogs uint64
 	SnapshotInterval                time.Duration
-	Logger                          *slog.Logger
+	// CheckpointEvery is the period of the entries' time at whose ends Views are kept to be
+	// compared between nodes (1 min). It must be the same on all.
+	CheckpointEvery time.Duration
+	Logger          *slog.Logger
 	// Now is this machine's time of day; time.Now when nil. See Store.Now.
 	Now func() time.Time
 }
@@ -70,6 +73,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.SnapshotInterval == 0 {
 		o.SnapshotInterval = 30 * time.Second
+	}
+	if o.CheckpointEvery == 0 {
+		o.CheckpointEvery = time.Minute
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -112,8 +118,9 @@ type Store struct {
 	nudges   chan struct{} // holds one: something was applied
 	hangups  chan struct{} // holds one: a connection that was accepted has ended
 
-	clock  clock
-	parted onces // who was told that its log has parted from ours
+	clock       clock
+	checkpoints *checkpoints
+	parted      onces // who was told that its log has parted from ours
 
 	mu            sync.Mutex // guards what follows
 	changed       chan struct{}
@@ -143,7 +150,7 @@ func Open(o Options) (*Store, error) {
 		started: make(chan struct{}), stopped: make(chan struct{}),
 		changed: make(chan struct{}), leaderChanged: make(chan struct{}),
 		nudges: make(chan struct{}, 1), hangups: make(chan struct{}, 1), troubled: make(chan struct{}, 1),
-		disk: &diskTrouble{dir: o.Dir},
+		disk: &diskTrouble{dir: o.Dir}, checkpoints: newCheckpoints(o.CheckpointEvery),
 	}
 	if err := s.openFiles(); err != nil {
 		return nil, fmt.Errorf("cannot open the raft store in %s: %w", o.Dir, err)

@@ -27,6 +27,8 @@ type cluster struct {
 	dns    string // where this node answers DNS
 	// snapshots are the scheduled ones of this node.
 	snapshots *snapshots
+	// digests tell how this node's state compares with others'.
+	digests *digests
 	// waits says for what, until this node is part of a cluster.
 	waits atomic.Pointer[string]
 }
@@ -55,7 +57,9 @@ func (c *cluster) Status() server.RaftStatus {
 		}
 	}
 	rs.Trouble = c.trouble()
-	rs.Warning, rs.Snapshot = c.snapshots.trouble(), c.snapshots.newest()
+	unsaved := c.snapshots.trouble()
+	rs.Warning, rs.NoSnapshot, rs.Snapshot = allOf(c.digests.warning(), unsaved), unsaved != "", c.snapshots.newest()
+	rs.State = c.digests.compared()
 	return rs
 }
 
@@ -64,7 +68,12 @@ func (c *cluster) trouble() string {
 	if why := c.store.Trouble(); why != "" {
 		return c.behind(why)
 	}
-	return c.store.DiskTrouble()
+	return allOf(c.store.DiskTrouble(), c.digests.trouble())
+}
+
+// allOf joins what there is to say.
+func allOf(words ...string) string {
+	return strings.Join(slices.DeleteFunc(words, func(w string) bool { return w == "" }), "; ")
 }
 
 // behind says what a node that is too old for the log needs.
@@ -199,7 +208,7 @@ type leader struct {
 
 // Heartbeat asks the leader for a lease.
 func (l *leader) Heartbeat(ctx context.Context, h client.Heartbeat) (client.HeartbeatAnswer, error) {
-	h.Index, h.Seed = l.cluster.store.View().Index, l.holdsSeed()
+	h.Index, h.Seed, h.Digests = l.cluster.store.View().Index, l.holdsSeed(), l.cluster.digests.told()
 	var out client.HeartbeatAnswer
 	err := l.ask(ctx, func(ctx context.Context, c *client.Client) (err error) {
 		if c == nil {
@@ -209,13 +218,17 @@ func (l *leader) Heartbeat(ctx context.Context, h client.Heartbeat) (client.Hear
 		out, err = c.Heartbeat(ctx, h)
 		return err
 	})
-	if err == nil && out.Seed {
+	if err != nil {
+		return out, err
+	}
+	l.cluster.digests.heard(out.State)
+	if out.Seed {
 		select {
 		case l.seedWanted <- struct{}{}:
 		default:
 		}
 	}
-	return out, err
+	return out, nil
 }
 
 // Register tells the cluster who this node is.

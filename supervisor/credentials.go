@@ -118,11 +118,11 @@ func (d *Daemon) openCredentials() error {
 // trusted tells whether a node that shows a good certificate may be spoken with: one that
 // was forgotten, or has left, may not.
 func (d *Daemon) trusted(id string) error {
-	if d.store.Store == nil {
-		return nil // it is being opened, and nobody is spoken with yet
+	opened := d.opened.Load()
+	if opened == nil { // nobody is spoken with before who was forgotten is known
+		return fmt.Errorf("this node is still starting, and cannot tell yet whether node %s belongs to the cluster", id)
 	}
-	c := d.store.View().Cluster
-	if f := c.Forgot(id); f != nil {
+	if f := opened.View().Cluster.Forgot(id); f != nil {
 		err := spec.Errorf(spec.CodeRefused, "node %s was forgotten, or left, at %s: the cluster never takes it back; let the machine join anew with an empty data directory",
 			id, f.At.Format(time.RFC3339))
 		err.Reason = state.NodeForgotten

@@ -14,14 +14,17 @@
 //	seeds     fed by heartbeats' answers; gets the cluster's secret when this node is to vote
 //	gossip-keys  a timer, fed by Views and gossip; keeps gossip's keys, on the leader has them changed
 //	credentials  a timer, fed by Views too; renews this node's certificate
+//	digests   fed by the raft store and a ticker; makes what heartbeats tell of this node's state
 //	snapshots a timer; writes the scheduled snapshots of a node that votes
 //	keeper    sees to it that a keeper answers
 //	dns       answers DNS
 //	server    the API's watch streams; with it one goroutine per listener
+//	rest      a ticker; gives back the memory that a burst has needed
 //	watchdog  a ticker, under systemd's watchdog; asks the API, tells systemd
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -34,6 +37,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -66,6 +70,9 @@ type Options struct {
 	GossipKeyPause time.Duration
 	// SnapshotThreshold and TrailingLogs are for tests; see raftstore.Options.
 	SnapshotThreshold, TrailingLogs uint64
+	// CompareEvery and CompareRest are for tests; 0: nodes' states are compared each minute
+	// of the log's time, and when the log has been at rest for 10 s.
+	CompareEvery, CompareRest time.Duration
 }
 
 // Daemon is one supd.
@@ -75,11 +82,14 @@ type Daemon struct {
 	id  *identity
 	pki *pki.Store
 
-	store     store
+	store store
+	// opened is the store once it is open: handshakes, which know nothing of New's order, judge by it.
+	opened    atomic.Pointer[raftstore.Store]
 	gossip    *gossip.Gossip
 	meta      gossip.Node
 	cluster   *cluster
 	snapshots *snapshots
+	digests   *digests
 	control   *control.Control
 	leader    *leader
 	keeper    *keeperWatch
@@ -156,7 +166,7 @@ func (d *Daemon) openStore() error {
 	}
 	s, err := raftstore.Open(raftstore.Options{
 		Dir: filepath.Join(d.o.Config.DataDir, "raft"), ID: d.id.server(), Stream: stream, TLS: d.raftTLS(), Resolve: d.raftOf,
-		SnapshotThreshold: d.o.SnapshotThreshold, TrailingLogs: d.o.TrailingLogs, Logger: d.log,
+		SnapshotThreshold: d.o.SnapshotThreshold, TrailingLogs: d.o.TrailingLogs, CheckpointEvery: d.o.CompareEvery, Logger: d.log,
 	})
 	if errors.Is(err, raftstore.ErrDamaged) {
 		err = fmt.Errorf("%w; if the cluster's other voters are there, this node can join again with an empty store, its members and directories as they are: supd recover --rejoin", err)
@@ -165,6 +175,7 @@ func (d *Daemon) openStore() error {
 		return errors.Join(err, stream.Close())
 	}
 	d.store = store{s}
+	d.opened.Store(s)
 	d.onClose(s.Close)
 	d.meta.Raft = stream.Addr().String()
 	if d.id.Member && !s.HasState() {
@@ -264,9 +275,13 @@ func (d *Daemon) openGossip() error {
 	d.snapshots = &snapshots{
 		dir: c.SnapshotsDir(), every: c.SnapshotEvery.D(), keep: c.SnapshotKeep, node: d.id.Name, view: d.toSnapshot, log: d.log,
 	}
-	d.cluster = &cluster{store: d.store, gossip: g, dns: d.meta.DNS, snapshots: d.snapshots}
+	d.digests = &digests{store: d.store, rest: cmp.Or(d.o.CompareRest, compareRest), log: d.log}
+	d.cluster = &cluster{store: d.store, gossip: g, dns: d.meta.DNS, snapshots: d.snapshots, digests: d.digests}
 	return nil
 }
+
+// compareRest is how long the log must be at rest for its end to be compared.
+const compareRest = 10 * time.Second
 
 // metaNow is what this node tells of itself now.
 func (d *Daemon) metaNow() gossip.Node {
@@ -451,10 +466,12 @@ func (d *Daemon) Run(ctx context.Context) error {
 		}
 	})
 	g.Go(func() error { return d.keepCredentials(base) })
+	g.Go(func() error { return d.digests.run(base) })
 	g.Go(func() error { return d.snapshots.run(base) })
 	g.Go(func() error { return d.keeper.run(base) })
 	g.Go(func() error { return d.dns.Run(base) })
 	g.Go(func() error { return d.server.Run(base) })
+	g.Go(func() error { return d.rest(base) })
 	g.Go(func() error { return d.watchdog(base) })
 	d.serve(g, base, d.socket)
 	d.serve(g, base, tls.NewListener(d.tcp, d.pki.APIServer()))

@@ -91,7 +91,9 @@ func startWith(t *testing.T, o supervisor.Options) *node {
 		log = os.Stderr
 	}
 	o.Version, o.SnapshotThreshold, o.TrailingLogs = "test", 100, 30
-	o.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
 	d, err := supervisor.New(o)
 	if err != nil {
 		t.Fatal(err)

@@ -43,6 +43,13 @@ func (d *describer) member(ctx context.Context, name string) error {
 		})
 	}
 	d.section("Processes", processes)
+	if len(m.Status.Hooks) > 0 {
+		hooks := grid{head: []string{"HOOK", "PROCESS", "STATE", "ATTEMPTS", "AGE", "MESSAGE"}}
+		for _, h := range m.Status.Hooks {
+			hooks.rows = append(hooks.rows, []string{h.Name, h.Process, h.State, strconv.Itoa(h.Attempts), age(&h.At, d.a.now()), dash(oneLine(h.Message))})
+		}
+		d.section("Hooks", hooks)
+	}
 	if err := d.explanation(ctx, client.Members, name); err != nil {
 		return err
 	}

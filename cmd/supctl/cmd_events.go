@@ -14,7 +14,8 @@ func (a *app) eventsCommand() *cobra.Command {
 		Long: `events shows what happened, as the log tells it. Events of nodes and of the cluster
 belong to no namespace and are always shown.
 
-Exit status: 0 done; 2 wrong usage; 5 no daemon.`,
+Exit status: 0 done; 2 wrong usage; 4 refused, also when access ends while it watches; 5 no
+daemon.`,
 		Example:     "  supctl events -w --for member/web-0",
 		Args:        cobra.NoArgs,
 		Annotations: map[string]string{outputs: getForms},

@@ -44,7 +44,8 @@ or the process ends.
 
 Exit status: the command's own; 128 and the signal's number if a signal ended it; 126
 if it could not be executed, 127 if there is none of that name. Else: 1 failed; 2 wrong
-usage; 3 not found; 4 the member does not run; 5 no daemon, or its node is away.`,
+usage; 3 not found; 4 the member does not run, or refused, also when access ends meanwhile;
+5 no daemon, or its node is away.`,
 		Example: `  supctl exec web-0 -- ls -l
   supctl exec -it web-0 -- sh
   supctl exec -i db-0 -c main -- psql < dump.sql`,

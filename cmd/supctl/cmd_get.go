@@ -21,7 +21,8 @@ func (a *app) getCommand() *cobra.Command {
 		Short: "Show objects: tables for people, JSON and YAML for programs",
 		Long: `get shows the objects of a kind, or one by name.
 
-Exit status: 0 done; 2 wrong usage; 3 not found; 5 no daemon.`,
+Exit status: 0 done; 2 wrong usage; 3 not found; 4 refused, also when access ends while it
+watches; 5 no daemon.`,
 		Example: `  supctl get members -o wide
   supctl get sts web -o jsonpath='{.status.readyReplicas}'
   supctl get m -w -l app=web`,

@@ -31,7 +31,8 @@ rather too much is shown than too little. Logs are bounded (log_max of the node'
 configuration), the oldest lines go first. A line that begins with [supd: says where some are
 missing.
 
-Exit status: 0 done; 2 wrong usage; 3 not found; 5 no daemon, or its node is away.`,
+Exit status: 0 done; 2 wrong usage; 3 not found; 4 refused, also when access ends while it
+follows; 5 no daemon, or its node is away.`,
 		Example: `  supctl logs web-0 -f --tail 20
   supctl logs web-0 --previous
   supctl logs web-0 --since 10m
@@ -133,7 +134,8 @@ func (l *logWriter) copy(ctx context.Context, c *client.Client, ns, member strin
 	}
 	defer body.Close()
 	r := bufio.NewReaderSize(body, 64<<10)
-	begins := true // false within a line that is too long to be held whole
+	var told *spec.Error // why the daemon ended it
+	begins := true       // false within a line that is too long to be held whole
 	for {
 		line, err := r.ReadSlice('\n')
 		if len(line) > 0 {
@@ -146,6 +148,8 @@ func (l *logWriter) copy(ctx context.Context, c *client.Client, ns, member strin
 		case !begins:
 		case errors.Is(err, io.EOF) || err != nil && ctx.Err() != nil:
 			return nil
+		case errors.As(err, &told):
+			return told
 		case err != nil:
 			return spec.Errorf(spec.CodeNoLeader, "the log of member %s broke off: %v", member, err)
 		}

@@ -26,7 +26,8 @@ func (a *app) waitCommand() *cobra.Command {
   replicas=N       a set has N started members
   condition=NAME   a set's condition is True (condition=NAME=False: is False)
 
-Exit status: 0 it holds; 3 not found; 5 no daemon; 6 --timeout ran out.`,
+Exit status: 0 it holds; 3 not found; 4 refused, also when access ends meanwhile; 5 no daemon;
+6 --timeout ran out.`,
 		Example: `  supctl wait sts/web --for=ready --timeout 2m
   supctl wait member/web-2 --for=deleted`,
 		Args: cobra.RangeArgs(1, 2),

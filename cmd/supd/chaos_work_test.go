@@ -94,12 +94,20 @@ func (w *labour) mend() {
 	}
 }
 
-// applyAll wants all sets at once, with that many replicas.
+// applyAll wants all sets at once, with at least that many replicas: fewer than there are would be refused while any is sick.
 func (w *labour) applyAll(ctx context.Context, api *client.Client, replicas int) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, name := range slices.Sorted(maps.Keys(w.sets)) {
-		if _, _, err := api.PutStatefulSet(ctx, w.define(w.sets[name], replicas), client.WriteOptions{}); err != nil {
+		n := replicas
+		now, _, err := client.Get[spec.StatefulSet](ctx, api, client.StatefulSets, spec.DefaultNS, name, client.ReadOptions{Consistent: true})
+		if err != nil && spec.CodeOf(err) != spec.CodeNotFound {
+			return fmt.Errorf("set %s: %w", name, err)
+		}
+		if err == nil && now.Spec.Replicas != nil {
+			n = max(n, *now.Spec.Replicas)
+		}
+		if _, _, err := api.PutStatefulSet(ctx, w.define(w.sets[name], n), client.WriteOptions{}); err != nil {
 			return fmt.Errorf("set %s: %w", name, err)
 		}
 	}

@@ -38,6 +38,18 @@ func (t *tx) setStopping(c *SetStopping) *spec.Error {
 	return nil
 }
 
+func (t *tx) noteTransfer(c *NoteTransfer) *spec.Error {
+	if c.From == "" {
+		return refuse("Invalid", "a transfer of leadership needs the node that leads")
+	}
+	to := "node " + c.To
+	if c.To == "" {
+		to = "another voter"
+	}
+	t.event("", "cluster/"+t.Cluster.ID, "LeaderTransfer", "node %s, which leads, is to hand leadership to %s", c.From, to)
+	return nil
+}
+
 func (t *tx) registerNode(c *RegisterNode) *spec.Error {
 	n := c.Node
 	if n.Name == "" || n.ID == "" || n.Run == "" {

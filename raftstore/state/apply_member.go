@@ -525,6 +525,7 @@ func (t *tx) tellObserved(old, m *Member) {
 		warning := m.Seen.Phase == spec.MemberFailed
 		t.note(warning, m.Namespace, object, orWord(m.Seen.Phase, "Seen"), sentence(m))
 	}
+	t.tellHooks(old, m)
 	if old.Ready() != m.Ready() {
 		if m.Ready() {
 			t.event(m.Namespace, object, "Ready", "it is ready")

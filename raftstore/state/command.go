@@ -429,6 +429,13 @@ type AbandonVolume struct {
 	IfVersion uint64 `json:"ifVersion,omitempty"`
 }
 
+// NoteTransfer notes that somebody wants another leader, just before leadership is handed over: who leads is Raft's own
+// affair, and what is asked of it would stand nowhere. It changes nothing.
+type NoteTransfer struct {
+	From string `json:"from"`
+	To   string `json:"to,omitempty"` // "": any other voter
+}
+
 // Commands is one zero value of every command, in a fixed order.
 func Commands() []Command {
 	return []Command{
@@ -474,6 +481,7 @@ func Commands() []Command {
 		&TakeOver{},
 		&ForgetNode{},
 		&AbandonVolume{},
+		&NoteTransfer{},
 	}
 }
 
@@ -515,3 +523,4 @@ func (*RemoveNode) kind() string      { return "RemoveNode" }
 func (*TakeOver) kind() string        { return "TakeOver" }
 func (*ForgetNode) kind() string      { return "ForgetNode" }
 func (*AbandonVolume) kind() string   { return "AbandonVolume" }
+func (*NoteTransfer) kind() string    { return "NoteTransfer" }

@@ -21,6 +21,9 @@ type Level struct {
 	Fields int `json:"fields,omitempty"`
 }
 
+// NodeTooOld is the reason of refusals for a node that would not understand the log.
+const NodeTooOld = "NodeTooOld"
+
 // firstCommands is what the versions knew that registered no Level.
 const firstCommands = 27
 
@@ -45,6 +48,7 @@ func Fields() []string {
 		"RegisterNode node.boot",
 		"StartMember fence",
 		"Report members.seen.fenced",
+		"Report members.seen.hooks",
 	}
 }
 
@@ -178,7 +182,7 @@ func tooOld(n *Node, c Command, field string) *spec.Error {
 		version = "of another version"
 	}
 	return &spec.Error{
-		Code: spec.CodeRefused, Reason: "NodeTooOld",
+		Code: spec.CodeRefused, Reason: NodeTooOld,
 		Message: fmt.Sprintf("node %s (supd %s) does not understand %s yet, and would stop following; upgrade supd on it first, "+
 			"or forget the node if it is gone for good", n.Name, version, what),
 	}
@@ -190,7 +194,7 @@ func tooOld(n *Node, c Command, field string) *spec.Error {
 func (t *tx) mayFollow(n *Node) *spec.Error {
 	if have := n.Level.Commands; have > 0 && have < t.Cluster.Commands {
 		return &spec.Error{
-			Code: spec.CodeRefused, Reason: "NodeTooOld",
+			Code: spec.CodeRefused, Reason: NodeTooOld,
 			Message: fmt.Sprintf("node %s (supd %s) is too old for this cluster's log: it knows %d kinds of entries, and there are %d in use; "+
 				"start a newer supd on it (its data directory stays as it is)", n.Name, n.Version, have, t.Cluster.Commands),
 		}

@@ -30,22 +30,27 @@ const snapshotVersion = 1
 func (v *View) WriteSnapshot(w io.Writer) error {
 	b := bufio.NewWriterSize(w, 1<<16)
 	s := &snapshotWriter{enc: json.NewEncoder(b)}
-	s.add("header", "", header{snapshotVersion, v.Index, v.Cluster})
-	dump(s, "node", v.nodes)
-	dump(s, "set", v.sets)
-	dump(s, "member", v.members)
-	dump(s, "volume", v.volumes)
-	dump(s, "service", v.services)
-	dump(s, "program", v.programs)
-	dump(s, "revision", v.revisions)
-	dump(s, "identity", v.ids)
-	dump(s, "event", v.events)
-	dump(s, "account", v.accounts)
+	v.each(s.add)
 	s.add("end", "", s.count)
 	if s.err != nil {
 		return fmt.Errorf("cannot write snapshot: %w", s.err)
 	}
 	return b.Flush()
+}
+
+// each gives all there is in the View, table by table and in key order.
+func (v *View) each(add func(table, key string, value any)) {
+	add("header", "", header{snapshotVersion, v.Index, v.Cluster})
+	eachOf(add, "node", v.nodes)
+	eachOf(add, "set", v.sets)
+	eachOf(add, "member", v.members)
+	eachOf(add, "volume", v.volumes)
+	eachOf(add, "service", v.services)
+	eachOf(add, "program", v.programs)
+	eachOf(add, "revision", v.revisions)
+	eachOf(add, "identity", v.ids)
+	eachOf(add, "event", v.events)
+	eachOf(add, "account", v.accounts)
 }
 
 type snapshotWriter struct {
@@ -66,10 +71,10 @@ func (s *snapshotWriter) add(table, key string, value any) {
 	s.err = err
 }
 
-func dump[T any](s *snapshotWriter, name string, t table[T]) {
+func eachOf[T any](add func(table, key string, value any), name string, t table[T]) {
 	it := t.Root().Iterator()
 	for k, v, ok := it.Next(); ok; k, v, ok = it.Next() {
-		s.add(name, string(k), v)
+		add(name, string(k), v)
 	}
 }
 

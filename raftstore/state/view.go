@@ -255,6 +255,8 @@ type Observation struct {
 	// keeper's own account. Once reported it stays so for the epoch.
 	Fenced    bool                 `json:"fenced,omitempty"`
 	Processes []spec.ProcessStatus `json:"processes,omitempty"`
+	// Hooks are those that have run in this epoch, each as it went last.
+	Hooks []spec.HookStatus `json:"hooks,omitempty"`
 }
 
 // Volume is a data directory and its claim.

@@ -120,8 +120,10 @@ type Agent struct {
 	lastFresh Fresh
 	decided   time.Duration // on Options.Clock: when this pass began
 	sets      map[setKey]setView
+	cluster   *state.Cluster
 	stale     map[Key]time.Time // what is to end before anything starts, since when
 	steps     sync.WaitGroup
+	turns     turns
 }
 
 // New makes an Agent. It starts nothing and touches nothing.
@@ -146,7 +148,7 @@ func New(o Options) (*Agent, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := &Agent{o: o, log: o.Logger, box: newInbox(), members: map[Key]*runtime{}, stale: map[Key]time.Time{}}
+	a := &Agent{o: o, log: o.Logger, box: newInbox(), members: map[Key]*runtime{}, stale: map[Key]time.Time{}, turns: newTurns()}
 	a.lease = newLease(o, a.box)
 	a.table = &table{keeper: o.Keeper, log: o.Logger, box: a.box}
 	a.said = newReporter(o, a.lease)

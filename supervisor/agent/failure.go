@@ -18,6 +18,7 @@ const (
 	UserUnknown     = "UserUnknown"
 	PortInUse       = "PortInUse"
 	InitFailed      = "InitFailed"
+	HookFailed      = "HookFailed"
 	ExecFailed      = "ExecFailed"
 	FileFailed      = "FileFailed"
 	SecretMissing   = "SecretMissing"
@@ -32,6 +33,9 @@ const (
 	DiskTrouble     = "DiskError"
 	CannotStart     = "CannotStart"
 	NoLease         = "NoLease"
+
+	PostStartPending = "PostStartPending"
+	PostStartFailed  = "PostStartFailed"
 )
 
 // Failure is why a member cannot be started, or not be stopped, at present.

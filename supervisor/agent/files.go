@@ -189,7 +189,7 @@ func (j job) writeAll(r *rendering, start bool) error {
 	if !changed {
 		return nil
 	}
-	return j.store(mem)
+	return j.remember(func(m *memory) { m.Files = mem.Files })
 }
 
 func writeFailure(name string, err error) error {

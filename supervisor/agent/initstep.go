@@ -113,12 +113,31 @@ func (j job) attempt(ctx context.Context, s initStep, lock string, attempt int) 
 	if s.spec.Timeout != nil && s.spec.Timeout.D() > 0 {
 		timeout = s.spec.Timeout.D()
 	}
-	rctx, cancel := context.WithTimeout(ctx, timeout+keeperTimeout)
-	defer cancel()
-	res, err := j.a.o.Keeper.Run(rctx, keeper.Run{
-		Member: j.key.String(), Process: j.part.Template.Processes[0].Name, Epoch: j.step.Epoch, Exec: x,
-		Lock: lock, Timeout: timeout, MaxOutput: maxInitOutput, Fence: j.part.fenced(), Decided: j.decided,
+	return j.try(ctx, trial{
+		what: "init step " + s.spec.Name, log: initName(s.spec.Name), reason: InitFailed, attempt: attempt,
+		secret: knowsSecret(s.spec.Exec, j.part.Template.Processes[0].Files),
+		run: keeper.Run{
+			Member: j.key.String(), Process: j.part.Template.Processes[0].Name, Epoch: j.step.Epoch, Exec: x,
+			Lock: lock, Timeout: timeout, MaxOutput: maxInitOutput, Fence: j.part.fenced(), Decided: j.decided,
+		},
 	})
+}
+
+// trial is one attempt of a command beside a member.
+type trial struct {
+	what    string // "init step x"
+	log     string // where its output goes, for `logs -c`
+	reason  string // of its failure
+	attempt int
+	secret  bool // its output may not be told
+	run     keeper.Run
+}
+
+// try runs a command to its end. A Failure with the trial's reason is the command's own.
+func (j job) try(ctx context.Context, t trial) error {
+	rctx, cancel := context.WithTimeout(ctx, t.run.Timeout+keeperTimeout)
+	defer cancel()
+	res, err := j.a.o.Keeper.Run(rctx, t.run)
 	if err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -127,25 +146,25 @@ func (j job) attempt(ctx context.Context, s initStep, lock string, attempt int) 
 			return err
 		}
 		f := failureOf(err)
-		if f.Reason == CannotStart {
-			f.Reason = InitFailed
+		if f.Reason == CannotStart || t.reason == HookFailed && f.Reason == ExecFailed {
+			f.Reason = t.reason
 		}
-		return failf(f.Reason, "init step %s: %v", s.spec.Name, err)
+		return failf(f.Reason, "%s: %v", t.what, err)
 	}
-	if err := j.keepOutput(s.spec.Name, attempt, res); err != nil {
+	if err := j.keepOutput(t, res); err != nil {
 		return err
 	}
 	tail := because(lastLine(res.Output))
-	if tail != "" && knowsSecret(s.spec.Exec, j.part.Template.Processes[0].Files) {
-		tail = fmt.Sprintf(" (its output is in the log only, for it has secrets: supctl logs %s -c %s)", j.key.Name(), initName(s.spec.Name))
+	if tail != "" && t.secret {
+		tail = fmt.Sprintf(" (its output is in the log only, for it has secrets: supctl logs %s -c %s)", j.key.Name(), t.log)
 	}
 	switch {
 	case res.TimedOut:
-		return failf(InitFailed, "init step %s did not end within %v%s", s.spec.Name, timeout, tail)
+		return failf(t.reason, "%s did not end within %v%s", t.what, t.run.Timeout, tail)
 	case res.Signal != "":
-		return failf(InitFailed, "init step %s was ended by signal %s%s", s.spec.Name, res.Signal, tail)
+		return failf(t.reason, "%s was ended by signal %s%s", t.what, res.Signal, tail)
 	case res.Code != 0:
-		return failf(InitFailed, "init step %s exited with %d%s", s.spec.Name, res.Code, tail)
+		return failf(t.reason, "%s exited with %d%s", t.what, res.Code, tail)
 	}
 	return nil
 }
@@ -155,18 +174,18 @@ func (j job) attempt(ctx context.Context, s initStep, lock string, attempt int) 
 // before that starts.
 func initName(step string) string { return spec.InitProcess(step) }
 
-// keepOutput appends what an attempt has printed to the step's own log, which
-// `logs -c init-STEP` shows.
-func (j job) keepOutput(step string, attempt int, res keeper.RunResult) error {
-	path := keeper.LogPath(j.logDir(), initName(step))
+// keepOutput appends what an attempt has printed to a log of its own, which
+// `logs -c init-STEP` and `logs -c hook-NAME` show.
+func (j job) keepOutput(t trial, res keeper.RunResult) error {
+	path := keeper.LogPath(j.logDir(), t.log)
 	if st, err := os.Stat(path); err == nil && st.Size() > 4*maxInitOutput {
 		if err := os.Rename(path, path+".1"); err != nil {
-			return fmt.Errorf("cannot keep the output of init step %s: %w", step, err)
+			return fmt.Errorf("cannot keep the output of %s: %w", t.what, err)
 		}
 	}
 	f, err := os.OpenFile(filepath.Clean(path), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
 	if err != nil {
-		return fmt.Errorf("cannot keep the output of init step %s: %w", step, err)
+		return fmt.Errorf("cannot keep the output of %s: %w", t.what, err)
 	}
 	out := res.Output
 	if len(out) > 0 && out[len(out)-1] != '\n' {
@@ -174,10 +193,10 @@ func (j job) keepOutput(step string, attempt int, res keeper.RunResult) error {
 	}
 	_, err = f.Write(out)
 	if err == nil && res.Truncated {
-		_, err = fmt.Fprintf(f, "[output of attempt %d cut off here]\n", attempt)
+		_, err = fmt.Fprintf(f, "[output of attempt %d cut off here]\n", t.attempt)
 	}
 	if err := errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("cannot keep the output of init step %s: %w", step, err)
+		return fmt.Errorf("cannot keep the output of %s: %w", t.what, err)
 	}
 	return nil
 }
@@ -232,14 +251,4 @@ func (r runner) RunProbe(ctx context.Context, argv []string, timeout time.Durati
 func knowsSecret(e spec.Exec, files []spec.File) bool {
 	return slices.ContainsFunc(e.Env, func(v spec.EnvVar) bool { return v.FromFile != "" }) ||
 		slices.ContainsFunc(files, func(f spec.File) bool { return f.FromFile != "" })
-}
-
-// secretProcess is knowsSecret for a process by name.
-func secretProcess(t *spec.Template, name string) bool {
-	for _, p := range t.Processes {
-		if p.Name == name {
-			return knowsSecret(p.Exec, p.Files)
-		}
-	}
-	return false
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"supd/supervisor/keeper"
@@ -23,31 +24,33 @@ type job struct {
 	key      Key
 	part     Part
 	print    uint64
+	crowd    *crowd
 	step     Step
 	assigned assignment
-	prepared *prepared
 	decided  time.Duration // when the step was, on Options.Clock
+	record   keeper.Status // of the step's process
+	memory   *sync.Mutex   // guards the member's memory
 }
 
 func (j job) do(ctx context.Context) outcome {
+	switch j.step.Do {
+	case DoPrepare, DoAdopt, DoRefresh, DoStart:
+		defer j.a.turns.take(ctx)()
+	case DoStop, DoGiveUp, DoForget, DoRestart, DoUpdate, DoClean:
+	}
 	o := outcome{key: j.key, step: j.step, assigned: j.assigned}
 	k, member, process := j.a.o.Keeper, j.key.String(), j.step.Process
 	short, cancel := context.WithTimeout(ctx, keeperTimeout)
 	defer cancel()
 	switch j.step.Do {
 	case DoStop:
-		o.err = k.Stop(short, member, process)
+		o.hook, o.err = j.stop(ctx)
 	case DoGiveUp:
 		o.err = k.GiveUp(short, member, j.step.Epoch, j.locks()...)
 	case DoForget:
 		o.err = k.Forget(short, member, process)
 	case DoRestart:
-		proc, ok := j.process()
-		if !ok {
-			o.err = failf(CannotStart, "the revision has no process %s", process)
-			return o
-		}
-		o.err = k.Restart(short, member, process, settingsOf(j.part, proc, j.a.o.LogMax).StopTimeout, j.step.Why)
+		o.hook, o.err = j.restart(ctx)
 	case DoUpdate:
 		o.told, o.err = j.update(short)
 	case DoStart:
@@ -94,13 +97,17 @@ func (j job) process() (spec.Process, bool) {
 }
 
 func (j job) start(ctx context.Context) (map[string]keeper.Settings, error) {
-	s, ok := j.prepared.starts[j.step.Process]
+	r, err := j.renderAgain()
+	if err != nil {
+		return nil, err
+	}
+	s, ok := r.starts[j.step.Process]
 	if !ok {
-		return nil, failf(CannotStart, "process %s was not prepared", j.step.Process)
+		return nil, failf(CannotStart, "the revision has no process %s", j.step.Process)
 	}
 	proc, _ := j.process()
 	s.Settings, s.Decided = settingsOf(j.part, proc, j.a.o.LogMax), j.decided
-	if err := j.prepared.freePorts(ctx, j.part, proc); err != nil {
+	if err := freePorts(ctx, j.part, proc); err != nil {
 		return nil, err
 	}
 	told := map[string]keeper.Settings{proc.Name: s.Settings}
@@ -110,7 +117,7 @@ func (j job) start(ctx context.Context) (map[string]keeper.Settings, error) {
 	}
 	sctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	err := j.a.o.Keeper.Start(sctx, s)
+	err = j.a.o.Keeper.Start(sctx, s)
 	if _, ok := errors.AsType[*keeper.ErrExec](err); ok {
 		// Nothing was started. A record of it would look like one that a boot has ended, and cost the member its epoch.
 		err = errors.Join(err, j.a.o.Keeper.Forget(sctx, s.Member, s.Process))

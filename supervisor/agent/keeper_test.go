@@ -29,6 +29,8 @@ type fakeKeeper struct {
 	onStart func(keeper.Start) error
 	onRun   func(context.Context, keeper.Run) (keeper.RunResult, error)
 	down    bool
+	// unstored: what was started is not remembered.
+	unstored bool
 	// renews are the deadlines told; onRenew answers, when set.
 	renews  []time.Duration
 	onRenew func(context.Context) error
@@ -95,7 +97,9 @@ func (k *fakeKeeper) Start(_ context.Context, s keeper.Start) error {
 		return nil
 	}
 	k.pid++
-	k.starts[id] = s
+	if !k.unstored {
+		k.starts[id] = s
+	}
 	k.rows[id] = &keeper.Status{Member: s.Member, Process: s.Process, Epoch: s.Epoch, PID: k.pid, State: keeper.Running, StartedAt: time.Now()}
 	k.bumpLocked()
 	return nil
@@ -324,6 +328,13 @@ func (k *fakeKeeper) renewed() []time.Duration {
 	out := k.renews
 	k.renews = nil
 	return out
+}
+
+// forgetsStarts makes it remember nothing of what is started, but for the table.
+func (k *fakeKeeper) forgetsStarts() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.unstored = true
 }
 
 func (k *fakeKeeper) startOf(member, process string) keeper.Start {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"slices"
+	"strings"
 	"time"
 
 	"supd/supervisor/client"
@@ -13,7 +15,7 @@ import (
 )
 
 // Logs opens the log of a member's process on this node; Process "" is the main
-// one, "init-STEP" an init step. With Follow it goes on until Close.
+// one, "init-STEP" an init step, "hook-NAME" a hook of the main process. With Follow it goes on until Close.
 func (a *Agent) Logs(_ context.Context, namespace, member string, o client.LogOptions) (io.ReadCloser, error) {
 	set, ordinal, ok := spec.SplitMember(member)
 	if !ok || spec.CheckLabel(namespace) != nil || spec.CheckLabel(member) != nil {
@@ -59,20 +61,11 @@ func (a *Agent) processFor(k Key, process string) (string, error) {
 	if process == "" {
 		return rev.Template.Processes[0].Name, nil
 	}
-	names := ""
-	for _, p := range rev.Template.Processes {
-		if p.Name == process {
-			return process, nil
-		}
-		names += " " + p.Name
+	names := rev.Template.LogNames()
+	if slices.Contains(names, process) {
+		return process, nil
 	}
-	for _, s := range rev.Template.Init {
-		if initName(s.Name) == process {
-			return process, nil
-		}
-		names += " " + initName(s.Name)
-	}
-	return "", spec.Errorf(spec.CodeNotFound, "member %s has no process %q; there is:%s", k.Name(), process, names)
+	return "", spec.Errorf(spec.CodeNotFound, "member %s has no process %q; there is: %s", k.Name(), process, strings.Join(names, ", "))
 }
 
 // Usage is how many bytes of disk a volume of this node takes up.

@@ -10,6 +10,7 @@ import (
 
 	"supd/raftstore/state"
 	"supd/supervisor/keeper"
+	"supd/supervisor/spec"
 )
 
 // outcome is how a step ended.
@@ -20,7 +21,9 @@ type outcome struct {
 	err      error
 	prepared *prepared
 	told     map[string]keeper.Settings
-	progress *string // not the end: what a long step is at
+	progress *string         // not the end: what a long step is at
+	hook     spec.HookStatus // that was part of it, if it has a name
+	called   *called         // it is the end of a hook, not of a step
 }
 
 // loop looks at the newest View, acts, and sleeps until something changes.
@@ -156,6 +159,8 @@ func (a *Agent) takeTable(t keeper.Table, dirty map[Key]bool) {
 
 // takeView marks the members whose part of the View has changed.
 func (a *Agent) takeView(v *state.View, dirty map[Key]bool) {
+	c := v.Cluster // a copy: whoever holds on to it does not hold all of the View
+	a.cluster = &c
 	sets := map[setKey]setView{}
 	here := map[Key]bool{}
 	for m := range v.NodeMembers(a.o.Node) {
@@ -187,7 +192,7 @@ func (a *Agent) visit(ctx context.Context, r *runtime, v *state.View, now time.T
 	if !ok {
 		set = setViewOf(v, sk, setView{})
 	}
-	part := partOf(v, a.o.Node, r.key, set)
+	part := partOf(v, a.cluster, a.o.Node, r.key, set)
 	if fresh.Forgotten {
 		part.Member, part.Volumes = nil, nil
 	}
@@ -197,12 +202,13 @@ func (a *Agent) visit(ctx context.Context, r *runtime, v *state.View, now time.T
 		// Not before: probes of what was found running begin from what was last
 		// reported of it, and an old View may not have that report yet.
 		a.follow(ctx, r, now)
+		a.callHooks(ctx, r, set.crowd, now)
 	}
 	if r.busy == nil {
 		facts := r.facts(now, fresh)
 		if steps := Diff(r.part, facts); len(steps) > 0 {
-			a.begin(ctx, r, steps[0])
-		} else if m := r.part.Member; m == nil && len(facts.Records) == 0 && fresh.Caught && !r.traces {
+			a.begin(ctx, r, steps[0], set.crowd)
+		} else if m := r.part.Member; m == nil && len(facts.Records) == 0 && fresh.Caught && !r.traces && r.calling == nil {
 			delete(a.members, r.key)
 			a.said.forget(r.key)
 			return
@@ -210,6 +216,10 @@ func (a *Agent) visit(ctx context.Context, r *runtime, v *state.View, now time.T
 	}
 	r.wakeAt = time.Time{}
 	r.wake(now, r.retry)
+	r.wake(now, r.callRetry)
+	for _, p := range r.procs {
+		r.wake(now, p.postKill)
+	}
 	for _, at := range r.asked {
 		r.wake(now, at.Add(askAgain))
 	}
@@ -248,10 +258,10 @@ func (a *Agent) warnAbove(r *runtime, now time.Time) {
 }
 
 // begin starts a step in a goroutine of its own.
-func (a *Agent) begin(ctx context.Context, r *runtime, s Step) {
+func (a *Agent) begin(ctx context.Context, r *runtime, s Step, c *crowd) {
 	sctx, cancel := context.WithCancel(ctx)
 	r.busy = &busy{step: s, cancel: cancel}
-	j := job{a: a, key: r.key, part: r.part, print: r.print, step: s, assigned: r.assigned, prepared: r.prepared, decided: a.decided}
+	j := a.job(r, s, c)
 	a.log.Debug("step", "namespace", r.key.Namespace, "member", r.key.Name(), "step", s.String())
 	a.steps.Go(func() {
 		defer cancel()
@@ -259,8 +269,21 @@ func (a *Agent) begin(ctx context.Context, r *runtime, s Step) {
 	})
 }
 
+// job is a step of a member, with all that it is told.
+func (a *Agent) job(r *runtime, s Step, c *crowd) job {
+	rec, _ := record(r.records(time.Now()), s.Process)
+	return job{
+		a: a, key: r.key, part: r.part, print: r.print, crowd: c, step: s, assigned: r.assigned, decided: a.decided,
+		record: rec, memory: r.memory,
+	}
+}
+
 // finish takes the outcome of a step over.
 func (a *Agent) finish(o outcome, now time.Time) {
+	if o.called != nil {
+		a.called(o, now)
+		return
+	}
 	r := a.runtime(o.key)
 	current := o.assigned == r.assigned
 	if o.progress != nil {
@@ -270,6 +293,9 @@ func (a *Agent) finish(o outcome, now time.Time) {
 		return
 	}
 	r.busy = nil
+	if o.assigned.epoch == r.assigned.epoch {
+		r.noteHook(o.hook)
+	}
 	if o.err != nil {
 		if !current || errors.Is(o.err, context.Canceled) {
 			return

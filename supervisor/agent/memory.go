@@ -12,15 +12,19 @@ import (
 )
 
 // memory is what the agent must know of a member after a restart of the daemon. It
-// is lost without harm: files are written once more, settings told once more.
+// is lost without harm: files are written once more, settings told once more, hooks run once more.
 type memory struct {
 	Version int `json:"version"`
 	// Files are the hashes of what was last rendered, by place.
 	Files map[string]string `json:"files,omitempty"`
 	// Settings are what the keeper was last told, by process.
 	Settings map[string]keeper.Settings `json:"settings,omitempty"`
-	// Attempts count the tries of init steps that have not succeeded yet.
+	// Attempts count the tries of init steps and hooks that have not succeeded yet.
 	Attempts map[string]int `json:"attempts,omitempty"`
+	// Hooked are the execs whose postStart hook has succeeded, by process.
+	Hooked map[string]execID `json:"hooked,omitempty"`
+	// Stops are those of execs with a preStop hook, by process.
+	Stops map[string]stopMark `json:"stops,omitempty"`
 }
 
 const memoryVersion = 1
@@ -49,6 +53,12 @@ func (j job) recall() (*memory, error) {
 	if m.Attempts == nil {
 		m.Attempts = map[string]int{}
 	}
+	if m.Hooked == nil {
+		m.Hooked = map[string]execID{}
+	}
+	if m.Stops == nil {
+		m.Stops = map[string]stopMark{}
+	}
 	return m, nil
 }
 
@@ -65,8 +75,10 @@ func (j job) store(m *memory) error {
 	return nil
 }
 
-// remember changes the memory.
+// remember changes the memory. A member's step and its hook may do so at once.
 func (j job) remember(change func(*memory)) error {
+	j.memory.Lock()
+	defer j.memory.Unlock()
 	m, err := j.recall()
 	if err != nil {
 		return err

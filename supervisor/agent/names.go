@@ -4,7 +4,6 @@ import (
 	"path/filepath"
 
 	"supd/netid"
-	"supd/raftstore/state"
 	"supd/supervisor/keeper"
 	"supd/supervisor/spec"
 )
@@ -16,11 +15,9 @@ func (j job) names(r *rendering) error {
 		return nil
 	}
 	p := j.part
-	others := make([]netid.Host, 0, len(p.Members))
-	for _, m := range p.Members {
-		others = append(others, hostOf(p, m))
-	}
-	r.hosts = netid.Hosts(hostOf(p, p.Member), others)
+	_, all := j.crowd.all()
+	me := netid.MemberHost(p.Member.IP, p.Member.Name(), p.Set.Spec.ServiceName, p.Member.Namespace, p.Cluster.Zone)
+	r.hosts = netid.Hosts(me, all)
 	if j.a.o.MemberDNS == "" {
 		return nil
 	}
@@ -30,10 +27,6 @@ func (j job) names(r *rendering) error {
 	}
 	r.resolv = netid.ResolvConf(j.a.o.MemberDNS, p.Member.Namespace, p.Cluster.Zone, host)
 	return nil
-}
-
-func hostOf(p Part, m *state.Member) netid.Host {
-	return netid.MemberHost(m.IP, m.Name(), p.Set.Spec.ServiceName, m.Namespace, p.Cluster.Zone)
 }
 
 // etcMounts show the member its own /etc files.

@@ -21,6 +21,8 @@ type Sight struct {
 	Failure *Failure
 	// Aside: something that what runs can do without did not succeed.
 	Aside *Failure
+	// Hooks that have run in this epoch.
+	Hooks []spec.HookStatus
 	// Progress: what a start that takes long is at.
 	Progress  string
 	Processes map[string]ProcessSight
@@ -69,7 +71,7 @@ func Observe(p Part, s Sight) (obs state.Observation, next time.Time, ok bool) {
 		}
 	}
 	s.Records = records
-	obs = state.Observation{Epoch: m.Epoch, StartedAt: s.StartedAt}
+	obs = state.Observation{Epoch: m.Epoch, StartedAt: s.StartedAt, Hooks: s.Hooks}
 	if p.Template == nil {
 		obs.Phase, obs.Reason = spec.MemberFailed, RevisionUnknown
 		obs.Message = fmt.Sprintf("the log has no revision %s", m.Revision)
@@ -276,7 +278,7 @@ func processState(r keeper.Status) string {
 
 // stopped is what is said of an epoch that was given up.
 func stopped(p Part, s Sight) state.Observation {
-	obs := state.Observation{Epoch: p.Member.Epoch, Phase: spec.MemberStopped, StartedAt: s.StartedAt}
+	obs := state.Observation{Epoch: p.Member.Epoch, Phase: spec.MemberStopped, StartedAt: s.StartedAt, Hooks: s.Hooks}
 	for _, ps := range p.Member.Seen.Processes {
 		if p.Member.Seen.Epoch != p.Member.Epoch {
 			break

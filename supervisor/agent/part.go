@@ -44,10 +44,8 @@ type Part struct {
 	Template *spec.Template
 	Revision *state.Revision
 	Volumes  []*state.Volume
-	// Members are all of the set, by ordinal.
-	Members []*state.Member
-	Cluster *state.Cluster
-	Node    *state.Node
+	Cluster  *state.Cluster
+	Node     *state.Node
 	// bound: the keeper has something of the present epoch by the lease.
 	bound bool
 }
@@ -60,11 +58,14 @@ type setView struct {
 	members []*state.Member
 	// print changes when the templates of a running member may give something else.
 	print uint64
+	// crowd is what the templates of all of them may name.
+	crowd *crowd
 }
 
 // setViewOf looks at a set; old is what was seen last time, or nothing.
 func setViewOf(v *state.View, k setKey, old setView) setView {
 	s := setView{set: v.Set(k.namespace, k.set), members: v.SetMembers(k.namespace, k.set)}
+	s.crowd = &crowd{set: s.set, members: s.members, zone: v.Cluster.Zone}
 	if s.set == old.set && slices.Equal(s.members, old.members) {
 		return old
 	}
@@ -88,9 +89,9 @@ func setViewOf(v *state.View, k setKey, old setView) setView {
 	return s
 }
 
-// partOf cuts a member's part out of the View.
-func partOf(v *state.View, node string, k Key, s setView) Part {
-	p := Part{Key: k, Set: s.set, Members: s.members, Cluster: &v.Cluster, Node: v.Node(node)}
+// partOf cuts a member's part out of the View. It is kept: so it holds on to nothing of the View but the member's own.
+func partOf(v *state.View, c *state.Cluster, node string, k Key, s setView) Part {
+	p := Part{Key: k, Set: s.set, Cluster: c, Node: v.Node(node)}
 	m := v.Member(k.Namespace, k.Set, k.Ordinal)
 	if m == nil || m.Node != node {
 		return p

@@ -13,39 +13,23 @@ import (
 
 	"supd/raftstore/state"
 	"supd/supervisor/keeper"
-	"supd/supervisor/probe"
 	"supd/supervisor/spec"
-	"supd/supervisor/template"
 	"supd/volumes"
 )
 
-// prepared is all that the processes of one epoch are started from.
+// prepared says that all is ready for the processes of one epoch, and what it was made from. What they are started
+// with is rendered when they are: each environment names all members of the set, which a thousand of them must not hold.
 type prepared struct {
 	epoch    uint64
 	print    uint64
 	revision *state.Revision
-	starts   map[string]keeper.Start
-	facts    map[string]*template.Facts
-}
-
-// check makes a process's probe.
-func (p *prepared) check(k Keeper, key Key, process string, kind probe.Kind, pr *spec.Probe) (probe.Check, error) {
-	f := p.facts[process]
-	return probe.New(pr, probe.Resolve{
-		Text: func(s string) (string, error) { return template.Render(s, f) },
-		Port: func(v spec.IntOrString) (int, error) { return template.Port(v, f) },
-		Host: f.Member.IP,
-		Kind: kind,
-		Runner: runner{keeper: k, secret: secretProcess(&p.revision.Template, process), run: keeper.Run{
-			Member: key.String(), Process: process,
-			Exec: p.starts[process].Exec, MaxOutput: probe.MaxBody, Fence: p.starts[process].Fence,
-		}},
-	})
+	probes   map[string]*probing // by process
+	hooked   map[string]execID   // the execs whose postStart has succeeded
 }
 
 // freePorts refuses a start when another program listens on one of the process's
 // ports: the message then names the port, not just an exit code.
-func (p *prepared) freePorts(ctx context.Context, part Part, proc spec.Process) error {
+func freePorts(ctx context.Context, part Part, proc spec.Process) error {
 	for _, port := range proc.Ports {
 		n, ok := part.Member.Ports[port.Name]
 		if !ok {
@@ -116,18 +100,12 @@ func (j job) prepare(ctx context.Context) (*prepared, error) {
 // adopt learns how a member that runs was prepared, and writes again only what was
 // rendered from something that has changed since.
 func (j job) adopt(ctx context.Context) (*prepared, map[string]keeper.Settings, error) {
-	dirs := map[string]volumes.Dir{}
 	for _, vol := range j.part.Volumes {
-		d, err := j.a.o.Pool.Where(claimOf(j.part, vol))
-		if err != nil {
-			return nil, nil, err
-		}
-		dirs[vol.Template] = d
 		if err := j.sayMade(ctx, vol); err != nil {
 			return nil, nil, err
 		}
 	}
-	r, err := j.render(dirs)
+	r, err := j.renderAgain()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -138,7 +116,22 @@ func (j job) adopt(ctx context.Context) (*prepared, map[string]keeper.Settings, 
 	if err != nil {
 		return nil, nil, err
 	}
-	return r.prepared(j), mem.Settings, nil
+	p := r.prepared(j)
+	p.hooked = mem.Hooked
+	return p, mem.Settings, nil
+}
+
+// renderAgain renders what was prepared, and makes nothing.
+func (j job) renderAgain() (*rendering, error) {
+	dirs := map[string]volumes.Dir{}
+	for _, vol := range j.part.Volumes {
+		d, err := j.a.o.Pool.Where(claimOf(j.part, vol))
+		if err != nil {
+			return nil, err
+		}
+		dirs[vol.Template] = d
+	}
+	return j.render(dirs)
 }
 
 // sayMade tells of a directory that was made by an agent that ended before it

@@ -22,6 +22,14 @@ type procRuntime struct {
 	invalid   string // why the probes cannot be run
 	restarted bool   // the keeper was asked to, for this exec
 
+	exec         execID    // the same, as it is noted
+	looked       bool      // it is known whether postStart is due for this exec
+	pending      bool      // it is, and has not succeeded
+	postTrouble  string    // why it cannot be run
+	postFailed   string    // why it failed
+	postFailures int       // in a row, over restarts in place
+	postKill     time.Time // when it is restarted for that
+
 	started, ready bool
 	message        string
 	readySince     time.Time
@@ -35,9 +43,15 @@ type probes struct{ startup, readiness, liveness *spec.Probe }
 
 func (p probes) none() bool { return p.startup == nil && p.readiness == nil && p.liveness == nil }
 
-// dead is why a probe wants the process restarted, or "".
-func (p *procRuntime) dead() string {
-	if p.watch == nil || p.restarted {
+// dead is why a probe or hook wants the process restarted, or "".
+func (p *procRuntime) dead(now time.Time) string {
+	if p.restarted {
+		return ""
+	}
+	if p.postFailed != "" && !now.Before(p.postKill) {
+		return p.postFailed
+	}
+	if p.watch == nil {
 		return ""
 	}
 	if f := p.watch.State().Failed; f != nil {
@@ -52,6 +66,10 @@ func (p *procRuntime) sight() ProcessSight {
 		Crashes: p.crashes, Steady: p.steady,
 	}
 	switch {
+	case p.postFailed != "":
+		s.Reason, s.Message = PostStartFailed, p.postFailed+"; it is restarted"
+	case p.pending:
+		s.Reason, s.Message = PostStartPending, "its postStart hook has not ended yet"+because(p.postTrouble)
 	case p.invalid != "":
 		s.Reason, s.Message = ProbeInvalid, p.invalid
 	case p.watch != nil && p.watch.State().Failed != nil:
@@ -105,7 +123,8 @@ func (a *Agent) followOne(ctx context.Context, r *runtime, proc spec.Process, p 
 	p.countCrashes(s, now)
 	if s.State != keeper.Running || s.PID == 0 {
 		p.end()
-		p.pid, p.started, p.steady = 0, false, false
+		p.pid, p.started, p.steady, p.exec, p.pending = 0, false, false, execID{}, false
+		p.postFailed, p.postKill = "", time.Time{}
 		p.setReady(false, now)
 		return
 	}
@@ -114,11 +133,16 @@ func (a *Agent) followOne(ctx context.Context, r *runtime, proc spec.Process, p 
 		p.end()
 		p.pid, p.since, p.restarted, p.message = s.PID, s.StartedAt, false, ""
 		p.started, p.steady = false, false
+		p.exec, p.looked, p.pending, p.postFailed, p.postKill = execOf(s), false, false, "", time.Time{}
 		p.setReady(false, now)
 		if !p.seeded {
 			seed = p.seed(r.part.Member, proc.Name, now)
 		}
+		p.looked = seed != nil && seed.Started
 		p.seeded = true
+	}
+	if !p.awaitsPost(proc, r.prepared, now) {
+		return
 	}
 	want := probes{proc.Startup, proc.Readiness, proc.Liveness}
 	switch {
@@ -149,6 +173,31 @@ func (a *Agent) followOne(ctx context.Context, r *runtime, proc spec.Process, p 
 	st := p.watch.State()
 	p.started, p.message = st.Started, st.Message
 	p.setReady(st.Ready, now)
+}
+
+// awaitsPost tells whether a process counts as more than running: its postStart hook has
+// succeeded, or it had none when it was started (one added later is for later starts). As long as
+// it is not known what an earlier agent did, it stays as it was seen.
+func (p *procRuntime) awaitsPost(proc spec.Process, done *prepared, now time.Time) bool {
+	if _, hooked := proc.Hooks[spec.HookPostStart]; !p.looked {
+		switch {
+		case !hooked:
+		case done == nil || done.epoch != p.epoch:
+			return false
+		default:
+			p.pending = !done.hooked[proc.Name].is(p.exec)
+		}
+		p.looked = true
+	} else if !hooked {
+		p.pending, p.postFailed = false, ""
+	}
+	if !p.pending {
+		return true
+	}
+	p.end()
+	p.started, p.message = false, ""
+	p.setReady(false, now)
+	return false
 }
 
 // seed takes over what an earlier agent reported of the very same exec.
@@ -244,7 +293,7 @@ func (a *Agent) watch(ctx context.Context, r *runtime, proc spec.Process, p *pro
 		if x.p == nil {
 			continue
 		}
-		check, err := r.prepared.check(a.o.Keeper, r.key, proc.Name, x.kind, x.p)
+		check, err := r.prepared.probes[proc.Name].check(x.kind, x.p)
 		if err != nil {
 			p.invalid = err.Error()
 			return

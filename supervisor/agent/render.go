@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"supd/raftstore/state"
 	"supd/supervisor/keeper"
 	"supd/supervisor/probe"
 	"supd/supervisor/spec"
@@ -19,6 +18,7 @@ import (
 // nothing was written yet.
 type rendering struct {
 	starts map[string]keeper.Start
+	probes map[string]*probing // by process
 	facts  map[string]*template.Facts
 	base   *template.Facts
 	init   []initStep
@@ -33,7 +33,7 @@ type initStep struct {
 }
 
 func (r *rendering) prepared(j job) *prepared {
-	return &prepared{epoch: j.step.Epoch, print: j.print, revision: j.part.Revision, starts: r.starts, facts: r.facts}
+	return &prepared{epoch: j.step.Epoch, print: j.print, revision: j.part.Revision, probes: r.probes}
 }
 
 // factsOf are the facts of the member's templates.
@@ -52,10 +52,8 @@ func (j job) factsOf(dirs map[string]volumes.Dir) *template.Facts {
 	if p.Node != nil {
 		f.Node.Address, f.Node.Labels = p.Node.HostIP, p.Node.Labels
 	}
-	for _, other := range p.Members {
-		f.Members = append(f.Members, memberFacts(p, other))
-	}
-	f.Member = memberFacts(p, m)
+	f.Members, _ = j.crowd.all()
+	f.Member = memberFacts(p.Set, p.Cluster.Zone, m)
 	for name, d := range dirs {
 		f.Volumes[name] = d.Data
 	}
@@ -65,19 +63,10 @@ func (j job) factsOf(dirs map[string]volumes.Dir) *template.Facts {
 	return f
 }
 
-func memberFacts(p Part, m *state.Member) template.Member {
-	return template.Member{
-		Name: m.Name(), Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal, IP: m.IP, Hostname: m.Name(),
-		FQDN: spec.MemberFQDN(m.Name(), p.Set.Spec.ServiceName, m.Namespace, p.Cluster.Zone), Node: m.Node,
-		Epoch: m.Epoch, Revision: spec.RevisionName(m.Set, m.Revision), Volumes: orWord(m.VolumesState, "new"),
-		Joining: m.Joining, Bootstrap: m.Bootstrap, Ready: m.Ready(), Ports: m.Ports,
-	}
-}
-
 // render resolves all templates of the member. It reads the user data base and the
 // host's resolv.conf and changes nothing.
 func (j job) render(dirs map[string]volumes.Dir) (*rendering, error) {
-	r := &rendering{starts: map[string]keeper.Start{}, facts: map[string]*template.Facts{}, base: j.factsOf(dirs)}
+	r := &rendering{starts: map[string]keeper.Start{}, probes: map[string]*probing{}, facts: map[string]*template.Facts{}, base: j.factsOf(dirs)}
 	t := j.part.Template
 	shared := j.sharedMounts(dirs)
 	if err := j.names(r); err != nil {
@@ -105,13 +94,14 @@ func (j job) render(dirs map[string]volumes.Dir) (*rendering, error) {
 		if len(j.part.Volumes) > 0 {
 			lock = dirs[j.part.Volumes[0].Template].Lock(proc.Name)
 		}
-		r.facts[proc.Name] = f
-		r.starts[proc.Name] = keeper.Start{
+		start := keeper.Start{
 			Member: j.key.String(), Process: proc.Name, Epoch: j.step.Epoch, Exec: x,
 			Limits: limitsOf(proc),
 			Lock:   lock, LogDir: j.logDir(), Output: proc.Output, Settings: settingsOf(j.part, proc, j.a.o.LogMax),
 			Notify: speaksNotify(proc), Watchdog: watchdogOf(proc),
 		}
+		r.starts[proc.Name] = start
+		r.probes[proc.Name], r.facts[proc.Name] = j.probing(proc, f, start), f
 	}
 	for _, s := range t.Init {
 		x, _, _, err := j.exec("init step "+s.Name, s.Exec, s.Privileges, r, dirs, shared, []template.Var{{Name: "SUP_ATTEMPT", Value: "1"}})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"supd/raftstore/state"
@@ -23,11 +24,17 @@ type runtime struct {
 
 	assigned assignment
 	busy     *busy
+	calling  *calling // a hook
+	hooks    map[string]spec.HookStatus
+	memory   *sync.Mutex // guards the member's memory on disk
 	failure  *Failure
 	aside    *Failure // of a step that what runs does not need
 	failures int
 	retry    time.Time
 	progress string
+	// callRetry: a hook could not be run; not before.
+	callRetry    time.Time
+	callFailures int
 
 	givenUp    uint64
 	givenUpWhy string
@@ -68,7 +75,7 @@ const overlayFor = 5 * time.Second
 func newRuntime(k Key) *runtime {
 	return &runtime{
 		key: k, overlay: map[string]overlay{}, told: map[string]keeper.Settings{},
-		asked: map[string]time.Time{}, procs: map[string]*procRuntime{},
+		asked: map[string]time.Time{}, procs: map[string]*procRuntime{}, memory: &sync.Mutex{},
 	}
 }
 
@@ -113,8 +120,11 @@ func (r *runtime) assign(p Part, print uint64) {
 	if before == r.assigned {
 		return
 	}
-	if r.busy != nil && r.busy.step.Do != DoClean {
+	if r.busy != nil && r.busy.step.Do != DoClean && !r.stopGoesOn(before) {
 		r.busy.cancel()
+	}
+	if r.calling != nil {
+		r.calling.cancel()
 	}
 	r.failure, r.aside, r.failures, r.retry, r.progress = nil, nil, 0, time.Time{}, ""
 	clear(r.asked)
@@ -122,6 +132,23 @@ func (r *runtime) assign(p Part, print uint64) {
 		r.prepared = nil
 		r.startedAt, r.startedOK = time.Time{}, time.Time{}
 		clear(r.told)
+		r.takeHooks()
+	}
+}
+
+// stopGoesOn: the stop under way is wanted as before, for another reason.
+func (r *runtime) stopGoesOn(before assignment) bool {
+	m := r.part.Member
+	return r.busy.step.Do == DoStop && m != nil && m.Stopping() && before.epoch == m.Epoch
+}
+
+// takeHooks begins with what was told of this epoch's hooks.
+func (r *runtime) takeHooks() {
+	r.hooks, r.callFailures, r.callRetry = nil, 0, time.Time{}
+	if m := r.part.Member; m != nil && m.Seen.Epoch == m.Epoch {
+		for _, s := range m.Seen.Hooks {
+			r.noteHook(s)
+		}
 	}
 }
 
@@ -135,7 +162,7 @@ func (r *runtime) facts(now time.Time, fresh Fresh) Facts {
 		if p.started {
 			f.Passed[name] = true
 		}
-		if why := p.dead(); why != "" {
+		if why := p.dead(now); why != "" {
 			f.Dead[name] = why
 		}
 	}
@@ -155,7 +182,7 @@ func (r *runtime) facts(now time.Time, fresh Fresh) Facts {
 func (r *runtime) sight(now time.Time) Sight {
 	s := Sight{
 		Now: now, Records: r.records(now), GivenUp: r.givenUp, GivenUpWhy: r.givenUpWhy, Failure: r.failure, Aside: r.aside,
-		Progress: r.progress, StartedAt: r.startedAt, StartedOK: r.startedOK,
+		Hooks: r.hookList(), Progress: r.progress, StartedAt: r.startedAt, StartedOK: r.startedOK,
 		Processes: make(map[string]ProcessSight, len(r.procs)),
 	}
 	for name, p := range r.procs {

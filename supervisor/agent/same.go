@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"slices"
 	"time"
 
 	"supd/raftstore/state"
@@ -13,7 +14,7 @@ import (
 func same(a, b state.Observation) bool {
 	if a.Fenced != b.Fenced || a.Phase != b.Phase || a.Started != b.Started || a.Ready != b.Ready || a.Steady != b.Steady ||
 		a.Restarts != b.Restarts || a.Reason != b.Reason || !sameTime(a.StartedAt, b.StartedAt) ||
-		len(a.Processes) != len(b.Processes) {
+		len(a.Processes) != len(b.Processes) || !slices.EqualFunc(a.Hooks, b.Hooks, sameHook) {
 		return false
 	}
 	if a.Phase == spec.MemberFailed && a.Message != b.Message {
@@ -25,6 +26,12 @@ func same(a, b state.Observation) bool {
 		}
 	}
 	return true
+}
+
+func sameHook(a, b spec.HookStatus) bool {
+	at, bt := a.At, b.At
+	a.At, b.At = time.Time{}, time.Time{}
+	return a == b && sameTime(at, bt)
 }
 
 func sameProcess(a, b spec.ProcessStatus) bool {

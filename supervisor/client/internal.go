@@ -2,7 +2,11 @@
 // nodes and agents' reports use it; nothing else speaks HTTP to supd.
 package client
 
-import "time"
+import (
+	"time"
+
+	"supd/supervisor/spec"
+)
 
 // Heartbeat is what an agent sends its leader every heartbeat interval
 // (POST /v1/internal/heartbeat).
@@ -17,6 +21,9 @@ type Heartbeat struct {
 	Index uint64 `json:"index,omitempty"`
 	// Seed: it holds the cluster's secret, as voters must.
 	Seed bool `json:"seed,omitempty"`
+	// Digests are what its state came to at the newest places where all nodes compare
+	// theirs, the newest last. An older version sends none.
+	Digests []spec.Digest `json:"digests,omitempty"`
 }
 
 // HeartbeatAnswer renews the node's lease, counted by the node from when it sent
@@ -28,4 +35,6 @@ type HeartbeatAnswer struct {
 	Lease  time.Duration `json:"lease"`
 	// Seed: the node is to vote soon, and to fetch the cluster's secret first.
 	Seed bool `json:"seed,omitempty"`
+	// State is how the node's digests compare with those of others, once they were.
+	State spec.StateCheck `json:"state,omitzero"`
 }

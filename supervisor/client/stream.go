@@ -58,7 +58,8 @@ func (o LogOptions) Query() url.Values {
 	return q
 }
 
-// Logs opens a member's log. The caller closes it; ctx bounds the whole reading.
+// Logs opens a member's log. The caller closes it; ctx bounds the whole reading. A log that is followed ends with a
+// *spec.Error if the reader may not read it any more.
 func (c *Client) Logs(ctx context.Context, ns, member string, o LogOptions) (io.ReadCloser, error) {
 	return c.stream(ctx, Members.ObjectPath(ns, member)+"/logs", o.Query())
 }
@@ -69,7 +70,7 @@ func (c *Client) stream(ctx context.Context, path string, q url.Values) (io.Read
 		return nil, err
 	}
 	if resp.StatusCode < 300 {
-		return resp.Body, nil
+		return &streamBody{ReadCloser: resp.Body, resp: resp, addr: c.addr}, nil
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
@@ -77,6 +78,23 @@ func (c *Client) stream(ctx context.Context, path string, q url.Values) (io.Read
 		return nil, c.transportError(call{method: http.MethodGet, path: path}, err)
 	}
 	return nil, decodeError(c.addr, resp.StatusCode, b)
+}
+
+// streamBody is the body of a stream; instead of io.EOF it gives the error for which the daemon has ended it, if it told one.
+type streamBody struct {
+	io.ReadCloser
+	resp *http.Response
+	addr string
+}
+
+func (b *streamBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) {
+		if why := b.resp.Trailer.Get(HeaderError); why != "" {
+			err = decodeError(b.addr, http.StatusOK, []byte(why))
+		}
+	}
+	return n, err
 }
 
 // Watcher is an open watch stream.
@@ -104,7 +122,7 @@ func (c *Client) Watch(ctx context.Context, r Resource, name string, after uint6
 }
 
 // Next waits for the next event. io.EOF: the server ended the stream; open a new
-// one after the last index seen.
+// one after the last index seen. A *spec.Error says why there is no use in that.
 func (w *Watcher) Next() (WatchEvent, error) {
 	var ev WatchEvent
 	line, err := w.r.ReadBytes('\n')

@@ -17,12 +17,14 @@ const (
 	// HeaderForwarded names the node that forwarded a request; such a request is
 	// never forwarded again.
 	HeaderForwarded = "X-Supd-Forwarded"
-	// HeaderWho names the user a forwarding node saw, and the three that follow what he may: his role, the account or node
+	// HeaderWho names the user a forwarding node saw, and the three that follow what he may: his role, the account
 	// that he is, and the namespaces that he is limited to ("*": none). They are believed from nodes only.
 	HeaderWho        = "X-Supd-Who"
 	HeaderRole       = "X-Supd-Role"
 	HeaderName       = "X-Supd-Name"
 	HeaderNamespaces = "X-Supd-Namespaces"
+	// HeaderError follows a stream, as a trailer, that ended for an error; it is as the body of an answer that is one.
+	HeaderError = "X-Supd-Error"
 	// HeaderWarning carries one warning about a definition; it may come repeatedly.
 	HeaderWarning = "X-Supd-Warning"
 )
@@ -282,4 +284,6 @@ const (
 	ReasonTooMany = "TooManyRequests"
 	// ReasonUntrusted: one side does not trust the other.
 	ReasonUntrusted = "Untrusted"
+	// ReasonAccessEnded: the account was revoked, or expired, while what it had asked for went on.
+	ReasonAccessEnded = "AccessEnded"
 )

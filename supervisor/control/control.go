@@ -11,6 +11,7 @@
 //	planner   fed by new Views and Plan.Next; owns the refusals to back off from
 //	judge     fed by time, heartbeats and gossip; proposes SetNode
 //	members   fed by gossip and new Views; changes Raft's membership
+//	compare   fed by a ticker and heartbeats; owns the account of the nodes' states
 package control
 
 import (
@@ -123,8 +124,9 @@ type term struct {
 	rounds rounds
 	heard  chan struct{} // holds one: a heartbeat changed what judge would say
 
-	mu     sync.Mutex // guards leases and chosen
+	mu     sync.Mutex // guards what follows
 	leases leases
+	states states
 	chosen string // the id of the server that is to fetch the cluster's secret
 }
 
@@ -219,7 +221,7 @@ func (c *Control) lead(ctx context.Context, number uint64) error {
 		if err := c.form(ctx); err != nil {
 			return err
 		}
-		t := &term{number: number, rounds: newRounds(), heard: make(chan struct{}, 1)}
+		t := &term{number: number, rounds: newRounds(), heard: make(chan struct{}, 1), states: newStates()}
 		t.leases = newLeases(c.o.Lease, c.o.Staleness, time.Now())
 		c.setTerm(t)
 		c.log.Info("leading", "term", number, "index", c.o.Store.View().Index)
@@ -227,6 +229,7 @@ func (c *Control) lead(ctx context.Context, number uint64) error {
 		g.Go(func() error { return c.plan(ctx) })
 		g.Go(func() error { return c.judge(ctx, t) })
 		g.Go(func() error { return c.members(ctx, t) })
+		g.Go(func() error { return c.compare(ctx, t) })
 		return nil
 	})
 	err := g.Wait()

@@ -29,6 +29,7 @@ func (c *Control) Heartbeat(ctx context.Context, h client.Heartbeat) (client.Hea
 	}
 	t.mu.Lock()
 	refusal := t.leases.hear(h, time.Now())
+	t.states.hear(h.Node, h.Digests, time.Now())
 	t.mu.Unlock()
 	if refusal != "" {
 		return none, noLease(h.Node, refusal)
@@ -55,9 +56,9 @@ func (c *Control) Heartbeat(ctx context.Context, h client.Heartbeat) (client.Hea
 		return none, noLease(h.Node, "it is lost in the log; it gets one again as soon as that is taken back")
 	}
 	t.mu.Lock()
-	seed := t.chosen == h.ID
+	seed, check := t.chosen == h.ID, t.states.checks[h.Node]
 	t.mu.Unlock()
-	return client.HeartbeatAnswer{Leader: c.o.Node, Term: t.number, Index: v.Index, Lease: c.o.Lease, Seed: seed}, nil
+	return client.HeartbeatAnswer{Leader: c.o.Node, Term: t.number, Index: v.Index, Lease: c.o.Lease, Seed: seed, State: check}, nil
 }
 
 // known tells whether a heartbeat is from the node and the run that the log knows.

@@ -1,13 +1,16 @@
 package server
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
 	"time"
 	"unicode/utf8"
 
+	"supd/supervisor/client"
 	"supd/supervisor/spec"
 )
 
@@ -63,21 +66,23 @@ func (s *Server) admitStream(r *http.Request, c Caller) (*http.Request, func(), 
 	if c.Account == "" {
 		return r, leave, nil
 	}
-	ctx, cancel := context.WithCancel(r.Context())
+	ctx, cancel := context.WithCancelCause(r.Context())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		defer cancel()
-		s.untilRevoked(ctx, c.Account)
+		cancel(s.untilRevoked(ctx, c.Account))
 	}()
-	return r.WithContext(ctx), func() { cancel(); <-done; leave() }, nil
+	return r.WithContext(ctx), func() { cancel(nil); <-done; leave() }, nil
 }
 
-// untilRevoked waits until an account is no more what it was, or ctx ends.
-func (s *Server) untilRevoked(ctx context.Context, name string) {
+// untilRevoked waits until an account is no more what it was, and returns what its holder is to be told; nil when ctx ends.
+func (s *Server) untilRevoked(ctx context.Context, name string) error {
+	ended := func(how string) error {
+		return refused(client.ReasonAccessEnded, "access has ended: account %s %s; ask an admin for another (supctl auth create)", name, how)
+	}
 	first := s.o.Store.View().Account(name)
 	if first == nil {
-		return
+		return ended("was revoked")
 	}
 	var expired <-chan time.Time
 	if !first.Expires.IsZero() {
@@ -88,16 +93,36 @@ func (s *Server) untilRevoked(ctx context.Context, name string) {
 	for {
 		ch := s.o.Store.Changed()
 		if a := s.o.Store.View().Account(name); a == nil || a.UID != first.UID {
-			return
+			return ended("was revoked")
 		}
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-expired:
-			return
+			return ended("expired at " + first.Expires.Format(time.RFC3339))
 		case <-ch:
 		}
 	}
+}
+
+// accessEnded is what to tell whose access ended while his request went on, or nil.
+func accessEnded(ctx context.Context) *spec.Error {
+	e, ok := errors.AsType[*spec.Error](context.Cause(ctx))
+	if !ok || e.Reason != client.ReasonAccessEnded {
+		return nil
+	}
+	return e
+}
+
+// sayEnd tells the reader of a stream behind it, in a trailer, that he may not read on.
+func sayEnd(w http.ResponseWriter, r *http.Request) {
+	if e := accessEnded(r.Context()); e != nil {
+		setTrailer(w, string(bytes.TrimSpace(client.MarshalError(e))))
+	}
+}
+
+func setTrailer(w http.ResponseWriter, why string) {
+	w.Header().Set(http.TrailerPrefix+client.HeaderError, why)
 }
 
 // maxPath bounds a path, maxName one name in it: an event's or a Program's may be longer than a DNS label.

@@ -18,8 +18,8 @@ type Caller struct {
 	Role spec.Role
 	// Namespaces he is limited to; none: all.
 	Namespaces []string
-	// Node is the name of the node that asks for itself. Its word on whom it asks for is believed.
-	Node string
+	// Node is the name of the node that asks for itself, NodeID its id. Its word on whose account it asks for is believed.
+	Node, NodeID string
 	// Account by which he was let in: what he asks for ends when it is revoked.
 	Account string
 	// local: the daemon's own user and root, on the socket.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -138,19 +139,61 @@ func (s *Server) hijack(w http.ResponseWriter) (net.Conn, io.Reader, error) {
 	return conn, rw.Reader, nil
 }
 
-// relay passes bytes on between a client and the owner until one of them has gone.
+// relay passes bytes on between a client and the owner until one of them has gone, or the client's access has ended: then he is told.
 func (s *Server) relay(ctx context.Context, conn net.Conn, in io.Reader, owner io.ReadWriteCloser) {
 	end := sync.OnceFunc(func() {
 		_, _ = conn.Close(), owner.Close() // both are given up, whatever they say
 	})
 	var wg sync.WaitGroup
 	stop := make(chan struct{})
-	wg.Go(func() { untilHangup(ctx, s.ending, conn, stop); end() })
-	wg.Go(func() { _, _ = io.Copy(owner, in); end() })
-	_, _ = io.Copy(conn, owner) // ends as the session does
+	wg.Go(func() {
+		untilHangup(ctx, s.ending, conn, stop)
+		if accessEnded(ctx) == nil {
+			end()
+			return
+		}
+		lastWords(conn)
+		_ = owner.Close() // it is given up; the client is told below
+	})
+	heard := make(chan struct{})
+	wg.Go(func() {
+		defer close(heard)
+		_, _ = io.Copy(owner, in)
+		if accessEnded(ctx) != nil {
+			_, _ = io.Copy(io.Discard, in) // until the client has read the last words, and closes
+		}
+		end()
+	})
+	if !copyFrames(conn, owner) { // ends as the session does
+		if why := accessEnded(ctx); why != nil && client.WriteFrame(conn, errorFrame(why)) == nil {
+			<-heard
+		}
+	}
 	close(stop)
 	end()
 	wg.Wait()
+}
+
+// copyFrames passes frames on until there are no more, and tells whether the last that a session has was among them.
+func copyFrames(to io.Writer, from io.Reader) (last bool) {
+	r := bufio.NewReader(from)
+	for {
+		f, err := client.ReadFrame(r)
+		if err != nil || client.WriteFrame(to, f) != nil {
+			return last
+		}
+		last = last || f.Kind == client.FrameExit || f.Kind == client.FrameError
+	}
+}
+
+// lastWords bounds what a client is still told, and how long he may take to close the connection: one closed with input
+// unread would be reset, and the last words lost.
+func lastWords(conn net.Conn) {
+	_ = conn.SetDeadline(time.Now().Add(linger)) // one that is closed needs none
+}
+
+func errorFrame(e *spec.Error) client.Frame {
+	return client.Frame{Kind: client.FrameError, Data: client.MarshalError(e)}
 }
 
 // hangupEvery is how often it is looked whether a client has gone that isn't listened to, because what it has sent before
@@ -225,7 +268,15 @@ func (e *execution) run(ctx context.Context, ending <-chan struct{}, in io.Reade
 	})
 	stop := make(chan struct{})
 	var wg, outs sync.WaitGroup
-	wg.Go(func() { untilHangup(ctx, ending, e.conn, stop); end() })
+	wg.Go(func() {
+		untilHangup(ctx, ending, e.conn, stop)
+		if accessEnded(ctx) == nil {
+			end()
+			return
+		}
+		lastWords(e.conn)
+		e.x.Hangup() // the command ends, and the client is told why below
+	})
 	heard := make(chan struct{})
 	wg.Go(func() { defer close(heard); e.input(in, stdin) })
 	wg.Go(func() { <-heard; end() })
@@ -245,9 +296,11 @@ func (e *execution) run(ctx context.Context, ending <-chan struct{}, in io.Reade
 	if stdin != nil {
 		_ = stdin.SetWriteDeadline(time.Unix(1, 0)) // input that nobody takes any more
 	}
+	if ended := accessEnded(ctx); ended != nil && err != nil {
+		err = ended
+	}
 	e.last(res, err)
-	// A connection closed with input unread would be reset, and the last words lost: the client closes it.
-	_ = e.conn.SetReadDeadline(time.Now().Add(linger)) // one that is closed needs none
+	lastWords(e.conn)
 	<-heard
 	close(stop)
 	end()
@@ -261,7 +314,7 @@ func (e *execution) last(res client.ExecResult, err error) {
 		f.Data, err = json.Marshal(res)
 	}
 	if err != nil {
-		f = client.Frame{Kind: client.FrameError, Data: client.MarshalError(asError(err))}
+		f = errorFrame(asError(err))
 	}
 	_ = e.send(f) // a client that is gone needs no answer
 }

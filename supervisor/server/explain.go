@@ -47,6 +47,8 @@ var rules = []struct {
 	{"ExecFailed", "a member runs only when its program can be executed, by its user and in its view", "it is tried again, with growing pauses; what is said to be missing or forbidden is to be mended on the node, or in the definition", "supctl describe member %s", "member"},
 	{"UserUnknown", "a member runs as the user and group that its definition names, which its node must know", "it is tried again, with growing pauses; make the account on the node, or name another", "supctl describe member %s", "member"},
 	{"SecretMissing", "what comes fromFile is read on the node at each start", "it is tried again, with growing pauses; put the file on the node", "supctl describe member %s", "member"},
+	{"PostStartPending", "a process counts as started only when its postStart hook has ended well", "its probes begin when the hook has ended, or it is restarted when the hook fails", "supctl describe member %s", "member"},
+	{"PostStartFailed", "a process whose postStart hook fails is restarted, as after a crash", "the hook runs again after the restart, with growing pauses; its command may be changed, which restarts nobody else", "supctl logs %s -c hook-postStart", "member"},
 	{"NeedsRoot", "what needs root is refused on a node whose supd does not run as root, never ignored", "nothing, until the definition or the node changes", "supctl describe member %s", "member"},
 }
 

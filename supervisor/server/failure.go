@@ -62,6 +62,9 @@ func asError(err error) *spec.Error {
 
 // fail answers with an error.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if ended := accessEnded(r.Context()); ended != nil {
+		err = ended
+	}
 	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
 		return // nobody is there to be told
 	}

@@ -20,6 +20,18 @@ const (
 	catchUpTimeout = time.Second
 )
 
+// askTheLeader refuses what a node says of itself where nobody leads: it is believed from
+// its own connection only, so it is not sent on. The node finds the leader as it finds it anyway.
+func (s *Server) askTheLeader(r *http.Request, rs RaftStatus) error {
+	what := "cannot " + r.Method + " " + r.URL.Path
+	if rs.Leader == "" {
+		return s.noLeaderBecause(what)
+	}
+	e := spec.Errorf(spec.CodeNoLeader, "%s: node %s does not lead, and sends on nothing that a node asks for itself; ask node %s", what, s.o.Node, rs.Leader)
+	e.Reason = client.ReasonNoLeader
+	return e
+}
+
 // forward sends a request to the leader, once: one that was forwarded already is
 // not sent on, so two nodes that take each other for the leader make no loop.
 func (s *Server) forward(w http.ResponseWriter, r *http.Request, rs RaftStatus) error {
@@ -117,6 +129,9 @@ func copyAnswer(w http.ResponseWriter, resp *http.Response) {
 	}
 	w.WriteHeader(resp.StatusCode)
 	copyStream(w, resp.Body)
+	if why := resp.Trailer.Get(client.HeaderError); why != "" {
+		setTrailer(w, why)
+	}
 }
 
 // writeDeadline is how long one write to a reader may take before it is dropped.

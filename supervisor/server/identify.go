@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -153,7 +154,7 @@ func (s *Server) node(id, from string, nobody Caller) (Caller, *spec.Error) {
 	if n != nil && n.ID != id {
 		return nobody, unauthenticated("the certificate is of node %s, but the name %s belongs to node %s now", id, name, n.ID)
 	}
-	return Caller{Who: "node:" + name + "@" + from, Node: name, stranger: n == nil}, nil
+	return Caller{Who: "node:" + name + "@" + from, Node: name, NodeID: id, stranger: n == nil}, nil
 }
 
 // internalPath begins the routes between nodes.
@@ -162,13 +163,14 @@ const internalPath = "/v1/internal/"
 // renewal is the one route that a node's certificate opens when it has run out.
 const renewal = internalPath + "certificate"
 
-// roleNode stands in HeaderRole for a node that asks for itself by way of another.
+// roleNode stood in HeaderRole for a node that asked by way of another, in versions before this.
 const roleNode = "node"
 
 // allNamespaces stands in HeaderNamespaces for no limit.
 const allNamespaces = "*"
 
-// forwarded is whom a node asks for. An account is looked up here too: the leader may know already that it is revoked.
+// forwarded is whom a node asks for: an account or a local user, never another node, which asks for itself. An account is
+// looked up here too: the leader may know already that it is revoked.
 func (s *Server) forwarded(r *http.Request, by Caller) (Caller, *spec.Error) {
 	h := r.Header
 	who, role, name, list := h.Get(client.HeaderWho), h.Get(client.HeaderRole), h.Get(client.HeaderName), h.Get(client.HeaderNamespaces)
@@ -177,11 +179,11 @@ func (s *Server) forwarded(r *http.Request, by Caller) (Caller, *spec.Error) {
 	case who == "" || len(who) > maxWho:
 		return by, unauthenticated("node %s forwards a request and does not say whose", by.Node)
 	case role == roleNode:
-		return Caller{Who: who, Node: name, stranger: by.stranger || s.o.Store.View().Node(name) == nil}, nil
+		return by, s.impostor(r, by, name)
 	case by.stranger: // nobody's users are there yet
 		return by, notRegistered(by.Node)
 	case role == "": // it acts on its own part of what who asked of it
-		return Caller{Who: who, Node: by.Node}, nil
+		return Caller{Who: who, Node: by.Node, NodeID: by.NodeID}, nil
 	case !slices.Contains(spec.Roles(), spec.Role(role)) || list == "":
 		return nobody, unauthenticated("node %s forwards a request of %s and does not say what he may", by.Node, who)
 	}
@@ -210,11 +212,6 @@ const maxWho = 512
 func forwardCaller(h http.Header, r *http.Request) {
 	c := callerOf(r)
 	h.Set(client.HeaderWho, c.Who)
-	if c.Node != "" && (c.Role == "" || strings.HasPrefix(r.URL.Path, internalPath)) {
-		h.Set(client.HeaderRole, roleNode)
-		h.Set(client.HeaderName, c.Node)
-		return
-	}
 	h.Set(client.HeaderRole, string(c.Role))
 	if c.Account != "" {
 		h.Set(client.HeaderName, c.Account)
@@ -225,3 +222,32 @@ func forwardCaller(h http.Header, r *http.Request) {
 	}
 	h.Set(client.HeaderNamespaces, list)
 }
+
+// speaksFor checks that what is told of a node is told by that node itself: its name, and its id where the request has one.
+func (s *Server) speaksFor(r *http.Request, name, id string) *spec.Error {
+	c := callerOf(r)
+	if c.Node == name && c.NodeID == id && name != "" {
+		return nil
+	}
+	return s.impostor(r, c, name)
+}
+
+// impostor refuses a node that speaks for another, and says so once a minute.
+func (s *Server) impostor(r *http.Request, c Caller, name string) *spec.Error {
+	s.counts.refusedForbidden.Add(1)
+	e := forbidden("%s (id %s) speaks for node %s: a node speaks for itself only, by its own certificate", c.Who, c.NodeID, strconv.Quote(shorten(name)))
+	if ok, _ := s.said.take("impostor:"+c.NodeID, time.Now()); ok {
+		s.log.Warn("a node speaks for another and is refused; more of it are not said for a minute", "path", pathForLog(r.URL.Path), "err", e.Message)
+	}
+	return e
+}
+
+// shorten bounds a name that somebody made up.
+func shorten(name string) string {
+	if len(name) > maxShown {
+		return name[:maxShown] + "..."
+	}
+	return name
+}
+
+const maxShown = 100

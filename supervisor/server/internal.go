@@ -18,6 +18,9 @@ func (s *Server) heartbeat(w http.ResponseWriter, r *http.Request) error {
 	if err := decodeFromNode(r, &in); err != nil {
 		return err
 	}
+	if err := s.speaksFor(r, in.Node, in.ID); err != nil {
+		return err
+	}
 	out, err := s.o.Control.Heartbeat(r.Context(), in)
 	if err != nil {
 		return err
@@ -30,12 +33,18 @@ func (s *Server) report(w http.ResponseWriter, r *http.Request) error {
 	if err := decodeFromNode(r, &in); err != nil {
 		return err
 	}
+	if err := s.speaksFor(r, in.Node, callerOf(r).NodeID); err != nil { // a report names its node only
+		return err
+	}
 	return s.internalEntry(w, r, "agent:"+in.Node, &in)
 }
 
 func (s *Server) register(w http.ResponseWriter, r *http.Request) error {
 	var in state.Node
 	if err := decodeFromNode(r, &in); err != nil {
+		return err
+	}
+	if err := s.speaksFor(r, in.Name, in.ID); err != nil {
 		return err
 	}
 	return s.internalEntry(w, r, "agent:"+in.Name, &state.RegisterNode{Node: in})

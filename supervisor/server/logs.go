@@ -89,7 +89,7 @@ func (s *Server) memberOf(ns, name string, process *string) (*state.Member, erro
 	return m, err
 }
 
-// processOf checks a process's name; "" means the main one. An init step has a log too.
+// processOf checks a process's name; "" means the main one. Init steps and hooks have logs too.
 func processOf(v *state.View, m *state.Member, process string) (string, error) {
 	rev := v.Revision(m.Namespace, m.Set, m.Revision)
 	if rev == nil || len(rev.Template.Processes) == 0 {
@@ -98,13 +98,7 @@ func processOf(v *state.View, m *state.Member, process string) (string, error) {
 	if process == "" {
 		return rev.Template.Processes[0].Name, nil
 	}
-	var names []string
-	for _, p := range rev.Template.Processes {
-		names = append(names, p.Name)
-	}
-	for _, p := range rev.Template.Init {
-		names = append(names, spec.InitProcess(p.Name))
-	}
+	names := rev.Template.LogNames()
 	if !slices.Contains(names, process) {
 		return "", spec.Errorf(spec.CodeNotFound, "member %s has no process %s; there is: %s", m.Name(), process, strings.Join(names, ", "))
 	}

@@ -53,8 +53,10 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) error {
 	e.gauge("supd_raft_is_leader", "1 while this node leads.", oneIf(rd.rs.Leading))
 	e.gauge("supd_raft_has_leader", "1 while this node knows a leader.", oneIf(rd.rs.Leader != ""))
 	e.gauge("supd_raft_voters", "Voters of the cluster.", float64(len(rd.rs.Voters)))
-	e.gauge("supd_raft_trouble", "1 while something keeps this node from its part: a log that cannot be written, or an entry that it does not understand.", oneIf(rd.rs.Trouble != ""))
-	e.gauge("supd_snapshot_trouble", "1 while this node's scheduled snapshot can't be written.", oneIf(rd.rs.Warning != ""))
+	e.gauge("supd_raft_trouble", "1 while something keeps this node from its part: a log that cannot be written, an entry that it does not understand, a state that differs from the majority's.", oneIf(rd.rs.Trouble != ""))
+	e.gauge("supd_state_differs", "1 while this node's state is not the same as other nodes' at the same log entry.", oneIf(rd.rs.State.Differs != nil))
+	e.gauge("supd_state_compared_index", "Index of the newest log entry at which this node's state was compared with others'; 0: it was not yet.", float64(rd.rs.State.Index))
+	e.gauge("supd_snapshot_trouble", "1 while this node's scheduled snapshot can't be written.", oneIf(rd.rs.NoSnapshot))
 	last := 0.0
 	if !rd.rs.Snapshot.IsZero() {
 		last = float64(rd.rs.Snapshot.Unix())

@@ -76,6 +76,7 @@ func Member(v *state.View, m *state.Member, now time.Time) spec.Member {
 		out.Status.Restarts = m.Seen.Restarts
 		out.Status.StartedAt = timePtr(m.Seen.StartedAt)
 		out.Status.Processes = append(out.Status.Processes, m.Seen.Processes...)
+		out.Status.Hooks = m.Seen.Hooks
 	}
 	return out
 }

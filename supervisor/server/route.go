@@ -14,7 +14,7 @@ import (
 type Route struct {
 	Method, Pattern string
 	Access          Access
-	// Leader: answered by the leader; another node forwards it once.
+	// Leader: answered by the leader; another node forwards it once, but for what is NodeOnly.
 	Leader  bool
 	Handler func(*Server, http.ResponseWriter, *http.Request) error
 }
@@ -125,6 +125,7 @@ func (s *Server) serve(rt Route) http.Handler {
 			return
 		}
 		defer end()
+		defer sayEnd(w, r)
 		if shown := shownCert(r); shown != nil && pki.Due(shown, shown.Subject.CommonName, s.o.Now()) {
 			w.Header().Set("Connection", "close") // the next one will show the certificate that is renewed
 		}
@@ -135,6 +136,10 @@ func (s *Server) serve(rt Route) http.Handler {
 		consistent := flag(r, "consistent") && rt.Method == http.MethodGet && (rt.Access == Read || rt.Access == Admin)
 		if rt.Leader || consistent {
 			if rs := s.o.Cluster.Status(); !rs.Leading {
+				if rt.Access == NodeOnly {
+					s.fail(w, r, s.askTheLeader(r, rs))
+					return
+				}
 				if err := s.forward(w, r, rs); err != nil {
 					s.fail(w, r, err)
 				}

@@ -59,9 +59,13 @@ type RaftStatus struct {
 	Trouble   string   // what keeps this node from its part; "": nothing
 	// Warning is what an operator should see to, though the node does its part; "": nothing.
 	Warning string
-	// Snapshot is when the node's newest scheduled snapshot was written; zero: there is none.
-	Snapshot time.Time
-	Waits    string // for what, while this node is part of no cluster
+	// NoSnapshot: the scheduled snapshot can't be written. Snapshot is when the newest one
+	// was written; zero: there is none.
+	NoSnapshot bool
+	Snapshot   time.Time
+	// State is how this node's state compares with others', as the leader last told.
+	State spec.StateCheck
+	Waits string // for what, while this node is part of no cluster
 	// GossipDropped counts what came to gossip's port that no key of the cluster had sealed.
 	GossipDropped uint64
 }

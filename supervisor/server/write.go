@@ -295,7 +295,7 @@ func (s *Server) labelNode(w http.ResponseWriter, r *http.Request) error {
 	return s.simple(w, r, &state.LabelNode{Name: r.PathValue("name"), Set: in.Set, Remove: in.Remove})
 }
 
-// transferLeader is no entry of the log: it answers with who leads then.
+// transferLeader hands leadership over, and answers with who leads then. The log only hears that it was asked for.
 func (s *Server) transferLeader(w http.ResponseWriter, r *http.Request) error {
 	var in client.TransferRequest
 	if err := decodeOptional(r, &in); err != nil {
@@ -311,6 +311,9 @@ func (s *Server) transferLeader(w http.ResponseWriter, r *http.Request) error {
 	out := client.Transferred{From: s.o.Node, Leader: s.o.Node}
 	if in.Node != s.o.Node {
 		s.log.Info("leadership is handed over", "to", in.Node, "who", who(r), "reason", r.URL.Query().Get("reason"))
+		if _, _, err := s.propose(r, &state.NoteTransfer{From: s.o.Node, To: in.Node}); err != nil && asError(err).Reason != state.NodeTooOld {
+			return err // the cluster of an upgrade under way does without the event
+		}
 		leader, err := s.o.Cluster.Transfer(r.Context(), in.Node)
 		if err != nil {
 			return err

@@ -30,6 +30,8 @@ func (w *World) operate() {
 	}
 	cur := w.check.sets[namespace+"/"+o.name]
 	switch {
+	case w.careless && w.chance(0.3): // what leaves stale members behind is rare otherwise
+		c = &state.AbandonVolume{Namespace: namespace, Name: w.strandedVolume()}
 	case n < 20 && cur != nil && w.chance(0.25):
 		c = w.flip(o, cur)
 	case n < 20:

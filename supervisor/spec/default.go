@@ -20,6 +20,7 @@ const (
 	DefaultBackoffFirst     = Duration(time.Second)
 	DefaultBackoffMax       = Duration(time.Minute)
 	DefaultInitTimeout      = Duration(10 * time.Minute)
+	DefaultHookTimeout      = Duration(10 * time.Minute)
 	DefaultProgressDeadline = Duration(10 * time.Minute)
 	DefaultRevisionHistory  = 10
 	DefaultVolumeMode       = "0700"
@@ -109,6 +110,7 @@ func (s *StatefulSetSpec) setDefaults() {
 			defaultProcess(p)
 		} else { // what it says itself, the Program does not change
 			defaultProbes(p)
+			defaultHooks(p)
 		}
 	}
 }
@@ -124,6 +126,7 @@ func defaultProcess(p *Process) {
 		setZero(&p.Files[i].Mode, DefaultFileMode)
 	}
 	defaultProbes(p)
+	defaultHooks(p)
 	if name, ok := SignalName(p.Stop.Signal); ok {
 		p.Stop.Signal = name
 	}

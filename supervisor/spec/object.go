@@ -105,6 +105,8 @@ type MemberStatus struct {
 	Restarts  int             `json:"restarts"`
 	StartedAt *time.Time      `json:"startedAt"`
 	Processes []ProcessStatus `json:"processes"`
+	// Hooks tells of those that have run in this epoch.
+	Hooks []HookStatus `json:"hooks,omitempty"`
 }
 
 // States of a process.

@@ -263,16 +263,6 @@ type GRPCCall struct {
 	Service string      `json:"service,omitempty"`
 }
 
-// Hooks by their name (postStart, preStop, onJoin, ...).
-type Hooks map[string]Hook
-
-// Hook is a step run at a moment of a member's life.
-type Hook struct {
-	Command []string  `json:"command"`
-	Timeout *Duration `json:"timeout,omitempty"`
-	Retries int       `json:"retries,omitempty"`
-}
-
 // Stop says how a process is asked to end, and when it is killed.
 type Stop struct {
 	Signal  string    `json:"signal,omitempty"`

@@ -40,9 +40,7 @@ func (v *validator) process(at string, p *Process, open bool, portNames, portNum
 	v.probe(at+".startup", p.Startup, true)
 	v.probe(at+".readiness", p.Readiness, false)
 	v.probe(at+".liveness", p.Liveness, true)
-	for _, name := range slices.Sorted(maps.Keys(p.Hooks)) {
-		v.unsupported(at+".hooks."+name, "hooks are")
-	}
+	v.hooks(at+".hooks", p)
 	v.stop(at, p)
 	v.limits(at+".limits", p.Limits)
 	v.privileges(at, &p.Privileges)

@@ -96,7 +96,14 @@ func TestValidate(t *testing.T) {
 			main(s).Readiness = &Probe{Notify: true, Expect: "x"}
 		}, false},
 		{"grpc", "spec.processes[0].readiness.grpc", "not supported", func(s *StatefulSet) { main(s).Readiness = &Probe{GRPC: &GRPCCall{Port: "80"}} }, false},
-		{"hook", "spec.processes[0].hooks.preStop", "not supported", func(s *StatefulSet) { main(s).Hooks = Hooks{"preStop": {}} }, false},
+		{"no hook", "spec.processes[0].hooks.preStp", "did you mean \"preStop\"", func(s *StatefulSet) { main(s).Hooks = Hooks{"preStp": {Command: []string{"x"}}} }, false},
+		{"hook without command", "spec.processes[0].hooks.preStop.command", "needed", func(s *StatefulSet) { main(s).Hooks = Hooks{"preStop": {}} }, false},
+		{"hook's name", "spec.processes[0].hooks.preStop.command[0]", "empty", func(s *StatefulSet) { main(s).Hooks = Hooks{"preStop": {Command: []string{" "}}} }, false},
+		{"hook's retries", "spec.processes[0].hooks.postStart.retries", "negative", func(s *StatefulSet) { main(s).Hooks = Hooks{"postStart": {Command: []string{"x"}, Retries: -1}} }, false},
+		{"slow preStop", "spec.processes[0].hooks.preStop.timeout", "within stop.timeout", func(s *StatefulSet) {
+			d := Duration(time.Hour)
+			main(s).Hooks = Hooks{"preStop": {Command: []string{"x"}, Timeout: &d}}
+		}, true},
 		{"signal", "spec.processes[0].stop.signal", "no signal", func(s *StatefulSet) { main(s).Stop.Signal = "SIGFOO" }, false},
 		{"memory", "spec.processes[0].limits.memory", "not a size", func(s *StatefulSet) { main(s).Limits = &Limits{Memory: "1GB"} }, false},
 		{"little memory", "spec.processes[0].limits.memory", "1Mi", func(s *StatefulSet) { main(s).Limits = &Limits{Memory: "512"} }, false},

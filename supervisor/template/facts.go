@@ -81,10 +81,11 @@ func (f *Facts) Peers() []Member {
 // Environment is what every process and init step of the member gets: SUP_* and
 // HOSTNAME, in a fixed order.
 func (f *Facts) Environment() []Var {
-	peers := f.Peers()
-	names := make([]string, len(peers))
-	for i, p := range peers {
-		names[i] = p.FQDN
+	names := make([]string, 0, len(f.Members))
+	for i := range f.Members {
+		if f.Members[i].Name != f.Member.Name {
+			names = append(names, f.Members[i].FQDN)
+		}
 	}
 	vars := []Var{
 		{"SUP_NAMESPACE", f.Member.Namespace},

@@ -1,0 +1,252 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"supd/raftstore/state"
+	"supd/supervisor/keeper"
+	"supd/supervisor/spec"
+	"supd/supervisor/template"
+)
+
+// Hooks run beside the steps of their member, one at a time: a long one keeps nobody from
+// refreshing files or restarting another process. preStop alone is part of a step, the stop.
+
+// call is a hook whose time has come.
+type call struct {
+	hook, process string
+	exec          execID
+}
+
+// execID names one exec of a process.
+type execID struct {
+	Epoch uint64    `json:"epoch"`
+	PID   int       `json:"pid"`
+	Since time.Time `json:"since"`
+}
+
+func execOf(s keeper.Status) execID { return execID{s.Epoch, s.PID, s.StartedAt.UTC().Round(0)} }
+
+// is tells whether it names the same exec, though it went through a file.
+func (e execID) is(o execID) bool {
+	return e.Epoch == o.Epoch && e.PID == o.PID && e.PID != 0 && e.Since.Equal(o.Since)
+}
+
+// calling is the hook under way.
+type calling struct {
+	call
+	cancel context.CancelFunc
+}
+
+// called is how a call ended.
+type called struct {
+	call
+	status spec.HookStatus
+}
+
+// nextCall is the hook of the member that is due, if any.
+func (r *runtime) nextCall(now time.Time) (call, bool) {
+	m, t := r.part.Member, r.part.Template
+	if m == nil || t == nil || m.Wish != state.WishRun || r.prepared == nil || r.prepared.epoch != m.Epoch || now.Before(r.callRetry) {
+		return call{}, false
+	}
+	for _, proc := range t.Processes {
+		p := r.procs[proc.Name]
+		if p != nil && p.wantsPost() {
+			return call{hook: spec.HookPostStart, process: proc.Name, exec: p.exec}, true
+		}
+	}
+	return call{}, false
+}
+
+// over tells whether what a call is for has passed.
+func (r *runtime) over(c call) bool {
+	p := r.procs[c.process]
+	return p == nil || !p.exec.is(c.exec)
+}
+
+// callHooks begins the hook that is due, and ends one that is for nobody any more.
+func (a *Agent) callHooks(ctx context.Context, r *runtime, set *crowd, now time.Time) {
+	if r.calling != nil {
+		if r.over(r.calling.call) {
+			r.calling.cancel()
+		}
+		return
+	}
+	c, due := r.nextCall(now)
+	if !due {
+		return
+	}
+	cctx, cancel := context.WithCancel(ctx)
+	r.calling = &calling{c, cancel}
+	j := a.job(r, Step{Process: c.process, Epoch: r.assigned.epoch}, set)
+	a.log.Debug("hook", "namespace", r.key.Namespace, "member", r.key.Name(), "hook", c.hook, "process", c.process)
+	a.steps.Go(func() {
+		defer cancel()
+		o := outcome{key: j.key, assigned: j.assigned, called: &called{call: c}}
+		o.called.status, o.err = j.hook(cctx, c)
+		a.box.finished(o)
+	})
+}
+
+// called takes over how a hook ended.
+func (a *Agent) called(o outcome, now time.Time) {
+	r, c := a.runtime(o.key), o.called
+	r.calling = nil
+	switch {
+	case o.assigned != r.assigned || r.over(c.call):
+		return
+	case o.err != nil:
+		r.callFailures++
+		r.procs[c.process].postTrouble = o.err.Error()
+		r.callRetry = now.Add(backoff(r.callFailures, 100*time.Millisecond, 5*time.Second))
+		if r.callFailures == 1 && !errors.Is(o.err, context.Canceled) {
+			a.log.Warn("cannot run a hook; it is tried again", "namespace", r.key.Namespace, "member", r.key.Name(), "hook", c.hook, "err", o.err)
+		}
+		return
+	}
+	r.callFailures, r.callRetry = 0, time.Time{}
+	r.noteHook(c.status)
+	r.procs[c.process].posted(c.status, now)
+}
+
+// noteHook keeps how a hook went, to tell.
+func (r *runtime) noteHook(s spec.HookStatus) {
+	if s.Name == "" {
+		return
+	}
+	if r.hooks == nil {
+		r.hooks = map[string]spec.HookStatus{}
+	}
+	r.hooks[s.Name+"/"+s.Process] = s
+}
+
+// hookList is what is told of hooks.
+func (r *runtime) hookList() []spec.HookStatus {
+	var out []spec.HookStatus
+	for _, k := range slices.Sorted(maps.Keys(r.hooks)) {
+		out = append(out, r.hooks[k])
+	}
+	return out
+}
+
+// wantsPost tells whether postStart is due for the present exec.
+func (p *procRuntime) wantsPost() bool { return p.pid != 0 && p.pending && p.postFailed == "" }
+
+// posted notes how postStart went. A process whose hook fails again and again is restarted ever
+// more rarely: the keeper's own pauses grow only with lives that are short.
+func (p *procRuntime) posted(s spec.HookStatus, now time.Time) {
+	p.postTrouble = ""
+	if s.State == spec.HookSucceeded {
+		p.pending, p.postFailures = false, 0
+		return
+	}
+	p.postFailed = s.Message
+	p.postFailures++
+	p.postKill = now
+	if p.postFailures > 1 {
+		p.postKill = now.Add(backoff(p.postFailures-1, time.Second, time.Minute))
+	}
+}
+
+// hook runs a hook to its end, retries included. The error tells that it could not be run, or
+// that its success could not be noted: it says nothing of the hook.
+func (j job) hook(ctx context.Context, c call) (spec.HookStatus, error) {
+	proc, _ := j.process()
+	h := proc.Hooks[c.hook]
+	r, err := j.renderAgain()
+	if err != nil {
+		return spec.HookStatus{}, err
+	}
+	x, err := hookExec(h, r.starts[c.process].Exec, r.facts[c.process])
+	if err != nil {
+		return hookEnd(c, 0, err), nil
+	}
+	attempts, err := j.tries(ctx, c, h, x)
+	if err != nil && !failedHook(err) {
+		return spec.HookStatus{}, err
+	}
+	if err == nil {
+		err = j.remember(func(m *memory) {
+			delete(m.Attempts, attemptKey(c))
+			m.Hooked[c.process] = c.exec
+		})
+		if err != nil {
+			return spec.HookStatus{}, err
+		}
+	}
+	return hookEnd(c, attempts, err), nil
+}
+
+// attemptKey is what counts the tries of a hook.
+func attemptKey(c call) string { return "hook " + c.hook + " " + c.process }
+
+// tries runs a hook and its retries, with growing pauses, and tells how often it was tried.
+func (j job) tries(ctx context.Context, c call, h spec.Hook, x keeper.Exec) (attempts int, err error) {
+	timeout := spec.DefaultHookTimeout.D()
+	if h.Timeout != nil {
+		timeout = h.Timeout.D()
+	}
+	for try := 0; try <= h.Retries; try++ {
+		if try > 0 && !pause(ctx, backoff(try, 100*time.Millisecond, 5*time.Second)) {
+			return attempts, ctx.Err()
+		}
+		if err := j.remember(func(m *memory) { m.Attempts[attemptKey(c)]++; attempts = m.Attempts[attemptKey(c)] }); err != nil {
+			return attempts, err
+		}
+		if err = j.tryHook(ctx, c, x, attempts, timeout); err == nil || !failedHook(err) {
+			return attempts, err
+		}
+	}
+	return attempts, err
+}
+
+// tryHook runs a hook once.
+func (j job) tryHook(ctx context.Context, c call, x keeper.Exec, attempt int, timeout time.Duration) error {
+	x.Env = withVar(x.Env, "SUP_ATTEMPT", strconv.Itoa(attempt))
+	return j.try(ctx, trial{
+		what: "hook " + c.hook, log: j.part.Template.HookLog(c.process, c.hook), reason: HookFailed, attempt: attempt,
+		secret: secretProcess(j.part.Template, c.process),
+		run: keeper.Run{
+			Member: j.key.String(), Process: c.process, Exec: x, Timeout: timeout, MaxOutput: maxInitOutput, Fence: j.part.fenced(),
+		},
+	})
+}
+
+// failedHook tells whether an error is the hook's own.
+func failedHook(err error) bool {
+	f, ok := errors.AsType[*Failure](err)
+	return ok && f.Reason == HookFailed
+}
+
+func hookEnd(c call, attempts int, err error) spec.HookStatus {
+	s := spec.HookStatus{Name: c.hook, Process: c.process, State: spec.HookSucceeded, Attempts: attempts, At: time.Now().UTC().Round(0)}
+	if err != nil {
+		s.State, s.Message = spec.HookFailed, oneLine(err.Error())
+	}
+	return s
+}
+
+// hookExec is a process's own exec with the hook's command.
+func hookExec(h spec.Hook, x keeper.Exec, f *template.Facts) (keeper.Exec, error) {
+	x.Argv = nil
+	for _, src := range h.Command {
+		s, err := template.Render(src, f)
+		if err != nil {
+			return x, failf(HookFailed, "its command: %v", err)
+		}
+		x.Argv = append(x.Argv, s)
+	}
+	return x, nil
+}
+
+// secretProcess tells whether the process of that name knows secrets, which its output may show.
+func secretProcess(t *spec.Template, name string) bool {
+	i := slices.IndexFunc(t.Processes, func(p spec.Process) bool { return p.Name == name })
+	return i >= 0 && knowsSecret(t.Processes[i].Exec, t.Processes[i].Files)
+}

@@ -1,0 +1,377 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"supd/supervisor/keeper"
+	"supd/supervisor/spec"
+)
+
+// hooked is a process with hooks of these names, each of which runs /hook/NAME.
+func hooked(name string, hooks ...string) spec.Process {
+	p := sleeper(name)
+	p.Hooks = spec.Hooks{}
+	for _, h := range hooks {
+		p.Hooks[h] = spec.Hook{Command: []string{"/hook/" + h, "${member.name}"}}
+	}
+	return p
+}
+
+// hookRuns answers hooks by their command; others succeed.
+func (w *world) hookRuns(f func(ctx context.Context, r keeper.Run) (keeper.RunResult, error)) {
+	w.keeper.runs(func(ctx context.Context, r keeper.Run) (keeper.RunResult, error) {
+		if strings.HasPrefix(r.Argv[0], "/hook/") {
+			return f(ctx, r)
+		}
+		return keeper.RunResult{}, nil
+	})
+}
+
+func runsOf(calls []string, command string) (n int) {
+	for _, c := range calls {
+		if strings.Contains(c, command) {
+			n++
+		}
+	}
+	return n
+}
+
+// told is a hook's status in the log.
+func (w *world) told(i int, hook string) spec.HookStatus {
+	w.t.Helper()
+	for _, h := range w.member(i).Seen.Hooks {
+		if h.Name == hook {
+			return h
+		}
+	}
+	w.t.Fatalf("the log knows nothing of hook %s of web-%d: %+v", hook, i, w.member(i).Seen.Hooks)
+	return spec.HookStatus{}
+}
+
+func (w *world) events(reason string) (out []string) {
+	for e := range w.View().Events() {
+		if e.Reason == reason {
+			out = append(out, e.Message)
+		}
+	}
+	return out
+}
+
+func TestPostStartComesBeforeStarted(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, w *world) {
+		release := make(chan struct{})
+		w.hookRuns(func(ctx context.Context, r keeper.Run) (keeper.RunResult, error) {
+			if r.Epoch != 0 || r.Lock != "" || !slices.Contains(r.Env, "SUP_ATTEMPT=1") || r.Argv[1] != "web-0" {
+				t.Errorf("the hook is run as %+v", r)
+			}
+			select {
+			case <-release:
+			case <-ctx.Done():
+			}
+			return keeper.RunResult{}, ctx.Err()
+		})
+		w.put(nil, hooked("main", "postStart"), sleeper("side"))
+		w.reserve(1)
+		defer w.running(nil)()
+		w.start(0)
+		settle(time.Minute)
+		w.want(0, spec.MemberStarting, false)
+		w.wantReason(0, PostStartPending, "postStart")
+		if n := runsOf(w.keeper.did(), "start default/web-0 side"); n != 0 {
+			t.Error("the next process was started before the hook had ended")
+		}
+		close(release)
+		settle(2 * time.Second)
+		w.want(0, spec.MemberRunning, true)
+		if h := w.told(0, "postStart"); h.State != spec.HookSucceeded || h.Attempts != 1 || h.Process != "main" {
+			t.Errorf("the hook is told as %+v", h)
+		}
+		if e := w.events("HookSucceeded"); len(e) != 1 {
+			t.Errorf("events %q, want one", e)
+		}
+	})
+}
+
+// TestPostStartOncePerExec: a restart of supd repeats nothing, one of the process does.
+func TestPostStartOncePerExec(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, w *world) {
+		w.put(nil, hooked("main", "postStart"))
+		w.reserve(1)
+		end := w.running(nil)
+		w.start(0)
+		settle(2 * time.Second)
+		w.want(0, spec.MemberRunning, true)
+		end()
+		w.keeper.did()
+
+		w.setDeaf(true) // nor does it need the log to know
+		end = w.running(nil)
+		settle(2 * time.Second)
+		if got := w.keeper.did(); runsOf(got, "/hook/") != 0 {
+			t.Errorf("after a restart of supd: %v", got)
+		}
+		w.setDeaf(false)
+		if err := w.keeper.crash("default/web-0", "main", 0); err != nil {
+			t.Fatal(err)
+		}
+		settle(2 * time.Second)
+		if got := w.keeper.did(); runsOf(got, "/hook/postStart") != 1 {
+			t.Errorf("after a restart in place: %v", got)
+		}
+		w.want(0, spec.MemberRunning, true)
+		end()
+
+		// In place while supd was away: it is made up for.
+		if err := w.keeper.crash("default/web-0", "main", 0); err != nil {
+			t.Fatal(err)
+		}
+		end = w.running(nil)
+		settle(2 * time.Second)
+		if got := w.keeper.did(); runsOf(got, "/hook/postStart") != 1 {
+			t.Errorf("after a restart in place without supd: %v", got)
+		}
+		w.want(0, spec.MemberRunning, true)
+		if e := w.events("HookSucceeded"); len(e) != 3 {
+			t.Errorf("events %q, want three", e)
+		}
+		end()
+	})
+}
+
+func TestPostStartAddedLaterIsForLaterStarts(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, w *world) {
+		w.put(nil, sleeper("main"))
+		w.reserve(1)
+		defer w.running(nil)()
+		w.start(0)
+		settle(2 * time.Second)
+		w.keeper.did()
+		w.put(nil, hooked("main", "postStart"))
+		settle(2 * time.Second)
+		w.want(0, spec.MemberRunning, true)
+		if got := w.keeper.did(); runsOf(got, "/hook/")+runsOf(got, "restart") != 0 {
+			t.Errorf("a new hook touched what runs: %v", got)
+		}
+		if err := w.keeper.crash("default/web-0", "main", 0); err != nil {
+			t.Fatal(err)
+		}
+		settle(2 * time.Second)
+		if got := w.keeper.did(); runsOf(got, "/hook/postStart") != 1 {
+			t.Errorf("after a restart in place: %v", got)
+		}
+	})
+}
+
+func TestPostStartThatFailsRestarts(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, w *world) {
+		fails := true
+		w.hookRuns(func(context.Context, keeper.Run) (keeper.RunResult, error) {
+			if fails {
+				return keeper.RunResult{Code: 3, Output: []byte("no way\n")}, nil
+			}
+			return keeper.RunResult{}, nil
+		})
+		p := hooked("main", "postStart")
+		h := p.Hooks["postStart"]
+		h.Retries = 2
+		p.Hooks["postStart"] = h
+		w.put(nil, p)
+		w.reserve(1)
+		defer w.running(nil)()
+		w.start(0)
+		settle(500 * time.Millisecond)
+		got := w.keeper.did()
+		if runsOf(got, "/hook/postStart") < 3 || runsOf(got, "restart default/web-0 main") < 1 {
+			t.Fatalf("want three attempts and a restart: %v", got)
+		}
+		settle(10 * time.Minute)
+		w.want(0, spec.MemberStarting, false)
+		w.wantReason(0, PostStartFailed, "hook postStart exited with 3: no way")
+		if n := runsOf(w.keeper.did(), "restart default/web-0 main"); n > 20 {
+			t.Errorf("%d restarts in ten minutes, want pauses that grow to a minute", n)
+		}
+		fails = false
+		settle(2 * time.Minute)
+		w.want(0, spec.MemberRunning, true)
+		if e := w.events("HookFailed"); len(e) < 3 || !strings.Contains(e[0], "exited with 3: no way") {
+			t.Errorf("events %q", e)
+		}
+		if h := w.told(0, "postStart"); h.State != spec.HookSucceeded || h.Attempts < 4 {
+			t.Errorf("the hook is told as %+v", h)
+		}
+	})
+}
+
+// TestPostStartWaitsForTheKeeper: that a hook cannot be run is no failure of the hook.
+func TestPostStartWaitsForTheKeeper(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, w *world) {
+		away := true
+		w.hookRuns(func(context.Context, keeper.Run) (keeper.RunResult, error) {
+			if away {
+				return keeper.RunResult{}, keeper.ErrNoLease
+			}
+			return keeper.RunResult{}, nil
+		})
+		w.put(nil, hooked("main", "postStart"))
+		w.reserve(1)
+		defer w.running(nil)()
+		w.start(0)
+		settle(time.Minute)
+		if got := w.keeper.did(); runsOf(got, "restart") != 0 || runsOf(got, "/hook/") < 5 {
+			t.Errorf("did %v", got)
+		}
+		away = false
+		settle(10 * time.Second)
+		w.want(0, spec.MemberRunning, true)
+	})
+}
+
+func TestPreStopWithinTheStopTimeout(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, w *world) {
+		w.hookRuns(func(ctx context.Context, r keeper.Run) (keeper.RunResult, error) {
+			if r.Timeout != 30*time.Second {
+				t.Errorf("the hook has %s, want the stop timeout", r.Timeout)
+			}
+			if !pause(ctx, 12*time.Second) {
+				return keeper.RunResult{}, ctx.Err()
+			}
+			return keeper.RunResult{Code: 1}, nil
+		})
+		w.put(nil, hooked("main", "preStop"))
+		w.reserve(1)
+		defer w.running(nil)()
+		w.start(0)
+		settle(2 * time.Second)
+		w.keeper.did()
+		w.stop(0)
+		settle(11 * time.Second)
+		if got := w.keeper.did(); runsOf(got, "/hook/preStop") != 1 || runsOf(got, "stop default") != 0 {
+			t.Fatalf("while the hook runs: %v", got)
+		}
+		settle(5 * time.Second)
+		want := []string{"update default/web-0 main 18s", "stop default/web-0 main", "giveup default/web-0 1", "forget default/web-0 main"}
+		if got := w.keeper.did(); !slices.Equal(got, want) {
+			t.Errorf("after the hook: %v, want %v", got, want)
+		}
+		w.want(0, spec.MemberStopped, false)
+		if h := w.told(0, "preStop"); h.State != spec.HookFailed || !strings.Contains(h.Message, "exited with 1") {
+			t.Errorf("the hook is told as %+v", h)
+		}
+		if e := w.events("HookFailed"); len(e) != 1 {
+			t.Errorf("events %q, want one", e)
+		}
+	})
+}
+
+// TestPreStopThatHangs: it costs no more than the stop timeout and the least grace.
+func TestPreStopThatHangs(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, w *world) {
+		w.hookRuns(func(ctx context.Context, _ keeper.Run) (keeper.RunResult, error) {
+			<-ctx.Done()
+			return keeper.RunResult{}, ctx.Err()
+		})
+		w.put(nil, hooked("main", "preStop"))
+		w.reserve(1)
+		end := w.running(nil)
+		w.start(0)
+		settle(2 * time.Second)
+		w.stop(0)
+		settle(20 * time.Second)
+		end() // supd comes back with ten seconds left
+		end = w.running(nil)
+		w.keeper.did()
+		settle(8 * time.Second)
+		if got := w.keeper.did(); runsOf(got, "/hook/preStop") != 1 || runsOf(got, "stop default") != 0 {
+			t.Errorf("with time left: %v", got)
+		}
+		settle(4 * time.Second)
+		if got := w.keeper.did(); runsOf(got, "update default/web-0 main 2s") != 1 || runsOf(got, "stop default") != 1 {
+			t.Errorf("with no time left: %v", got)
+		}
+		w.want(0, spec.MemberStopped, false)
+		end()
+	})
+}
+
+// TestPreStopMayEndTheProcess: it is not started again meanwhile, and the hook is not blamed.
+func TestPreStopMayEndTheProcess(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, w *world) {
+		w.hookRuns(func(context.Context, keeper.Run) (keeper.RunResult, error) {
+			s := keeper.Status{Member: "default/web-0", Process: "main", Epoch: 1, State: keeper.Failed, LastExit: keeper.Exit{At: time.Now()}}
+			w.keeper.set(s)
+			return keeper.RunResult{Code: -1, Signal: "SIGKILL"}, nil
+		})
+		w.put(nil, hooked("main", "preStop"))
+		w.reserve(1)
+		defer w.running(nil)()
+		w.start(0)
+		settle(2 * time.Second)
+		w.stop(0)
+		settle(2 * time.Second)
+		w.want(0, spec.MemberStopped, false)
+		if h := w.told(0, "preStop"); h.State != spec.HookSucceeded {
+			t.Errorf("the hook is told as %+v", h)
+		}
+	})
+}
+
+// TestPreStopBeforeALivenessRestart: as before every stop that supd asks for.
+func TestPreStopBeforeALivenessRestart(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, w *world) {
+		sick := false
+		w.keeper.runs(func(_ context.Context, r keeper.Run) (keeper.RunResult, error) {
+			if sick && r.Argv[0] == "/alive" {
+				return keeper.RunResult{Code: 1}, nil
+			}
+			sick = sick && r.Argv[0] == "/alive"
+			return keeper.RunResult{}, nil
+		})
+		p := hooked("main", "preStop")
+		second := spec.Duration(time.Second)
+		p.Liveness = &spec.Probe{Exec: []string{"/alive"}, Period: &second, SuccessThreshold: 1, FailureThreshold: 1}
+		w.put(nil, p)
+		w.reserve(1)
+		defer w.running(nil)()
+		w.start(0)
+		settle(3 * time.Second)
+		w.keeper.did()
+		sick = true
+		settle(3 * time.Second)
+		got := slices.DeleteFunc(w.keeper.did(), func(c string) bool { return strings.Contains(c, "/alive") })
+		want := []string{"run default/web-0 [/hook/preStop web-0]", "restart default/web-0 main"}
+		if !slices.Equal(got, want) {
+			t.Errorf("did %v, want %v", got, want)
+		}
+	})
+}
+
+func TestHookErrorsAreTheHooksOwn(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{failf(HookFailed, "x"), true},
+		{failf(KeeperDown, "x"), false},
+		{context.Canceled, false},
+		{errors.New("disk"), false},
+	} {
+		if got := failedHook(c.err); got != c.want {
+			t.Errorf("%v: %v, want %v", c.err, got, c.want)
+		}
+	}
+}

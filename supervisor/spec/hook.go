@@ -1,0 +1,83 @@
+package spec
+
+import "time"
+
+// Hooks by their name, one of HookNames.
+type Hooks map[string]Hook
+
+// Hook is a step run at a moment of a member's life: as its process's user, in its view and
+// environment (SUP_ATTEMPT counts the tries), beside it. Command is a template.
+//
+// A hook may run again although it has succeeded, for whoever ran it may have died before it
+// told, and must bear that.
+type Hook struct {
+	Command []string `json:"command,omitempty"`
+	// Timeout is the deadline of one attempt, Retries bounds the attempts after the first.
+	Timeout *Duration `json:"timeout,omitempty"`
+	Retries int       `json:"retries,omitempty"`
+}
+
+// The hooks.
+const (
+	// HookPostStart runs after each exec of its process, restarts in place included, and
+	// before that counts as started. When it fails the process is restarted.
+	HookPostStart = "postStart"
+	// HookPreStop runs before the stop signal, within the stop timeout. Its failure is told.
+	HookPreStop = "preStop"
+)
+
+// HookNames are the hooks of this version, in the order of a member's life.
+func HookNames() []string { return []string{HookPostStart, HookPreStop} }
+
+// States of a hook.
+const (
+	HookSucceeded = "Succeeded"
+	HookFailed    = "Failed"
+)
+
+// HookStatus tells how a hook went the last time.
+type HookStatus struct {
+	Name    string `json:"name"`
+	Process string `json:"process"`
+	State   string `json:"state"`
+	// Attempts it took, those of earlier failures in a row included.
+	Attempts int       `json:"attempts"`
+	Message  string    `json:"message,omitempty"` // why it failed
+	At       time.Time `json:"at"`
+}
+
+// HookLog is how the log of a process's hook is called among the member's processes.
+func (t Template) HookLog(process, hook string) string {
+	if len(t.Processes) > 0 && t.Processes[0].Name == process {
+		return "hook-" + hook
+	}
+	return "hook-" + hook + "-" + process
+}
+
+// LogNames are all that a member has logs of: its processes, init steps and hooks.
+func (t Template) LogNames() []string {
+	var names []string
+	for _, p := range t.Processes {
+		names = append(names, p.Name)
+	}
+	for _, s := range t.Init {
+		names = append(names, InitProcess(s.Name))
+	}
+	for _, p := range t.Processes {
+		for _, hook := range HookNames() {
+			if _, ok := p.Hooks[hook]; ok {
+				names = append(names, t.HookLog(p.Name, hook))
+			}
+		}
+	}
+	return names
+}
+
+func defaultHooks(p *Process) {
+	for name, h := range p.Hooks {
+		if name != HookPreStop { // that has the stop timeout
+			setNil(&h.Timeout, DefaultHookTimeout)
+		}
+		p.Hooks[name] = h
+	}
+}

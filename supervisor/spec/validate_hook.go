@@ -1,0 +1,36 @@
+package spec
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// hooks checks a process's hooks.
+func (v *validator) hooks(at string, p *Process) {
+	known := HookNames()
+	for _, name := range slices.Sorted(maps.Keys(p.Hooks)) {
+		h, at := p.Hooks[name], at+"."+name
+		if !slices.Contains(known, name) {
+			v.bad(at, "%q is no hook of this version: %s are%s", name, strings.Join(known, ", "), DidYouMean(name, known))
+			continue
+		}
+		switch {
+		case len(h.Command) == 0:
+			v.bad(at+".command", "a command is needed")
+		case strings.TrimSpace(h.Command[0]) == "":
+			v.bad(at+".command[0]", "the program's name is empty")
+		}
+		for i, a := range h.Command {
+			v.noNUL(fmt.Sprintf("%s.command[%d]", at, i), a)
+		}
+		v.positive(at+".timeout", h.Timeout)
+		if h.Retries < 0 {
+			v.bad(at+".retries", "must not be negative")
+		}
+		if stop := p.Stop.Timeout; name == HookPreStop && h.Timeout != nil && stop != nil && *h.Timeout > *stop {
+			v.warn(at+".timeout", "preStop runs within stop.timeout: it is ended after %s, and the process has no time left then", *stop)
+		}
+	}
+}
