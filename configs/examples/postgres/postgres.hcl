@@ -57,7 +57,7 @@ statefulset "postgres" {
       "-c", "listen_addresses=${member.ip}",
       "-c", "port=${port.sql}",
       "-c", "unix_socket_directories=/run/postgresql",
-      "-c", "hba_file=/etc/postgresql/supd/pg_hba.conf",
+      "-c", "hba_file=/run/postgresql/pg_hba.conf",
       "-c", "cluster_name=${member.name}",
       "-c", "wal_level=replica",
       "-c", "hot_standby=on",
@@ -70,7 +70,7 @@ statefulset "postgres" {
     ]
     env = [{ name = "PGPASSWORD", from_file = "/etc/supd/secrets/postgres/replication" }]
 
-    file "/etc/postgresql/supd/pg_hba.conf" {
+    file "/run/postgresql/pg_hba.conf" {
       content = <<-EOT
         local all all peer
         host all all all scram-sha-256
