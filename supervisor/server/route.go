@@ -134,7 +134,7 @@ func (s *Server) serve(rt Route) http.Handler {
 		}
 		consistent := flag(r, "consistent") && rt.Method == http.MethodGet && (rt.Access == Read || rt.Access == Admin)
 		if rt.Leader || consistent {
-			if rs := s.o.Cluster.Status(); !rs.Leading {
+			if rs := s.o.Cluster.Lead(); !rs.Leading {
 				if err := s.forward(w, r, rs); err != nil {
 					s.fail(w, r, err)
 				}
