@@ -40,17 +40,13 @@ const transferTimeout = 5 * time.Second
 
 // Status tells what this node's Raft knows.
 func (c *cluster) Status() server.RaftStatus {
-	id, _ := c.store.Leader()
-	term, leading := c.store.Leading()
-	rs := server.RaftStatus{Leader: spec.NodeName(id), Leading: leading, Term: term, DNS: c.dns}
+	rs := c.Lead()
+	rs.Term, rs.DNS = c.store.Term(), c.dns
 	if w := c.waits.Load(); w != nil {
 		rs.Waits = *w
 	}
 	rs.GossipDropped = c.gossip.Dropped()
 	rs.Applied, rs.Commit, rs.Last = c.store.Indexes()
-	if id != "" {
-		rs.LeaderAPI = c.apiOf(id)
-	}
 	for _, s := range c.store.Servers() {
 		if s.Voter {
 			rs.Voters = append(rs.Voters, spec.NodeName(s.ID))
@@ -60,6 +56,17 @@ func (c *cluster) Status() server.RaftStatus {
 	unsaved := c.snapshots.trouble()
 	rs.Warning, rs.NoSnapshot, rs.Snapshot = allOf(c.digests.warning(), unsaved), unsaved != "", c.snapshots.newest()
 	rs.State = c.digests.compared()
+	return rs
+}
+
+// Lead tells who leads.
+func (c *cluster) Lead() server.RaftStatus {
+	id, _ := c.store.Leader()
+	_, leading := c.store.Leading()
+	rs := server.RaftStatus{Leader: spec.NodeName(id), Leading: leading}
+	if id != "" {
+		rs.LeaderAPI = c.apiOf(id)
+	}
 	return rs
 }
 
@@ -136,10 +143,8 @@ func (c *cluster) transfer(ctx context.Context, node string) error {
 // apiOf finds a node's API by its id. Gossip's word is newer, where there is one.
 func (c *cluster) apiOf(id string) string {
 	id, _ = control.SplitServer(id)
-	for _, n := range c.gossip.Nodes() {
-		if n.ID == id && n.Alive {
-			return n.API
-		}
+	if n, ok := c.gossip.Node(id); ok && n.Alive {
+		return n.API
 	}
 	if n := c.store.View().NodeByID(id); n != nil {
 		return n.API
@@ -155,10 +160,8 @@ func (d *Daemon) raftOf(id string) string {
 	if n := d.store.View().NodeByID(id); n != nil {
 		addr = n.Raft
 	}
-	for _, n := range d.gossip.Nodes() {
-		if n.ID == id && n.Raft != "" && (n.Alive || addr == "") {
-			addr = n.Raft
-		}
+	if n, ok := d.gossip.Node(id); ok && n.Raft != "" && (n.Alive || addr == "") {
+		addr = n.Raft
 	}
 	return addr
 }
@@ -266,7 +269,7 @@ func (l *leader) propose(ctx context.Context, node string, cmd state.Command) er
 // when another node becomes the leader: the old one may be hung.
 func (l *leader) ask(ctx context.Context, f func(context.Context, *client.Client) error) error {
 	changed := l.cluster.store.LeaderChanged()
-	rs := l.cluster.Status()
+	rs := l.cluster.Lead()
 	if rs.Leading {
 		return f(ctx, nil)
 	}
@@ -293,7 +296,7 @@ func (l *leader) ask(ctx context.Context, f func(context.Context, *client.Client
 				return
 			}
 			changed = l.cluster.store.LeaderChanged()
-			if now := l.cluster.Status(); now.Leader != "" && now.Leader != rs.Leader {
+			if now := l.cluster.Lead(); now.Leader != "" && now.Leader != rs.Leader {
 				cancel()
 				return
 			}

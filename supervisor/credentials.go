@@ -177,6 +177,7 @@ func (d *Daemon) keepCredentials(ctx context.Context) error {
 		select {
 		case <-pkiChanged:
 		case <-viewChanged:
+			calm(ctx)
 		case <-time.After(wait):
 		case <-ctx.Done():
 			return nil

@@ -27,8 +27,14 @@ const NodeTooOld = "NodeTooOld"
 // firstCommands is what the versions knew that registered no Level.
 const firstCommands = 27
 
+// ownLevel and addedFields are asked for with every entry.
+var (
+	ownLevel    = Level{Commands: len(Commands()), Fields: len(Fields())}
+	addedFields = Fields()
+)
+
 // OwnLevel is this version's.
-func OwnLevel() Level { return Level{Commands: len(Commands()), Fields: len(Fields())} }
+func OwnLevel() Level { return ownLevel }
 
 // Fields are the fields that commands got after a version had been released without
 // them, as KIND and the JSON path below it, in the order in which they came: new ones
@@ -94,11 +100,10 @@ func (v *View) Fit(c Command) (Command, *spec.Error) {
 	if place[c.kind()] > least.Commands {
 		return nil, tooOld(commands, c, "")
 	}
-	added := Fields()
-	if fields == nil || least.Fields >= len(added) {
+	if fields == nil || least.Fields >= len(addedFields) {
 		return c, nil
 	}
-	return fitFields(c, fields, added[max(least.Fields, registersLevel):])
+	return fitFields(c, fields, addedFields[max(least.Fields, registersLevel):])
 }
 
 // fitFields makes of a command what node n understands, which lacks the added fields.

@@ -195,7 +195,7 @@ func (s *Server) leave(w http.ResponseWriter, r *http.Request) error {
 		if err := s.o.Membership.Yield(r.Context()); err != nil {
 			return err
 		}
-		return s.forward(w, r, s.o.Cluster.Status())
+		return s.forward(w, r, s.o.Cluster.Lead())
 	}
 	return s.simple(w, r, &state.RemoveNode{Name: n.Name, ID: n.ID})
 }

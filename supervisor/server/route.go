@@ -135,7 +135,7 @@ func (s *Server) serve(rt Route) http.Handler {
 		}
 		consistent := flag(r, "consistent") && rt.Method == http.MethodGet && (rt.Access == Read || rt.Access == Admin)
 		if rt.Leader || consistent {
-			if rs := s.o.Cluster.Status(); !rs.Leading {
+			if rs := s.o.Cluster.Lead(); !rs.Leading {
 				if rt.Access == NodeOnly {
 					s.fail(w, r, s.askTheLeader(r, rs))
 					return
