@@ -23,6 +23,11 @@ const wantName = "want"
 
 // golden runs the cases of one folder: all files but the last are the input.
 func golden(t *testing.T, dir string, check func(t *testing.T, objs []Object, diags []Diagnostic)) {
+	goldenOf(t, dir, check, render)
+}
+
+// goldenOf is golden with another way to show what came out.
+func goldenOf(t *testing.T, dir string, check func(*testing.T, []Object, []Diagnostic), render func(*testing.T, []Object, []Diagnostic) string) {
 	paths, err := filepath.Glob(filepath.Join("testdata", dir, "*.txtar"))
 	if err != nil || len(paths) == 0 {
 		t.Fatalf("no cases: %v", err)
@@ -57,6 +62,7 @@ func golden(t *testing.T, dir string, check func(t *testing.T, objs []Object, di
 	}
 }
 
+// render is the diagnostics, and the objects as JSON.
 func render(t *testing.T, objs []Object, diags []Diagnostic) string {
 	t.Helper()
 	var b strings.Builder

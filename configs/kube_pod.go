@@ -80,7 +80,7 @@ func (w *workload) pod(n *node) {
 	f := w.in(n, "PodSpec")
 	w.grace = w.seconds(f.take("terminationGracePeriodSeconds"))
 	w.podVolumes(f)
-	w.podSecurity(f.take("securityContext"))
+	w.podSecurity(f.take("securityContext"), mainUser(n))
 	w.placement(f)
 	w.fixed(f)
 	inits, containers := f.items("initContainers"), f.items("containers")
@@ -225,29 +225,43 @@ func (w *workload) affinity(n, place *node) {
 }
 
 // podSecurity is who containers run as when they don't say.
-func (w *workload) podSecurity(n *node) {
+func (w *workload) podSecurity(n, mainUser *node) {
 	f := w.in(n, "PodSecurityContext")
 	w.user, w.group = account(f.take("runAsUser")), account(f.take("runAsGroup"))
 	for _, g := range f.items("supplementalGroups") {
 		w.groups = append(w.groups, account(g))
 	}
 	if g := f.take("fsGroup"); g != nil {
-		w.fsGroup(g)
+		user := w.user
+		if user == nil {
+			user = mainUser
+		}
+		w.fsGroup(g, user)
 	}
 	w.nonRoot(f.take("runAsNonRoot"), w.user)
 	f.end()
 }
 
+// mainUser is who the pod's first container says it runs as.
+func mainUser(pod *node) *node {
+	if l := pod.get("containers"); l != nil && len(l.items) > 0 {
+		if c := l.items[0].get("securityContext"); c != nil {
+			return account(c.get("runAsUser"))
+		}
+	}
+	return nil
+}
+
 // fsGroup: the group owns the volumes and every container is in it.
-func (w *workload) fsGroup(g *node) {
-	if w.user == nil {
+func (w *workload) fsGroup(g, user *node) {
+	if user.missing() {
 		w.errorf(g, "fsGroup without runAsUser is "+notYet)
 		return
 	}
 	w.groups = append(w.groups, account(g))
 	for _, v := range w.volumes {
 		v.set("mode", g.str("2770"))
-		v.set("owner", g.str(w.user.text+":"+g.text))
+		v.set("owner", g.str(user.text+":"+g.text))
 	}
 }
 

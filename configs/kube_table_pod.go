@@ -76,7 +76,7 @@ var kubePodTypes = []kubeType{
 		{"runAsGroup", taken, "group of each process that has none of its own"},
 		{"runAsNonRoot", taken, "wants a runAsUser other than 0: images say nothing here"},
 		{"supplementalGroups", taken, "supplementaryGroups"},
-		{"fsGroup", taken, "volumes[].owner and mode 2770, supplementaryGroups; wants runAsUser"},
+		{"fsGroup", taken, "volumes[].owner and mode 2770, supplementaryGroups; wants a runAsUser here or of the first container"},
 		{"fsGroupChangePolicy", ignored, "the owner of a directory is set when it is new"},
 		{"supplementalGroupsPolicy", ignored, imagesOnly},
 		{"seccompProfile", ignored, confinement},

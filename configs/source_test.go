@@ -54,9 +54,13 @@ func TestStdinIsRecognised(t *testing.T) {
 // TestExamples: every example is read without an error, and its Programs make it whole.
 func TestExamples(t *testing.T) {
 	t.Parallel()
+	dirs, err := filepath.Glob("examples/*")
+	if err != nil {
+		t.Fatal(err)
+	}
 	var files []Source
-	for _, dir := range []string{"web", "etcd", "mysql"} {
-		s, err := Load([]string{filepath.Join("examples", dir)}, nil)
+	for _, dir := range dirs {
+		s, err := Load([]string{dir}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,11 +74,8 @@ func TestExamples(t *testing.T) {
 	for _, d := range diags {
 		t.Errorf("%s", d)
 	}
-	programs := map[string]*spec.ProgramSpec{}
+	programs := programsOf(objs)
 	for _, o := range objs {
-		if p, ok := o.(*spec.Program); ok {
-			programs[p.Metadata.Name] = &p.Spec
-		}
 		roundTrip(t, o)
 	}
 	for _, o := range objs {
