@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -83,6 +84,7 @@ func TestRollingUpgrade(t *testing.T) {
 	t.Logf("back in %s", time.Since(began).Round(time.Millisecond))
 	n, longest := u.writes.end()
 	t.Logf("%d conditional writes, none lost; for %s at most none was acknowledged", n, longest.Round(time.Millisecond))
+	u.statesEqual()
 	if longest > longestSilence {
 		t.Errorf("no write was acknowledged for %s", longest)
 	}
@@ -172,6 +174,10 @@ func (u *rolling) restart(k int) error {
 		u.Fatal(err)
 	}
 	defer logged.Close()
+	info, err := logged.Stat()
+	if err != nil {
+		u.Fatal(err)
+	}
 	c := exec.Command(filepath.Join(u.bin, "supd"), "run", "--config", filepath.Join(u.dir, nodeName(k+1), "supd.yaml"))
 	c.Stdout, c.Stderr = logged, logged
 	if err := c.Start(); err != nil {
@@ -187,13 +193,16 @@ func (u *rolling) restart(k int) error {
 			u.Fatalf("%s ended: %s", nodeName(k+1), u.log(k))
 		default:
 		}
-		err := u.apis[k].Ready(u.Context())
-		if err != nil && strings.Contains(err.Error(), "too old") {
+		said, err := os.ReadFile(logged.Name())
+		if err != nil {
+			return err
+		}
+		if err = u.apis[k].Ready(u.Context()); err == nil {
+			err = u.ready(k, d)
+		}
+		if err != nil && (strings.Contains(err.Error(), "too old") || bytes.Contains(said[info.Size():], []byte("too old"))) {
 			old = fmt.Errorf("%w: %w", errTooOld, err)
 			return nil
-		}
-		if err == nil {
-			err = u.ready(k, d)
 		}
 		return err
 	})
@@ -253,6 +262,27 @@ func (u *rolling) same() {
 			u.Errorf("%s: its process is gone (%v)", s, err)
 		}
 	}
+}
+
+// statesEqual: all nodes, which run one build now, have the same state.
+func (u *rolling) statesEqual() {
+	u.Helper()
+	until(u, "the states are the same", func() error {
+		var first *spec.ClusterStatus
+		for _, api := range u.apis {
+			st, err := api.Cluster(u.Context())
+			if err != nil {
+				return err
+			}
+			if first == nil {
+				first = st
+			}
+			if st.Index != first.Index || st.Hash != first.Hash {
+				return fmt.Errorf("index %d with hash %s, and %d with %s", first.Index, first.Hash, st.Index, st.Hash)
+			}
+		}
+		return nil
+	})
 }
 
 func (u *rolling) log(k int) string {
