@@ -45,6 +45,7 @@ func Fields() []string {
 		"RegisterNode node.boot",
 		"StartMember fence",
 		"Report members.seen.fenced",
+		"Report found",
 	}
 }
 
