@@ -56,8 +56,11 @@ func TestEndToEnd(t *testing.T) {
 				return os.Chmod(env.WorkDir, 0o755)
 			},
 			Condition: func(cond string) (bool, error) {
-				if cond == "root" {
+				switch cond {
+				case "root":
 					return os.Getuid() == 0, nil
+				case "disks":
+					return mayMount(), nil
 				}
 				return false, fmt.Errorf("unknown condition %q", cond)
 			},
@@ -87,6 +90,8 @@ func TestEndToEnd(t *testing.T) {
 				"up":         cmdUp,
 				"down":       cmdDown,
 				"ended":      cmdEnded,
+				"spoil":      cmdSpoil,
+				"disk":       cmdDisk,
 			},
 		})
 	})

@@ -488,6 +488,9 @@ func (t *tx) report(c *Report) *spec.Error {
 	for _, r := range c.Volumes {
 		t.observeVolume(c.Node, r)
 	}
+	for _, f := range c.Found {
+		t.foundVolume(c.Node, f)
+	}
 	return nil
 }
 

@@ -248,6 +248,8 @@ type Report struct {
 	Seq     uint64         `json:"seq"`
 	Members []MemberReport `json:"members,omitempty"`
 	Volumes []VolumeReport `json:"volumes,omitempty"`
+	// Found are directories that the log does not know.
+	Found []FoundVolume `json:"found,omitempty"`
 }
 
 // MemberReport is one member's observation; one for another epoch than the

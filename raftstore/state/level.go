@@ -55,6 +55,7 @@ func Fields() []string {
 		"StartMember fence",
 		"Report members.seen.fenced",
 		"Report members.seen.hooks",
+		"Report found",
 	}
 }
 
