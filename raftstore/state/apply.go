@@ -129,6 +129,10 @@ func (t *tx) apply() *spec.Error {
 		return t.abandonVolume(c)
 	case *NoteTransfer:
 		return t.noteTransfer(c)
+	case *PauseRollout:
+		return t.pauseRollout(c)
+	case *UndoRollout:
+		return t.undoRollout(c)
 	}
 	return refuse("UnknownCommand", "this supd does not know the command %T", t.e.Cmd)
 }

@@ -188,6 +188,8 @@ func actsAtOnce(c Command) bool {
 	switch c := c.(type) {
 	case *StopMember:
 		return c.Why != WhyShutdown
+	case *UndoRollout:
+		return c.Auto
 	case *Reserve, *Place, *TakeOver, *StartMember, *KeepMember, *DropMember, *DropSet, *MarkFormed, *SetCurrent, *EmptyVolume,
 		*DeleteMember, *ReleaseVolume:
 		return true

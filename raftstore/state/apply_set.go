@@ -36,9 +36,12 @@ func (t *tx) putSet(c *PutSet) *spec.Error {
 		return err
 	}
 	t.putRevision(&s, c.Template)
+	if c.Rules >= 1 {
+		t.askRevision(&s, s.Revision != old.Revision, t.e.Why)
+	}
 	s.Meta.Generation++
 	if s.Revision != old.Revision {
-		s.UpdatedAt = t.now
+		s.UpdatedAt, s.Rollback = t.now, nil
 		t.event(c.Namespace, "statefulset/"+c.Name, "Updated", "the template changed: members go from revision %s to %s", old.Revision, s.Revision)
 	} else {
 		t.event(c.Namespace, "statefulset/"+c.Name, "Configured", "the definition changed; no member needs a restart")
@@ -65,6 +68,9 @@ func (t *tx) createSet(c *PutSet) *spec.Error {
 	}
 	s.Current = s.Revision
 	t.putRevision(s, c.Template)
+	if c.Rules >= 1 {
+		t.askRevision(s, true, t.e.Why)
+	}
 	t.ensureService(s)
 	t.saveSet(s)
 	t.created = true
@@ -112,7 +118,8 @@ func (t *tx) putRevision(s *Set, tpl spec.Template) {
 	r := Revision{Namespace: ns, Set: name, Hash: s.Revision, Template: tpl, CreatedAt: t.now, Number: 1}
 	for other := range t.Revisions(ns, name) {
 		if other.Hash == s.Revision {
-			r.Number, r.CreatedAt = other.Number, other.CreatedAt
+			r = *other
+			r.Template = tpl
 			break
 		}
 		r.Number = max(r.Number, other.Number+1)

@@ -82,6 +82,9 @@ type PutSet struct {
 	// Silent names members whose node did not answer the leader within the last
 	// second; a lower Replicas is refused (NodeSilent).
 	Silent []string `json:"silent,omitempty"`
+	// Rules are those that the entry is applied by (RulesNow): an older log, or an older
+	// node's, keeps its own.
+	Rules int `json:"rules,omitempty"`
 }
 
 // ScaleSet changes only the number of replicas, under the same rules.
@@ -484,6 +487,8 @@ func Commands() []Command {
 		&ForgetNode{},
 		&AbandonVolume{},
 		&NoteTransfer{},
+		&PauseRollout{},
+		&UndoRollout{},
 	}
 }
 

@@ -56,6 +56,7 @@ func Fields() []string {
 		"Report members.seen.fenced",
 		"Report members.seen.hooks",
 		"Report found",
+		"PutSet rules",
 	}
 }
 
@@ -96,6 +97,7 @@ var place = func() map[string]int {
 // Fit makes of a command what all nodes of the View understand, or refuses it. What a
 // node tells of itself and its members is cut down (it registers again when the others
 // have been upgraded), and so is the promise of a fence: without it nobody is taken over.
+// A definition is then taken by the older rules.
 func (v *View) Fit(c Command) (Command, *spec.Error) {
 	least, commands, fields := v.Level()
 	if place[c.kind()] > least.Commands {
@@ -151,6 +153,8 @@ func cutDown(c Command) Command {
 		return &StartMember{}
 	case *Report:
 		return &Report{}
+	case *PutSet:
+		return &PutSet{}
 	}
 	return nil
 }

@@ -161,6 +161,12 @@ type Set struct {
 	// ScaledAt is when Spec.Replicas last changed, UpdatedAt when Revision did.
 	ScaledAt  time.Time `json:"scaledAt"`
 	UpdatedAt time.Time `json:"updatedAt"`
+	// Paused: no member is restarted for a rollout or a restart; ResumedAt is when that was
+	// last taken back.
+	Paused    *Freeze   `json:"paused,omitempty"`
+	ResumedAt time.Time `json:"resumedAt,omitzero"`
+	// Rollback: Revision is an older one that the set went back to.
+	Rollback *Rollback `json:"rollback,omitempty"`
 }
 
 // Replicas wanted; 0 when the set is being deleted.
@@ -341,6 +347,12 @@ type Revision struct {
 	Number    uint64        `json:"number"`
 	Template  spec.Template `json:"template"`
 	CreatedAt time.Time     `json:"createdAt"`
+	// At is when it was last asked for, by Who and why; Source, what the template was made
+	// from if not from itself. A revision that older rules made has none of them.
+	At     time.Time `json:"at,omitzero"`
+	Who    string    `json:"who,omitempty"`
+	Why    string    `json:"why,omitempty"`
+	Source *Source   `json:"source,omitempty"`
 }
 
 // Event is Apply's account of a change. The View keeps the newest MaxEvents.

@@ -89,6 +89,9 @@ func (p *planner) steps(s *state.Set) {
 		p.first(w)
 		p.remove(w)
 		p.drain(w)
+		if p.rollBack(w) {
+			return // the rest is to be planned anew
+		}
 		p.update(w)
 		p.settle(w)
 	}
@@ -257,7 +260,7 @@ func (p *planner) repair(w *world) {
 
 // recreating tells whether the Recreate strategy is stopping members of an old revision.
 func (p *planner) recreating(w *world) bool {
-	if w.s.Spec.UpdateStrategy.Type != spec.Recreate {
+	if w.s.Spec.UpdateStrategy.Type != spec.Recreate || w.s.Paused != nil {
 		return false
 	}
 	for _, m := range w.wanted {
@@ -269,13 +272,9 @@ func (p *planner) recreating(w *world) bool {
 }
 
 func (p *planner) start(w *world, m *state.Member) {
-	revision := w.s.Wanted(m.Ordinal)
-	if !w.s.Wants(m.Ordinal) {
-		revision = m.Revision // a rollout passes those by that leave
-	}
 	n := p.v.Node(m.Node)
 	p.propose(&state.StartMember{
-		Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal, Revision: revision,
+		Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal, Revision: w.s.NextRevision(m),
 		Bootstrap: p.bootstraps(w, m), IfEpoch: m.Epoch, IfGeneration: m.Generation,
 		Fence: w.s.Spec.OnNodeLoss == spec.Fence && n != nil && n.Fences,
 	})

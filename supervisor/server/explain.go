@@ -35,6 +35,7 @@ var rules = []struct {
 	{"PortTaken", "two members cannot have one port of one address", "it is reserved when the port is free or another node is there", "supctl get members -A -o wide", ""},
 	{"Stopping", "a member is gone only when its last process has ended", "it is killed when its stop timeout is over", "supctl logs %s", "member"},
 	{"Recreate", "with updateStrategy Recreate all members stop before any starts", "it starts when all have stopped", "supctl get members -l " + LabelSet + "=%s", "set"},
+	{"Paused", "while a rollout is paused no member is restarted for it; repair, scaling and first starts go on", "it goes on when it is resumed", "supctl rollout resume %s", "set"},
 	{"Shutdown", "the whole cluster is being stopped in order", "members start again with the next start of the cluster", "supctl cluster status", ""},
 	{"NotStarted", "an ordinal that never ran starts in its turn", "it starts when its turn comes", "supctl explain %s", "set"},
 	{"Starting", "a member is healthy only when it runs, is ready and is steady", "its node reports when it runs", "supctl logs %s", "member"},
@@ -194,7 +195,31 @@ func ExplainSet(v *state.View, s *state.Set, now time.Time, waits []spec.Wait) c
 	case args["sick"] == "":
 		content(&x)
 	}
+	explainRollout(&x, v, s, c, now, waits)
 	return x
+}
+
+// explainRollout says that a rollout has stalled, or was undone, and the way out.
+func explainRollout(x *client.Explanation, v *state.View, s *state.Set, c counted, now time.Time, waits []spec.Wait) {
+	if r := s.Rollback; r != nil {
+		by := r.Who
+		if r.Auto {
+			by = "autoRollback"
+		}
+		x.Details = append(x.Details, fmt.Sprintf("it went back from revision %s at %s by %s%s", spec.RevisionName(s.Meta.Name, r.From), r.At.UTC().Format(time.RFC3339), by, because(r.Why)))
+	}
+	stalled := stalledCondition(v, s, progressingCondition(s, c, nil), now, waits)
+	if stalled.Status != "True" {
+		return
+	}
+	x.Details = append(x.Details, "stalled since "+stalled.Since.Format(time.RFC3339)+": "+stalled.Message)
+	switch back := v.Previous(s); {
+	case s.Current == s.Revision || back == nil:
+	case s.Spec.AutoRollback && s.Formed:
+		x.Next = "a member of the new revision that does not get well has the set go back to revision " + spec.RevisionName(s.Meta.Name, s.Current) + " (autoRollback); a new definition mends it as well"
+	default:
+		x.Next += fmt.Sprintf("; or the rollout is undone: supctl rollout undo %s", s.Meta.Name)
+	}
 }
 
 // explainSick names the first unhealthy member and why.

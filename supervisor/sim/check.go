@@ -59,6 +59,8 @@ type setRecord struct {
 	deleting        bool
 	accept          []string
 	kind            string
+	paused          bool
+	kinds           map[string]spec.StatefulSetSpec // what it was made from, by template
 }
 
 func (s *setRecord) wants(o int) bool {
@@ -74,7 +76,7 @@ func (s *setRecord) wanted(o int) string {
 
 // good: a template that works, for all members.
 func (s *setRecord) good() bool {
-	return s.kind == kindGood && s.spec.UpdateStrategy.Type == spec.RollingUpdate &&
+	return s.kind == kindGood && !s.paused && s.spec.UpdateStrategy.Type == spec.RollingUpdate &&
 		s.spec.UpdateStrategy.RollingUpdate.Partition == 0
 }
 

@@ -87,12 +87,15 @@ func plantsInApply() []plant {
 		{name: "reports count twice", by: []string{"S5"}, apply: takesOldReports},
 		{name: "Apply looks at something else than the log", by: []string{"S14"}, apply: flaky()},
 		{name: "a member is taken over before its node is lost", by: []string{"S1"}, apply: takesOverEarly, plan: suspectsAreLost},
-		{name: "a member is taken over that is not fenced", by: []string{"S1"}, apply: fencesAll, plan: takesOverAll},
+		{name: "a member is taken over that is not fenced", by: []string{"S1"}, apply: fencesAll, plan: takesOverAll, world: narrow},
 		{name: "a volume is abandoned in reach", by: []string{"S3"}, apply: abandonsAll},
 		{name: "a node in use is forgotten", by: []string{"S1"}, apply: forgetsAll},
 		{name: "the budget is not checked", by: []string{"S8"}, apply: overspends, plan: restartsAll},
 	}
 }
+
+// narrow leaves rollouts out, for bugs that show only when much else comes together.
+func narrow(w *World) { w.narrow = true }
 
 func plantsInPlan() []plant {
 	return []plant{
@@ -123,10 +126,10 @@ func plantsInPlan() []plant {
 		{name: "members are restarted for the sake of it", by: []string{"S6"}, plan: restless},
 		{name: "the service lists who is on a suspect node", by: []string{"S12"}, resolve: listsAllReady},
 		{name: "agents act on an old View after a restart", by: []string{"S13", "S3"}, world: func(w *World) { w.hasty = true }},
-		{name: "a fence is reported that the keeper does not have", by: []string{"S1"}, from: 30, world: func(w *World) { w.trusting, w.plain, w.rough, w.busy = true, true, 1, 0.25 }},
-		{name: "a lease counts from its answer", by: []string{"S1"}, world: func(w *World) { w.lateLease, w.slow, w.plain, w.rough = true, true, true, 1 }},
-		{name: "the keeper does not end what is fenced", by: []string{"S1"}, world: func(w *World) { w.lenient = true }},
-		{name: "what is stale is not stopped first", by: []string{"S1", "S2", "S7"}, world: func(w *World) { w.careless = true }},
+		{name: "a fence is reported that the keeper does not have", by: []string{"S1"}, from: 30, world: func(w *World) { w.narrow, w.trusting, w.plain, w.rough, w.busy = true, true, true, 1, 0.25 }},
+		{name: "a lease counts from its answer", by: []string{"S1"}, world: func(w *World) { w.narrow, w.lateLease, w.slow, w.plain, w.rough = true, true, true, true, 1 }},
+		{name: "the keeper does not end what is fenced", by: []string{"S1"}, world: func(w *World) { w.narrow, w.lenient = true, true }},
+		{name: "what is stale is not stopped first", by: []string{"S1", "S2", "S7"}, from: 50, world: func(w *World) { w.narrow, w.careless = true, true }},
 	}
 }
 

@@ -93,6 +93,10 @@ func (c *checker) take(e state.Entry, res state.Result, stray bool) {
 		c.takeVolume(x)
 	case *state.SetStopping:
 		c.stopping = x.Stopping
+	case *state.PauseRollout:
+		c.sets[x.Namespace+"/"+x.Name].paused = x.Paused
+	case *state.UndoRollout:
+		c.takeUndo(x)
 	case *state.TakeOver:
 		c.takeTakeOver(x)
 	case *state.ForgetNode:
@@ -112,6 +116,10 @@ func (c *checker) brake(cmd state.Command) {
 		if x.Why == state.WhyShutdown {
 			return
 		}
+	case *state.UndoRollout:
+		if !x.Auto {
+			return
+		}
 	case *state.StartMember, *state.Reserve, *state.Place, *state.KeepMember, *state.DropMember, *state.DropSet,
 		*state.EmptyVolume, *state.DeleteMember, *state.ReleaseVolume:
 	default:
@@ -128,12 +136,28 @@ func (c *checker) takeSet(x *state.PutSet, res state.Result) {
 		start = x.Spec.Ordinals.Start
 	}
 	if s == nil {
-		s = &setRecord{replicas: *x.Spec.Replicas, start: start, current: x.Template.Hash()}
+		s = &setRecord{replicas: *x.Spec.Replicas, start: start, current: x.Template.Hash(), kinds: map[string]spec.StatefulSetSpec{}}
 		c.sets[k] = s
 	} else if res.Changed {
 		c.resize(k, s, *x.Spec.Replicas, start, x.AcceptUnhealthy, x.Silent)
 	}
 	s.spec, s.hash, s.kind = x.Spec, x.Template.Hash(), x.Template.Processes[0].Command[0]
+	s.kinds[s.hash] = x.Spec
+}
+
+// takeUndo: a set goes back to a template that it had, by itself only to the one that all
+// members ran last, and if that is asked for.
+func (c *checker) takeUndo(x *state.UndoRollout) {
+	s := c.sets[x.Namespace+"/"+x.Name]
+	was, ok := s.kinds[x.Revision]
+	if !ok {
+		c.fail("S10", "%s goes back to %s, which it never had", x.Name, x.Revision)
+		return
+	}
+	if x.Auto && (s.paused || x.Revision != s.current || !s.spec.AutoRollback) {
+		c.fail("rollback", "%s goes back by itself to %s: current %s, paused %v, asked for %v", x.Name, x.Revision, s.current, s.paused, s.spec.AutoRollback)
+	}
+	s.hash, s.spec.Processes, s.kind = x.Revision, was.Processes, was.Processes[0].Command[0]
 }
 
 // resize: fewer members only while all are healthy, or the sick are named (S5). The name
@@ -302,6 +326,8 @@ func (c *checker) takeStop(x *state.StopMember, stray bool) {
 			c.fail("drain", "%s is stopped for a drain of %s, which nobody wants", id, m.node)
 		}
 		c.spend(k, s, m)
+	case s.paused:
+		c.fail("pause", "%s is stopped (%s) while the rollout is paused", id, x.Why)
 	case m.revision == s.wanted(m.ordinal) && m.restartUpTo < m.epoch && !stray:
 		c.fail("S10", "%s is stopped (%s) though it runs the revision %s that is wanted and nobody asked for a restart", id, x.Why, m.revision)
 	case s.spec.UpdateStrategy.Type != spec.Recreate || m.revision == s.wanted(m.ordinal):

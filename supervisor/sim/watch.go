@@ -205,7 +205,7 @@ func (c *checker) gate(x *state.StartMember, now time.Time) {
 // repairs: what ran before and is down starts at once, whatever the others do (S9).
 func (c *checker) repairs(k string, starts, keeps map[string]bool) {
 	s := c.sets[k]
-	if c.stopping || c.braked || s.deleting || s.spec.UpdateStrategy.Type == spec.Recreate {
+	if c.stopping || c.braked || s.deleting || s.spec.UpdateStrategy.Type == spec.Recreate && !s.paused {
 		return
 	}
 	for _, m := range c.setMembers(k) {

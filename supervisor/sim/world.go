@@ -52,6 +52,7 @@ type World struct {
 	trusting, lateLease, careless, lenient bool
 	slow                                   bool // messages take longer
 	plain                                  bool // sets have no volumes
+	narrow                                 bool // operators neither undo, pause nor ask for autoRollback
 	// rough is how often faults come, busy how often wishes do.
 	rough, busy float64
 	log         [][]byte

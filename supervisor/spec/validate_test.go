@@ -57,7 +57,6 @@ func TestValidate(t *testing.T) {
 		{"label value", "metadata.labels.a", "label value", func(s *StatefulSet) { s.Metadata.Labels = map[string]string{"a": "b c"} }, false},
 		{"replicas", "spec.replicas", "between", func(s *StatefulSet) { s.Spec.Replicas = ptr(-1) }, false},
 		{"policy", "spec.podManagementPolicy", `did you mean "Parallel"?`, func(s *StatefulSet) { s.Spec.PodManagementPolicy = "Paralel" }, false},
-		{"autoRollback", "spec.autoRollback", "not supported by this version", func(s *StatefulSet) { s.Spec.AutoRollback = true }, false},
 		{"maxUnavailable", "spec.updateStrategy.rollingUpdate.maxUnavailable", "at least 1", func(s *StatefulSet) {
 			s.Spec.UpdateStrategy.RollingUpdate = &RollingUpdateOptions{MaxUnavailable: "0"}
 		}, false},
