@@ -2,9 +2,9 @@ package supervisor
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -195,11 +195,13 @@ func (p peers) Peers() []control.Peer {
 
 // leader is the way of this node's agent to whoever leads, this node or another.
 type leader struct {
-	node      string       // this one's name
-	turn      atomic.Int64 // whom aside asks next
-	cluster   *cluster
-	control   *control.Control
-	transport http.RoundTripper
+	node    string       // this one's name
+	turn    atomic.Int64 // whom aside asks next
+	cluster *cluster
+	control *control.Control
+	// only is TLS with the node of this id: where others are found gossip tells, and who answers there must not grant
+	// leases in the leader's name.
+	only func(id string) *tls.Config
 	// holdsSeed tells whether this node has the cluster's secret; seedWanted holds one:
 	// the leader wants it to.
 	holdsSeed  func() bool
@@ -273,13 +275,18 @@ func (l *leader) ask(ctx context.Context, f func(context.Context, *client.Client
 	if rs.Leading {
 		return f(ctx, nil)
 	}
-	if rs.LeaderAPI == "" {
+	id, _ := l.cluster.store.Leader()
+	addr := ""
+	if id != "" {
+		addr = l.cluster.apiOf(id)
+	}
+	if addr == "" {
 		if err := l.aside(ctx, f); err != nil {
 			return err
 		}
 		return &spec.Error{Code: spec.CodeNoLeader, Reason: client.ReasonNoLeader, Message: "no leader is known"}
 	}
-	c, err := l.client(rs.LeaderAPI)
+	c, err := l.client(id, addr)
 	if err != nil {
 		return err
 	}
@@ -305,34 +312,47 @@ func (l *leader) ask(ctx context.Context, f func(context.Context, *client.Client
 	return f(ctx, c)
 }
 
-func (l *leader) client(addr string) (*client.Client, error) {
+// client is for the API of the server id at addr.
+func (l *leader) client(id, addr string) (*client.Client, error) {
+	id, _ = control.SplitServer(id)
+	key := id + " " + addr
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c := l.clients[addr]; c != nil {
+	if c := l.clients[key]; c != nil {
 		return c, nil
 	}
-	c, err := client.New(addr, client.Options{Transport: l.transport, NoRetry: true})
+	c, err := client.New(addr, client.Options{TLS: l.only(id), NoRetry: true})
 	if err != nil {
 		return nil, err
 	}
-	l.clients[addr] = c
+	l.clients[key] = c
 	return c, nil
+}
+
+// close ends idle connections.
+func (l *leader) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.clients {
+		c.Close()
+	}
 }
 
 // aside asks one other node, in turn, where no leader is known here: a node that was
 // forgotten is no part of Raft any more and hears of nobody. Only that news counts; all
 // else is the leader's own to say.
 func (l *leader) aside(ctx context.Context, f func(context.Context, *client.Client) error) error {
-	var others []string
+	var others [][2]string
 	for n := range l.cluster.store.View().Nodes() {
-		if addr, ok := l.cluster.NodeAPI(n.Name); ok && n.Name != l.node {
-			others = append(others, addr)
+		if addr := l.cluster.apiOf(n.ID); addr != "" && n.Name != l.node {
+			others = append(others, [2]string{n.ID, addr})
 		}
 	}
 	if len(others) == 0 {
 		return nil
 	}
-	c, err := l.client(others[int(l.turn.Add(1))%len(others)])
+	other := others[int(l.turn.Add(1))%len(others)]
+	c, err := l.client(other[0], other[1])
 	if err != nil {
 		return nil //nolint:nilerr // the next one is asked next time
 	}

@@ -136,6 +136,16 @@ func (d *Daemon) trusted(id string) error {
 	return nil
 }
 
+// tlsWith is for connections with one node, as long as that is trusted.
+func (d *Daemon) tlsWith(id string) *tls.Config {
+	return d.pki.Client(func(got string) error {
+		if err := pki.Is(id)(got); err != nil {
+			return err
+		}
+		return d.trusted(got)
+	})
+}
+
 // raftTLS secures the log: each connection is with the one node that is meant.
 func (d *Daemon) raftTLS() raftstore.TLS {
 	return raftstore.TLS{
@@ -207,6 +217,10 @@ func (d *Daemon) renew(ctx context.Context, now time.Time) (wait time.Duration, 
 	}
 	if err != nil {
 		return renewAgain, err
+	}
+	d.transport.CloseIdleConnections() // they show the one before; whoever is busy is told so by the other side
+	if d.leader != nil {
+		d.leader.close()
 	}
 	cert = d.pki.Certificate()
 	d.log.Info("certificate made", "until", cert.NotAfter, "serial", cert.SerialNumber)

@@ -332,7 +332,7 @@ func (d *Daemon) openControl() (err error) {
 	})
 	d.leader = &leader{
 		node:    d.id.Name,
-		cluster: d.cluster, control: d.control, transport: d.transport, clients: map[string]*client.Client{},
+		cluster: d.cluster, control: d.control, only: d.tlsWith, clients: map[string]*client.Client{},
 		holdsSeed: func() bool { return !d.pki.Seed().IsZero() }, seedWanted: make(chan struct{}, 1),
 	}
 	return err
@@ -415,6 +415,9 @@ func (d *Daemon) closeShared() error {
 		errs = append(errs, k.Close())
 	}
 	d.keepHold(nil)
+	if d.leader != nil {
+		d.leader.close()
+	}
 	if d.transport != nil {
 		d.transport.CloseIdleConnections()
 	}

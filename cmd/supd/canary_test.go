@@ -358,9 +358,19 @@ func misuse(t *testing.T, base string, rt http.RoundTripper, tokens map[string]s
 			ask("POST", "/v1/nodes/node-1/uncordon?reason="+text, "", nil)
 		}
 		for _, h := range []map[string]string{
-			{"Authorization": text}, {"Authorization": "Basic " + text}, {"Authorization": "Bearer  " + text + " x"}, {"Authorization": "Bearer " + text + "0"},
-			{"Cookie": "token=" + text}, {"X-Supd-Who": text}, {"X-Supd-Forwarded": text, "X-Supd-Who": text, "X-Supd-Role": text, "X-Supd-Name": text, "X-Supd-Namespaces": text},
-			{"User-Agent": text}, {"Origin": "https://" + secret + ".example"}, {"Host": secret}, {"If-Match": text}, {"Content-Type": text}, {"Referer": "https://x/" + text},
+			{"Authorization": text},
+			{"Authorization": "Basic " + text},
+			{"Authorization": "Bearer  " + text + " x"},
+			{"Authorization": "Bearer " + text + "0"},
+			{"Cookie": "token=" + text},
+			{"X-Supd-Who": text},
+			{"X-Supd-Forwarded": text, "X-Supd-Who": text, "X-Supd-Role": text, "X-Supd-Name": text, "X-Supd-Namespaces": text},
+			{"User-Agent": text},
+			{"Origin": "https://" + secret + ".example"},
+			{"Host": secret},
+			{"If-Match": text},
+			{"Content-Type": text},
+			{"Referer": "https://x/" + text},
 		} {
 			ask("GET", "/v1/nodes", "", h)
 			ask("PUT", "/v1/namespaces/default/statefulsets/web", `{"token":"`+text+`"`, h)

@@ -76,8 +76,12 @@ func garbage(r *rand.Rand) [][]byte {
 	hello := append([]byte{22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3}, noise(200)...) // a ClientHello that is cut
 	packet := binary.BigEndian.AppendUint16(nil, 40)
 	return [][]byte{
-		{}, {0}, {0xff}, noise(1), noise(60), noise(1400), noise(64 << 10),
-		hello, hello[:5], huge(22, 3, 1, 0xff, 0xff), huge(23, 3, 3, 0x40, 1), {21, 3, 3, 0, 2, 2, 0},
+		{},
+		{0},
+		{0xff},
+		noise(1), noise(60), noise(1400), noise(64 << 10),
+		hello, hello[:5], huge(22, 3, 1, 0xff, 0xff), huge(23, 3, 3, 0x40, 1),
+		{21, 3, 3, 0, 2, 2, 0},
 		[]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
 		[]byte("GET /v1/nodes HTTP/1.1\r\nHost: evil.example\r\n\r\n"),
 		[]byte("PUT /v1/namespaces/default/statefulsets/web HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999999999\r\n\r\n{"),
