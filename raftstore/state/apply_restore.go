@@ -154,6 +154,8 @@ func (t *tx) restoreVolumes(s *View) {
 			t.saveVolume(&v)
 			t.event(ns, "volume/"+name, "UndoRelease", "it was released after the snapshot that is restored; the directory comes back from the trash")
 		case now != nil || !old.Made:
+		case t.gaveUp(old):
+			t.warn(ns, "volume/"+name, "NotRestored", "it was abandoned after the snapshot that is restored, and is never used again")
 		case t.Node(old.Node) == nil:
 			t.warn(ns, "volume/"+name, "NotRestored", "node %s, where its directory was, is not part of the cluster any more", old.Node)
 		default:
@@ -164,6 +166,13 @@ func (t *tx) restoreVolumes(s *View) {
 			t.warn(ns, "volume/"+name, "Restored", "its directory on node %s was deleted after the snapshot that is restored; unless it is brought back by hand, its member does not start", v.Node)
 		}
 	}
+}
+
+// gaveUp tells whether a volume of a snapshot has been abandoned since.
+func (t *tx) gaveUp(old *Volume) bool {
+	now := *old
+	now.AbandonedAt = t.now
+	return t.Volume(now.Namespace, now.Name()) != nil
 }
 
 // restoreIdentities gives ordinals that nobody runs their addresses back, where those

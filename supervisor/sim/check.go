@@ -22,16 +22,17 @@ type checker struct {
 	results []string
 	hashes  map[uint64]string
 
-	logNow   time.Time
-	stopping bool
-	braked   bool // by an operator's freeze
-	nodes    map[string]*nodeRecord
-	sets     map[string]*setRecord    // "ns/set"
-	members  map[string]*memberRecord // "ns/web-0"
-	volumes  map[string]*volumeRecord // "ns/data-web-0"
-	ips      map[string]string        // by identity, as long as set or volume lives
-	epochs   map[uint64]string        // whom an epoch was given to
-	lastEp   uint64
+	logNow      time.Time
+	stopping    bool
+	braked      bool // by an operator's freeze
+	incarnation string
+	nodes       map[string]*nodeRecord
+	sets        map[string]*setRecord    // "ns/set"
+	members     map[string]*memberRecord // "ns/web-0"
+	volumes     map[string]*volumeRecord // "ns/data-web-0"
+	ips         map[string]string        // by identity, as long as set or volume lives
+	epochs      map[uint64]string        // whom an epoch was given to
+	lastEp      uint64
 
 	startedUpTo map[string]uint64  // the highest epoch that ran, by identity
 	homes       map[string]homeDir // by identity + template, once used
@@ -61,6 +62,7 @@ type setRecord struct {
 	kind            string
 	paused          bool
 	kinds           map[string]spec.StatefulSetSpec // what it was made from, by template
+	shrunk          bool                            // by a restore, which no health gates
 }
 
 func (s *setRecord) wants(o int) bool {
@@ -122,6 +124,8 @@ type volumeRecord struct {
 	given               bool // abandoned
 	released            bool // before that: a host that lags may still put it into the trash, where it is kept
 	trashed             bool
+	made                bool // reported
+	back                bool // by a restore, without its directory
 }
 
 type homeDir struct{ host, uid string }
@@ -217,6 +221,8 @@ func brief(c state.Command) any {
 		return fmt.Sprintf("%s %s#%d %s", c.Node, c.Run, c.Seq, strings.Join(out, ", "))
 	case *state.RegisterNode:
 		return c.Node.Name + " " + c.Node.Run
+	case *state.RestoreCluster:
+		return c.IfIncarnation + " becomes " + c.Incarnation
 	}
 	s := fmt.Sprintf("%+v", c)
 	return strings.TrimPrefix(s, "&")

@@ -208,6 +208,8 @@ func (w *World) mend() {
 			w.wish(&state.AbandonVolume{Namespace: namespace, Name: strings.TrimPrefix(k, namespace+"/")})
 		}
 	}
+	w.bringBack()
+	w.accept()
 	for _, o := range w.ops {
 		set := w.check.sets[namespace+"/"+o.name]
 		if set == nil || set.deleting {

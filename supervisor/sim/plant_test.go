@@ -90,6 +90,8 @@ func plantsInApply() []plant {
 		{name: "a member is taken over that is not fenced", by: []string{"S1"}, apply: fencesAll, plan: takesOverAll, world: narrow},
 		{name: "a volume is abandoned in reach", by: []string{"S3"}, apply: abandonsAll},
 		{name: "a node in use is forgotten", by: []string{"S1"}, apply: forgetsAll},
+		{name: "a restore gives epochs again", by: []string{"S2"}, apply: restoresEpochs},
+		{name: "a restore restarts who runs", by: []string{"S10"}, apply: restoresByRestart},
 		{name: "the budget is not checked", by: []string{"S8"}, apply: overspends, plan: restartsAll},
 	}
 }
@@ -104,7 +106,7 @@ func plantsInPlan() []plant {
 			x, ok := c.(*state.StopMember)
 			return ok && x.Budget == state.OnlyUnready
 		})},
-		{name: "who leaves is not repaired", by: []string{"S9", "S7"}, plan: waitsInstead(func(v *state.View, c state.Command) bool {
+		{name: "who leaves is not repaired", by: []string{"S9", "S7"}, from: 40, plan: waitsInstead(func(v *state.View, c state.Command) bool {
 			x, ok := c.(*state.StartMember)
 			return ok && !v.Set(x.Namespace, x.Set).Wants(x.Ordinal)
 		})},
@@ -242,6 +244,28 @@ func reusesEpochs(v *state.View, i uint64, e state.Entry) (*state.View, state.Re
 		back := *next
 		back.Cluster.Epoch = v.Cluster.Epoch
 		return &back, res
+	}
+	return next, res
+}
+
+// restoresEpochs leaves the epochs as they are.
+func restoresEpochs(v *state.View, i uint64, e state.Entry) (*state.View, state.Result) {
+	next, res := v.Apply(i, e)
+	if _, ok := e.Cmd.(*state.RestoreCluster); ok && res.Err == nil {
+		back := *next
+		back.Cluster.Epoch = v.Cluster.Epoch
+		return &back, res
+	}
+	return next, res
+}
+
+// restoresByRestart has all members of a set restarted by a restore.
+func restoresByRestart(v *state.View, i uint64, e state.Entry) (*state.View, state.Result) {
+	next, res := v.Apply(i, e)
+	if _, ok := e.Cmd.(*state.RestoreCluster); ok && res.Err == nil {
+		again := e
+		again.Cmd = &state.Restart{Namespace: namespace, Set: "a"}
+		next, _ = next.Apply(i, again)
 	}
 	return next, res
 }

@@ -20,6 +20,10 @@ func (c *checker) take(e state.Entry, res state.Result, stray bool) {
 	}
 	c.brake(e.Cmd)
 	switch x := e.Cmd.(type) {
+	case *state.InitCluster:
+		c.incarnation = x.Incarnation
+	case *state.RestoreCluster:
+		c.takeRestore(x)
 	case *state.RegisterNode:
 		n := c.nodes[x.Node.Name]
 		if n == nil {
@@ -438,6 +442,9 @@ func (c *checker) takeReport(x *state.Report) {
 	for _, r := range x.Volumes {
 		k := r.Namespace + "/" + r.Name
 		v := c.volumes[k]
+		if v != nil && v.uid == r.UID && v.node == x.Node && r.Event == state.VolumeMade {
+			v.made = true
+		}
 		if v == nil || v.uid != r.UID || v.phase != spec.VolumeReleasing {
 			continue
 		}

@@ -62,8 +62,13 @@ type World struct {
 	net         []*message
 	// late are commands of planners that nobody may still hear: they reach the log
 	// long after, or twice.
-	late   []state.Command
-	ops    []*operated
+	late []state.Command
+	ops  []*operated
+	// keep is the chance of snapshots, which only a third of the worlds have: the
+	// others walk as they would without.
+	keep   *rand.Rand
+	saved  []*saved          // snapshots that operators keep
+	asked  map[string]*saved // those that were to be restored, by the incarnation
 	uids   int
 	check  *checker
 	trace  trace
@@ -76,7 +81,7 @@ var birth = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // NewWorld makes a cluster of one to five hosts.
 func NewWorld(seed uint64, m Machine) *World {
-	w := &World{m: m, seed: seed, rng: rand.New(rand.NewPCG(seed, 0x5bd1e995))}
+	w := &World{m: m, seed: seed, rng: rand.New(rand.NewPCG(seed, 0x5bd1e995)), asked: map[string]*saved{}, keep: rand.New(rand.NewPCG(seed, 1))}
 	w.check = newChecker(w)
 	w.rough = []float64{0.1, 0.5, 1, 1, 2}[w.rng.IntN(5)]
 	w.busy = []float64{0.05, 0.12, 0.25}[w.rng.IntN(3)]
@@ -183,6 +188,7 @@ func (w *World) turn() {
 		if w.chance(w.busy) {
 			w.operate()
 		}
+		w.snapshots()
 	}
 	for _, h := range w.hosts {
 		h.tickProcesses()
