@@ -13,7 +13,7 @@ import (
 
 // seeds are the cases' files with one of the endings.
 func seeds(f *testing.F, endings ...string) {
-	for _, dir := range []string{"good", "bad"} {
+	for _, dir := range []string{"good", "bad", "manifests"} {
 		paths, err := filepath.Glob(filepath.Join("testdata", dir, "*.txtar"))
 		if err != nil {
 			f.Fatal(err)
