@@ -127,6 +127,8 @@ func (t *tx) apply() *spec.Error {
 		return t.forgetNode(c)
 	case *AbandonVolume:
 		return t.abandonVolume(c)
+	case *AskHook:
+		return t.askHook(c)
 	}
 	return refuse("UnknownCommand", "this supd does not know the command %T", t.e.Cmd)
 }

@@ -474,6 +474,7 @@ func Commands() []Command {
 		&TakeOver{},
 		&ForgetNode{},
 		&AbandonVolume{},
+		&AskHook{},
 	}
 }
 

@@ -177,7 +177,8 @@ func story() []state.Command {
 		&state.RotateGossipKey{IfGeneration: 7}, // refused: stale
 		&state.RotateGossipKey{IfGeneration: 1}, // refused: too soon
 	}
-	return append(all, lossStory(uint64(len(all)), 1<<32+7)...)
+	all = append(all, lossStory(uint64(len(all)), 1<<32+7)...)
+	return append(all, hookStory(uint64(len(all)), 1<<32+10)...)
 }
 
 func at(seconds int) time.Time {

@@ -51,7 +51,7 @@ func (j job) do(ctx context.Context) outcome {
 	case DoStart:
 		o.told, o.err = j.start(ctx)
 	case DoPrepare:
-		o.prepared, o.err = j.prepare(ctx)
+		o.prepared, o.hook, o.err = j.prepare(ctx)
 	case DoAdopt, DoRefresh:
 		o.prepared, o.told, o.err = j.adopt(ctx)
 	case DoClean:

@@ -26,7 +26,8 @@ type prepared struct {
 	revision *state.Revision
 	starts   map[string]keeper.Start
 	facts    map[string]*template.Facts
-	hooked   map[string]execID // the execs whose postStart has succeeded
+	hooked   map[string]execID          // the execs whose postStart has succeeded
+	runs     map[string]spec.HookStatus // of hooks that the log asked for
 }
 
 // check makes a process's probe.
@@ -82,36 +83,39 @@ func tryListen(ctx context.Context, protocol, addr string) error {
 }
 
 // prepare makes all that a start needs, in order: the right to do it, volumes,
-// directories, files, and the init steps when nothing of the member runs yet.
-func (j job) prepare(ctx context.Context) (*prepared, error) {
+// directories, files, and onJoin and the init steps when nothing of the member runs yet.
+func (j job) prepare(ctx context.Context) (p *prepared, onJoin spec.HookStatus, err error) {
 	t := j.part.Template
 	if err := needsRoot(j.part, j.a.o.Root); err != nil {
-		return nil, err
+		return nil, onJoin, err
 	}
 	owner, err := j.accounts().find(mainUser(t), mainGroup(t), nil)
 	if err != nil {
-		return nil, err
+		return nil, onJoin, err
 	}
 	dirs, err := j.claim(ctx, owner)
 	if err != nil {
-		return nil, err
+		return nil, onJoin, err
 	}
 	if err := j.makeDirs(owner); err != nil {
-		return nil, err
+		return nil, onJoin, err
 	}
 	r, err := j.render(dirs)
 	if err != nil {
-		return nil, err
+		return nil, onJoin, err
 	}
 	if err := j.writeAll(r, true); err != nil {
-		return nil, err
+		return nil, onJoin, err
 	}
 	if j.step.Init {
+		if onJoin, err = j.onJoin(ctx, r); err != nil {
+			return nil, onJoin, err
+		}
 		if err := j.init(ctx, r, dirs); err != nil {
-			return nil, err
+			return nil, onJoin, err
 		}
 	}
-	return r.prepared(j), nil
+	return r.prepared(j), onJoin, nil
 }
 
 // adopt learns how a member that runs was prepared, and writes again only what was
@@ -140,7 +144,7 @@ func (j job) adopt(ctx context.Context) (*prepared, map[string]keeper.Settings, 
 		return nil, nil, err
 	}
 	p := r.prepared(j)
-	p.hooked = mem.Hooked
+	p.hooked, p.runs = mem.Hooked, mem.Runs
 	return p, mem.Settings, nil
 }
 

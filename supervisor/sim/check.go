@@ -59,6 +59,9 @@ type setRecord struct {
 	deleting        bool
 	accept          []string
 	kind            string
+	gone            []int // ordinals after which something is to be done
+	formed          bool  // by its hook
+	marked          bool  // and that is noted
 }
 
 func (s *setRecord) wants(o int) bool {
@@ -97,6 +100,8 @@ type memberRecord struct {
 	restartUpTo uint64
 	seen        state.Observation
 	readySince  time.Time
+	asked       *askRecord
+	left        bool // by its onLeave hook, as the log has it
 }
 
 func (m *memberRecord) name() string { return spec.MemberName(m.set, m.ordinal) }
@@ -343,6 +348,7 @@ func (c *checker) missing() string {
 		if !s.good() {
 			out = append(out, k+" has no good template")
 		}
+		out = append(out, c.unhooked(k, s)...)
 		for o := s.start; o < s.start+s.replicas; o++ {
 			id := k + fmt.Sprintf("-%d", o)
 			m, p := c.members[id], running[id]

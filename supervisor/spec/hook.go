@@ -24,10 +24,39 @@ const (
 	HookPostStart = "postStart"
 	// HookPreStop runs before the stop signal, within the stop timeout. Its failure is told.
 	HookPreStop = "preStop"
+
+	// The others are the member's, and belong to its main process.
+
+	// HookOnJoin runs before the first start of a member, with new or returned volumes, in a
+	// set that is formed. It is tried until it succeeds.
+	HookOnJoin = "onJoin"
+	// HookOnFormed runs once, on the lowest member, when all of a new set have started. The set
+	// is formed when it has succeeded.
+	HookOnFormed = "onFormed"
+	// HookOnLeave runs on a member that a scale-down is about to remove, while it still runs.
+	// Its failure holds the removal.
+	HookOnLeave = "onLeave"
+	// HookAfterLeave runs on the lowest healthy member when another was removed and is gone,
+	// and may name that as leaver. The next removal waits for it.
+	HookAfterLeave = "afterLeave"
 )
 
 // HookNames are the hooks of this version, in the order of a member's life.
-func HookNames() []string { return []string{HookPostStart, HookPreStop} }
+func HookNames() []string {
+	return []string{HookOnJoin, HookPostStart, HookOnFormed, HookPreStop, HookOnLeave, HookAfterLeave}
+}
+
+// ofMember tells whether a hook is the member's, not one process's.
+func ofMember(hook string) bool { return hook != HookPostStart && hook != HookPreStop }
+
+// Hooked tells whether the main process has a hook.
+func (t Template) Hooked(hook string) bool {
+	if len(t.Processes) == 0 {
+		return false
+	}
+	_, ok := t.Processes[0].Hooks[hook]
+	return ok
+}
 
 // States of a hook.
 const (
@@ -40,6 +69,8 @@ type HookStatus struct {
 	Name    string `json:"name"`
 	Process string `json:"process"`
 	State   string `json:"state"`
+	// Run names what asked for it in the log; 0: nothing did.
+	Run uint64 `json:"run,omitempty"`
 	// Attempts it took, those of earlier failures in a row included.
 	Attempts int       `json:"attempts"`
 	Message  string    `json:"message,omitempty"` // why it failed

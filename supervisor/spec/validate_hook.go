@@ -34,3 +34,12 @@ func (v *validator) hooks(at string, p *Process) {
 		}
 	}
 }
+
+// sideHooks refuses what belongs to the main process.
+func (v *validator) sideHooks(at string, hooks Hooks, main string) {
+	for _, name := range HookNames() {
+		if _, ok := hooks[name]; ok && ofMember(name) {
+			v.bad(at+"."+name, "it is the member's, not one process's: it belongs to the main process, %s", main)
+		}
+	}
+}

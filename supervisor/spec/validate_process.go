@@ -21,6 +21,9 @@ func (v *validator) processes(at string, ps []Process, raw bool) {
 		p := fmt.Sprintf("%s[%d]", at, i)
 		v.name(p+".name", "process", ps[i].Name, names)
 		v.process(p, &ps[i], raw && ps[i].Image != "", portNames, portNumbers)
+		if i > 0 {
+			v.sideHooks(p+".hooks", ps[i].Hooks, ps[0].Name)
+		}
 	}
 	for i := range ps {
 		if raw && ps[i].Image != "" {
