@@ -46,6 +46,8 @@ func Fields() []string {
 		"StartMember fence",
 		"Report members.seen.fenced",
 		"Report members.seen.hooks",
+		"PutSet spec.processes.hooks.*.signal",
+		"PutSet template.processes.hooks.*.signal",
 	}
 }
 

@@ -24,6 +24,7 @@ type call struct {
 	run           uint64        // what the log named it; 0: it did not ask
 	leaver        *state.Leaver // of afterLeave
 	joining       string        // of onJoin: the member's uid
+	peers         uint64        // of onPeersChanged: what is to be told
 }
 
 // execID names one exec of a process.
@@ -64,7 +65,10 @@ func (r *runtime) nextCall(now time.Time) (call, bool) {
 			return call{hook: spec.HookPostStart, process: proc.Name, exec: p.exec}, true
 		}
 	}
-	return r.asksFor(m, t)
+	if c, ok := r.asksFor(m, t); ok {
+		return c, true
+	}
+	return r.peersCall(t, now)
 }
 
 // asksFor is the hook that the log asks for and that this node has not run yet, if any.
@@ -128,7 +132,7 @@ func (a *Agent) called(o outcome, now time.Time) {
 		return
 	case o.err != nil:
 		r.callFailures++
-		if c.run == 0 {
+		if c.hook == spec.HookPostStart {
 			r.procs[c.process].postTrouble = o.err.Error()
 		}
 		r.callRetry = now.Add(backoff(r.callFailures, 100*time.Millisecond, 5*time.Second))
@@ -139,8 +143,11 @@ func (a *Agent) called(o outcome, now time.Time) {
 	}
 	r.callFailures, r.callRetry = 0, time.Time{}
 	r.noteHook(c.status)
-	if c.run == 0 {
-		r.procs[c.process].posted(c.status, now)
+	switch p := r.procs[c.process]; c.hook {
+	case spec.HookPostStart:
+		p.posted(c.status, now)
+	case spec.HookPeersChanged:
+		r.peersTold(p, c, now)
 	}
 }
 
@@ -191,6 +198,9 @@ func (j job) hook(ctx context.Context, c call) (spec.HookStatus, error) {
 
 func (j job) runHook(ctx context.Context, c call, start keeper.Start, f *template.Facts) (spec.HookStatus, error) {
 	h := j.hookOf(c)
+	if h.Signal != "" {
+		return j.sendSignal(ctx, c, h.Signal)
+	}
 	if c.leaver != nil {
 		f = f.WithLeaver(j.leaverFacts(*c.leaver))
 	}
@@ -212,6 +222,8 @@ func (j job) runHook(ctx context.Context, c call, start keeper.Start, f *templat
 			m.Runs[c.hook] = status
 		case c.hook == spec.HookPostStart && err == nil:
 			m.Hooked[c.process] = c.exec
+		case c.hook == spec.HookPeersChanged && err == nil:
+			m.Peers[c.process] = m.Peers[c.process].told(c)
 		case c.hook == spec.HookOnJoin && err == nil:
 			m.Joined = c.joining
 		}

@@ -103,12 +103,16 @@ func (j job) start(ctx context.Context) (map[string]keeper.Settings, error) {
 	}
 	told := map[string]keeper.Settings{proc.Name: s.Settings}
 	// Noted before the start: after it nothing must fail.
-	if err := j.remember(func(m *memory) { m.Settings[proc.Name] = s.Settings }); err != nil {
+	err := j.remember(func(m *memory) {
+		m.Settings[proc.Name] = s.Settings
+		m.Peers[proc.Name] = peersMark{Epoch: s.Epoch, Start: j.prepared.peers}
+	})
+	if err != nil {
 		return nil, err
 	}
 	sctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	err := j.a.o.Keeper.Start(sctx, s)
+	err = j.a.o.Keeper.Start(sctx, s)
 	if _, ok := errors.AsType[*keeper.ErrExec](err); ok {
 		// Nothing was started. A record of it would look like one that a boot has ended, and cost the member its epoch.
 		err = errors.Join(err, j.a.o.Keeper.Forget(sctx, s.Member, s.Process))

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -217,6 +218,7 @@ func (a *Agent) visit(ctx context.Context, r *runtime, v *state.View, now time.T
 	r.wake(now, r.callRetry)
 	for _, p := range r.procs {
 		r.wake(now, p.postKill)
+		r.wake(now, p.peersRetry)
 	}
 	for _, at := range r.asked {
 		r.wake(now, at.Add(askAgain))
@@ -323,11 +325,15 @@ func (r *runtime) effect(o outcome, current bool, now time.Time) {
 		r.traces, r.progress = true, ""
 		if current || r.assigned.epoch == o.assigned.epoch {
 			r.prepared = o.prepared
+			maps.Copy(r.peers, o.prepared.marks)
 			for name, s := range o.told {
 				r.told[name] = s
 			}
 		}
 	case DoStart:
+		if current && r.prepared != nil {
+			r.peers[o.step.Process] = peersMark{Epoch: o.step.Epoch, Start: r.prepared.peers}
+		}
 		r.overlay[o.step.Process] = overlay{until: now.Add(overlayFor), status: keeper.Status{
 			Member: r.key.String(), Process: o.step.Process, Epoch: o.step.Epoch, State: keeper.Starting,
 			Fence: o.told[o.step.Process].Fence,

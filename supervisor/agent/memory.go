@@ -26,6 +26,8 @@ type memory struct {
 	Hooked map[string]execID `json:"hooked,omitempty"`
 	// Runs are the latest of hooks that the log asked for.
 	Runs map[string]spec.HookStatus `json:"runs,omitempty"`
+	// Peers are what processes know of their peers.
+	Peers map[string]peersMark `json:"peers,omitempty"`
 	// Joined is the uid for which onJoin has succeeded, of a member without volumes.
 	Joined string `json:"joined,omitempty"`
 	// Stops are those of execs with a preStop hook, by process.
@@ -63,6 +65,9 @@ func (j job) recall() (*memory, error) {
 	}
 	if m.Runs == nil {
 		m.Runs = map[string]spec.HookStatus{}
+	}
+	if m.Peers == nil {
+		m.Peers = map[string]peersMark{}
 	}
 	if m.Stops == nil {
 		m.Stops = map[string]stopMark{}

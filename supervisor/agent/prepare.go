@@ -26,8 +26,10 @@ type prepared struct {
 	revision *state.Revision
 	starts   map[string]keeper.Start
 	facts    map[string]*template.Facts
+	peers    uint64                     // that it was rendered from
 	hooked   map[string]execID          // the execs whose postStart has succeeded
 	runs     map[string]spec.HookStatus // of hooks that the log asked for
+	marks    map[string]peersMark       // what processes know of their peers
 }
 
 // check makes a process's probe.
@@ -144,7 +146,7 @@ func (j job) adopt(ctx context.Context) (*prepared, map[string]keeper.Settings, 
 		return nil, nil, err
 	}
 	p := r.prepared(j)
-	p.hooked, p.runs = mem.Hooked, mem.Runs
+	p.hooked, p.runs, p.marks = mem.Hooked, mem.Runs, mem.Peers
 	return p, mem.Settings, nil
 }
 

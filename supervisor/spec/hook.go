@@ -12,6 +12,8 @@ type Hooks map[string]Hook
 // told, and must bear that.
 type Hook struct {
 	Command []string `json:"command,omitempty"`
+	// Signal is sent to the main process of onPeersChanged's process, instead of a command.
+	Signal string `json:"signal,omitempty"`
 	// Timeout is the deadline of one attempt, Retries bounds the attempts after the first.
 	Timeout *Duration `json:"timeout,omitempty"`
 	Retries int       `json:"retries,omitempty"`
@@ -24,6 +26,11 @@ const (
 	HookPostStart = "postStart"
 	// HookPreStop runs before the stop signal, within the stop timeout. Its failure is told.
 	HookPreStop = "preStop"
+
+	// HookPeersChanged runs when the list of the set's members, an address or a port is another
+	// than when its process was started, after the files were rendered anew; again after a
+	// restart in place, for that has the command line of before.
+	HookPeersChanged = "onPeersChanged"
 
 	// The others are the member's, and belong to its main process.
 
@@ -43,11 +50,11 @@ const (
 
 // HookNames are the hooks of this version, in the order of a member's life.
 func HookNames() []string {
-	return []string{HookOnJoin, HookPostStart, HookOnFormed, HookPreStop, HookOnLeave, HookAfterLeave}
+	return []string{HookOnJoin, HookPostStart, HookOnFormed, HookPeersChanged, HookPreStop, HookOnLeave, HookAfterLeave}
 }
 
 // ofMember tells whether a hook is the member's, not one process's.
-func ofMember(hook string) bool { return hook != HookPostStart && hook != HookPreStop }
+func ofMember(hook string) bool { return hook != HookPostStart && hook != HookPreStop && hook != HookPeersChanged }
 
 // Hooked tells whether the main process has a hook.
 func (t Template) Hooked(hook string) bool {
@@ -108,6 +115,9 @@ func defaultHooks(p *Process) {
 	for name, h := range p.Hooks {
 		if name != HookPreStop { // that has the stop timeout
 			setNil(&h.Timeout, DefaultHookTimeout)
+		}
+		if sig, ok := SignalName(h.Signal); ok {
+			h.Signal = sig
 		}
 		p.Hooks[name] = h
 	}

@@ -17,6 +17,14 @@ func (v *validator) hooks(at string, p *Process) {
 			continue
 		}
 		switch {
+		case h.Signal != "" && name != HookPeersChanged:
+			v.bad(at+".signal", "only %s can be a signal", HookPeersChanged)
+		case h.Signal != "" && len(h.Command) > 0:
+			v.bad(at+".signal", "command and signal exclude each other")
+		case h.Signal != "":
+			v.signal(at+".signal", h.Signal)
+		case len(h.Command) == 0 && name == HookPeersChanged:
+			v.bad(at+".command", "a command or a signal is needed")
 		case len(h.Command) == 0:
 			v.bad(at+".command", "a command is needed")
 		case strings.TrimSpace(h.Command[0]) == "":
