@@ -133,6 +133,8 @@ func (t *tx) apply() *spec.Error {
 		return t.pauseRollout(c)
 	case *UndoRollout:
 		return t.undoRollout(c)
+	case *AskHook:
+		return t.askHook(c)
 	}
 	return refuse("UnknownCommand", "this supd does not know the command %T", t.e.Cmd)
 }

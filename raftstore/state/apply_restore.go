@@ -99,7 +99,7 @@ func (t *tx) restoreSet(s *View, old *Set) {
 		return
 	}
 	next := *old
-	next.AcceptLost, next.ScaledAt, next.UpdatedAt = nil, t.now, t.now
+	next.AcceptLost, next.Gone, next.ScaledAt, next.UpdatedAt = nil, nil, t.now, t.now
 	next.Meta.Generation++
 	if now := t.Set(ns, name); now != nil {
 		if err := t.checkFixed(now, &PutSet{Namespace: ns, Name: name, Spec: old.Spec}); err != nil {
@@ -113,6 +113,7 @@ func (t *tx) restoreSet(s *View, old *Set) {
 		next.Meta.UID, next.Meta.CreatedAt = now.Meta.UID, now.Meta.CreatedAt
 		next.Meta.Generation = max(now.Meta.Generation, old.Meta.Generation) + 1
 		next.Current, next.Formed = now.Current, now.Formed
+		next.Gone, next.HookFormed = now.Gone, now.HookFormed
 		next.AcceptLost = now.AcceptLost
 		if now.Replicas() == next.Replicas() && now.Start() == next.Start() {
 			next.ScaledAt = now.ScaledAt

@@ -40,6 +40,9 @@ func (t *tx) putSet(c *PutSet) *spec.Error {
 		t.askRevision(&s, s.Revision != old.Revision, t.e.Why)
 	}
 	s.Meta.Generation++
+	if !c.Template.Hooked(spec.HookAfterLeave) {
+		s.Gone = nil
+	}
 	if s.Revision != old.Revision {
 		s.UpdatedAt, s.Rollback = t.now, nil
 		t.event(c.Namespace, "statefulset/"+c.Name, "Updated", "the template changed: members go from revision %s to %s", old.Revision, s.Revision)
@@ -246,7 +249,7 @@ func (t *tx) sick(s *Set, accept, silent []string) (out [][2]string, silentOnly 
 	seen := map[int]bool{}
 	for _, m := range t.SetMembers(s.Meta.Namespace, s.Meta.Name) {
 		seen[m.Ordinal] = true
-		if m.Wish == WishGone || slices.Contains(accept, m.Name()) {
+		if m.Wish == WishGone || m.Left() || slices.Contains(accept, m.Name()) {
 			continue
 		}
 		ok, reason, message := t.Healthy(m)
@@ -319,6 +322,11 @@ func (t *tx) markFormed(c *MarkFormed) *spec.Error {
 	}
 	if old.Formed {
 		return nil
+	}
+	if first := t.Member(c.Namespace, c.Name, old.Start()); first != nil && !old.HookFormed {
+		if _, ok := t.HookOf(first, spec.HookOnFormed); ok {
+			return refuse("OnFormed", "the onFormed hook of statefulset %s has not succeeded yet", c.Name)
+		}
 	}
 	s := *old
 	s.Formed = true

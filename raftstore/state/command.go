@@ -489,6 +489,7 @@ func Commands() []Command {
 		&NoteTransfer{},
 		&PauseRollout{},
 		&UndoRollout{},
+		&AskHook{},
 	}
 }
 

@@ -57,6 +57,8 @@ func Fields() []string {
 		"Report members.seen.hooks",
 		"Report found",
 		"PutSet rules",
+		"PutSet spec.processes.hooks.*.signal",
+		"PutSet template.processes.hooks.*.signal",
 	}
 }
 

@@ -158,6 +158,11 @@ type Set struct {
 	Formed bool `json:"formed,omitempty"`
 	// AcceptLost names members accepted as lost by the scale-down under way.
 	AcceptLost []string `json:"acceptLost,omitempty"`
+	// Gone are members that were removed and whose afterLeave hook has not succeeded yet, the
+	// first to go first.
+	Gone []Leaver `json:"gone,omitempty"`
+	// HookFormed: the onFormed hook has succeeded.
+	HookFormed bool `json:"hookFormed,omitempty"`
 	// ScaledAt is when Spec.Replicas last changed, UpdatedAt when Revision did.
 	ScaledAt  time.Time `json:"scaledAt"`
 	UpdatedAt time.Time `json:"updatedAt"`
@@ -229,6 +234,8 @@ type Member struct {
 	Fence bool `json:"fence,omitempty"`
 	// Fresh: it got new volumes after it had run; its next start joins the set again.
 	Fresh bool `json:"fresh,omitempty"`
+	// Asked is the latest hook that the log asked its node to run.
+	Asked *Asked `json:"asked,omitempty"`
 	// WasAvailable: has been healthy in its present epoch's revision.
 	WasAvailable bool        `json:"wasAvailable,omitempty"`
 	Seen         Observation `json:"seen"`

@@ -95,6 +95,8 @@ func line(c state.Command) string {
 		return fmt.Sprintf("stop %d %s", c.Ordinal, c.Why)
 	case *state.DropMember:
 		return fmt.Sprintf("drop %d", c.Ordinal)
+	case *state.AskHook:
+		return fmt.Sprintf("%s %d", c.Hook, c.Ordinal)
 	}
 	return state.Kind(c)
 }

@@ -122,7 +122,7 @@ func (p *planner) down(w *world) map[int]bool {
 		}
 	}
 	for _, m := range w.leaving {
-		if m == w.going || m.Wish == state.WishGone && !m.Down() && p.nodeReady(m) {
+		if m == w.going || m.Left() || m.Wish == state.WishGone && !m.Down() && p.nodeReady(m) {
 			down[m.Ordinal] = true
 		}
 	}

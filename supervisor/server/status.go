@@ -49,9 +49,11 @@ type counted struct {
 	missing, unready, outdated, leaving, due   []string
 	sick                                       []string // "web-1: reason, message"
 	sickNames                                  []string
-	unavailableSince                           time.Time // earliest
-	availableSince, moved                      time.Time // latest; moved as Stalls has it
-	sickSince                                  time.Time // earliest
+	unavailableSince                           time.Time    // earliest
+	availableSince, moved                      time.Time    // latest; moved as Stalls has it
+	sickSince                                  time.Time    // earliest
+	leave                                      *state.Asked // an onLeave hook that has failed
+	leaver                                     string
 }
 
 func earliest(a, b time.Time) time.Time {
@@ -85,6 +87,9 @@ func prospect(v *state.View, s *state.Set, now time.Time) counted {
 		}
 		if !s.Wants(m.Ordinal) || m.Wish == state.WishGone {
 			c.leaving = append(c.leaving, m.Name())
+			if a := m.Asked; a != nil && a.Hook == spec.HookOnLeave && !m.Left() && a.Message != "" {
+				c.leave, c.leaver = a, m.Name()
+			}
 			continue
 		}
 		if ok, reason, message := v.Healthy(m); !ok {
@@ -237,6 +242,12 @@ func scaleDownCondition(s *state.Set, c counted) spec.Condition {
 	if blocked {
 		out.Reason = "UnhealthyMembers"
 		out.Message = "a scale-down is refused: " + strings.Join(c.sick, "; ")
+		return out
+	}
+	if c.leave != nil && !s.Deleting {
+		out = condition(spec.ConditionScaleDownBlocked, true, c.leave.Since)
+		out.Reason = "OnLeaveFailed"
+		out.Message = fmt.Sprintf("the onLeave hook of %s has failed: %s", c.leaver, c.leave.Message)
 		return out
 	}
 	out.Reason, out.Message = "AllHealthy", "every member is healthy"

@@ -63,6 +63,9 @@ type setRecord struct {
 	paused          bool
 	kinds           map[string]spec.StatefulSetSpec // what it was made from, by template
 	shrunk          bool                            // by a restore, which no health gates
+	gone            []int                           // ordinals after which something is to be done
+	formed          bool                            // by its hook
+	marked          bool                            // and that is noted
 }
 
 func (s *setRecord) wants(o int) bool {
@@ -101,6 +104,8 @@ type memberRecord struct {
 	restartUpTo uint64
 	seen        state.Observation
 	readySince  time.Time
+	asked       *askRecord
+	left        bool // by its onLeave hook, as the log has it
 }
 
 func (m *memberRecord) name() string { return spec.MemberName(m.set, m.ordinal) }
@@ -351,6 +356,7 @@ func (c *checker) missing() string {
 		if !s.good() {
 			out = append(out, k+" has no good template")
 		}
+		out = append(out, c.unhooked(k, s)...)
 		for o := s.start; o < s.start+s.replicas; o++ {
 			id := k + fmt.Sprintf("-%d", o)
 			m, p := c.members[id], running[id]

@@ -15,6 +15,7 @@ type operated struct {
 	kind    string
 	version int
 	fixed   *spec.StatefulSetSpec // what may not change while the set lives
+	hooked  bool                  // its sets have hooks
 }
 
 const namespace = "default"
@@ -178,6 +179,9 @@ func (w *World) put(o *operated, s *spec.StatefulSetSpec, kind string, version i
 	if kind != kindGood || version%3 != 0 {
 		period := spec.Duration(100 * time.Millisecond)
 		main.Readiness = &spec.Probe{Exec: []string{"true"}, Period: &period}
+	}
+	if o.hooked {
+		main.Hooks = hooks()
 	}
 	s.Processes = []spec.Process{main}
 	return &state.PutSet{

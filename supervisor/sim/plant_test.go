@@ -25,6 +25,8 @@ type plant struct {
 	world   func(w *World)
 	// from is the first seed to walk: some bugs show only when much comes together.
 	from uint64
+	// hooks: sets have some, which the other bugs need not.
+	hooks bool
 }
 
 type resolver = func(*state.View, string) []string
@@ -39,6 +41,9 @@ func TestPlantedBugsAreFound(t *testing.T) {
 			t.Parallel()
 			for seed := max(1, p.from); seed < max(1, p.from)+plantSeeds; seed++ {
 				w := NewWorld(seed, p.machine())
+				for _, o := range w.ops {
+					o.hooked = p.hooks
+				}
 				if p.world != nil {
 					p.world(w)
 				}
@@ -92,6 +97,7 @@ func plantsInApply() []plant {
 		{name: "a node in use is forgotten", by: []string{"S1"}, apply: forgetsAll},
 		{name: "a restore gives epochs again", by: []string{"S2"}, apply: restoresEpochs},
 		{name: "a restore restarts who runs", by: []string{"S10"}, apply: restoresByRestart},
+		{name: "who is asked to leave has left", by: []string{"hooks"}, apply: believesHook, hooks: true},
 		{name: "the budget is not checked", by: []string{"S8"}, apply: overspends, plan: restartsAll},
 	}
 }
@@ -124,6 +130,10 @@ func plantsInPlan() []plant {
 		{name: "a removal is forgotten", by: []string{"S7", "S11"}, plan: without(func(_ *state.View, c state.Command) bool {
 			_, ok := c.(*state.DropMember)
 			return ok
+		})},
+		{name: "what is to do after a member is forgotten", by: []string{"S7", "S11"}, hooks: true, plan: without(func(_ *state.View, c state.Command) bool {
+			x, ok := c.(*state.AskHook)
+			return ok && x.Hook == spec.HookAfterLeave
 		})},
 		{name: "members are restarted for the sake of it", by: []string{"S6"}, plan: restless},
 		{name: "the service lists who is on a suspect node", by: []string{"S12"}, resolve: listsAllReady},
@@ -158,6 +168,22 @@ func believesStop(gone bool) func(*state.View, uint64, state.Entry) (*state.View
 		}}}})
 		return next, res
 	}
+}
+
+// believesHook makes Apply take the wish for a hook for its success.
+func believesHook(v *state.View, i uint64, e state.Entry) (*state.View, state.Result) {
+	next, res := v.Apply(i, e)
+	c, ok := e.Cmd.(*state.AskHook)
+	if !ok || res.Err != nil {
+		return next, res
+	}
+	m := next.Member(c.Namespace, c.Set, c.Ordinal)
+	n, seen := next.Node(m.Node), m.Seen
+	seen.Epoch, seen.Hooks = m.Epoch, []spec.HookStatus{{Name: c.Hook, Run: m.Asked.Run, State: spec.HookSucceeded}}
+	next, _ = next.Apply(i, state.Entry{At: e.At, Cmd: &state.Report{Node: n.Name, Run: n.Run, Seq: n.Seq + 1, Members: []state.MemberReport{{
+		Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal, Seen: seen,
+	}}}})
+	return next, res
 }
 
 // ungated names every member as accepted.

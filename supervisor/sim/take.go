@@ -83,8 +83,19 @@ func (c *checker) take(e state.Entry, res state.Result, stray bool) {
 		c.takeStart(x)
 	case *state.StopMember:
 		c.takeStop(x, stray)
+	case *state.AskHook:
+		c.takeAsk(x)
+	case *state.MarkFormed:
+		if s := c.sets[x.Namespace+"/"+x.Name]; s.hooked() && !s.formed && res.Changed {
+			c.fail("hooks", "%s is called formed before its onFormed hook has succeeded", x.Name)
+		} else {
+			s.marked = true
+		}
 	case *state.KeepMember:
 		m := c.members[key(x.Namespace, x.Set, x.Ordinal)]
+		if m.left {
+			c.fail("hooks", "%s is kept though it has left", m.name())
+		}
 		m.wish = state.WishStop
 		if m.epoch == 0 {
 			m.wish = state.WishReserved
@@ -125,7 +136,7 @@ func (c *checker) brake(cmd state.Command) {
 			return
 		}
 	case *state.StartMember, *state.Reserve, *state.Place, *state.KeepMember, *state.DropMember, *state.DropSet,
-		*state.EmptyVolume, *state.DeleteMember, *state.ReleaseVolume:
+		*state.EmptyVolume, *state.DeleteMember, *state.ReleaseVolume, *state.AskHook:
 	default:
 		return
 	}
@@ -186,7 +197,7 @@ func (c *checker) resize(k string, s *setRecord, replicas, start int, accept, si
 
 func (c *checker) allHealthy(k string, s *setRecord, accept, silent []string, what string) {
 	for _, m := range c.setMembers(k) {
-		if m.wish == state.WishGone || slices.Contains(accept, m.name()) {
+		if m.wish == state.WishGone || m.left || slices.Contains(accept, m.name()) {
 			continue
 		}
 		if !c.healthy(m) {
@@ -317,7 +328,8 @@ func (c *checker) takeStop(x *state.StopMember, stray bool) {
 	case x.Gone && m.wish == state.WishGone:
 		return // asked again
 	case x.Gone:
-		c.takeRemoval(k, s, m, x)
+		c.leaves(s, m)
+		c.takeRemoval(k, s, m, x.Silent)
 		m.wish = state.WishGone
 		return
 	case c.stopping && x.Why == "Shutdown":
@@ -360,8 +372,8 @@ func (c *checker) spend(k string, s *setRecord, m *memberRecord) {
 	}
 }
 
-func (c *checker) takeRemoval(k string, s *setRecord, m *memberRecord, x *state.StopMember) {
-	if s.wants(m.ordinal) {
+func (c *checker) takeRemoval(k string, s *setRecord, m *memberRecord, silent []string) {
+	if s.wants(m.ordinal) && !m.left {
 		c.fail("S5", "%s is removed though it is wanted", m.name())
 	}
 	if s.deleting {
@@ -373,7 +385,7 @@ func (c *checker) takeRemoval(k string, s *setRecord, m *memberRecord, x *state.
 			accept = append(accept, a)
 		}
 	}
-	c.allHealthy(k, s, accept, x.Silent, "the removal of "+m.name())
+	c.allHealthy(k, s, accept, silent, "the removal of "+m.name())
 	for _, o := range c.setMembers(k) {
 		lost := slices.Contains(s.accept, o.name()) && c.away(o.node)
 		if o.wish == state.WishGone && o != m && !lost {
@@ -398,6 +410,7 @@ func (c *checker) takeDrop(x *state.DropMember) {
 		}
 	}
 	delete(c.members, id)
+	c.droppedFrom(x.Namespace+"/"+x.Set, s, m)
 	policy := s.spec.VolumeRetention.WhenScaled
 	if s.deleting {
 		policy = s.spec.VolumeRetention.WhenDeleted
@@ -435,6 +448,7 @@ func (c *checker) takeReport(x *state.Report) {
 		}
 		was := m.ready()
 		m.seen = r.Seen
+		c.takeHooks(r.Namespace+"/"+r.Set, m)
 		if !was && m.ready() {
 			m.readySince = c.logNow
 		}

@@ -90,7 +90,7 @@ func NewWorld(seed uint64, m Machine) *World {
 		w.hosts = append(w.hosts, newHost(w, fmt.Sprintf("n%d", i+1)))
 	}
 	for i := range 3 {
-		w.ops = append(w.ops, &operated{name: string(rune('a' + i))})
+		w.ops = append(w.ops, &operated{name: string(rune('a' + i)), hooked: (seed+uint64(i))%5 < 2})
 	}
 	return w
 }
