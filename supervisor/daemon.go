@@ -268,7 +268,10 @@ func (d *Daemon) openGossip() error {
 	d.snapshots = &snapshots{
 		dir: c.SnapshotsDir(), every: c.SnapshotEvery.D(), keep: c.SnapshotKeep, node: d.id.Name, view: d.toSnapshot, log: d.log,
 	}
-	d.cluster = &cluster{store: d.store, gossip: g, dns: d.meta.DNS, snapshots: d.snapshots}
+	d.cluster = &cluster{
+		store: d.store, gossip: g, dns: d.meta.DNS, snapshots: d.snapshots,
+		forgotten: func() string { return d.agent.Forgotten() },
+	}
 	return nil
 }
 
