@@ -395,13 +395,16 @@ func explainMissing(rd reading, ns, name string) (client.Explanation, bool) {
 	}
 	waits := rd.waits(s)
 	w, waiting := waitOf(waits, name)
+	if !waiting { // what holds the whole set holds it too
+		w, waiting = waitOf(waits, set)
+	}
 	if !waiting {
 		return x, true
 	}
 	args := map[string]string{"ns": ns, "set": set}
 	addMemberArgs(rd.v, s, w, args)
 	advise(&x, w.Reason, args)
-	x.Details = append(x.Details, name+" "+w.Message)
+	x.Details = append(x.Details, w.Subject+" "+w.Message)
 	explainTied(&x, rd.v, s, ordinal)
 	return x, true
 }
