@@ -149,7 +149,7 @@ func (p *planner) node(w *world, ordinal int, sofar []state.Slot, not string) (n
 		case n == nil:
 			return nil, "VolumeNodeLost", "its directory " + volume + " is on node " + tied + ", which is forgotten: it never comes back by itself; supctl volume abandon " + volume + " gives it up and makes an empty one elsewhere"
 		case n.State != spec.NodeReady:
-			return nil, "VolumeNodeLost", "its directory " + volume + " is on node " + tied + ", which does not answer: bring the node back, or give the directory up by name (supctl explain " + spec.MemberName(w.s.Meta.Name, ordinal) + ")"
+			return nil, "VolumeNodeLost", "its directory " + volume + " is on node " + tied + ", which does not answer: bring the node back, or give the directory up by its name: supctl volume abandon " + volume
 		case n.Cordoned:
 			return nil, "VolumeNodeLost", "its directories are on node " + tied + ", which is cordoned: supctl node uncordon " + tied
 		case p.conflict(w, ordinal, n) != "":

@@ -118,6 +118,9 @@ func ExplainMember(v *state.View, m *state.Member, waits []spec.Wait) client.Exp
 	if ok {
 		x.Actual += ", healthy"
 	} else {
+		if v.Node(m.Node) == nil {
+			message = "its node " + m.Node + " was forgotten"
+		}
 		x.Actual += ", not healthy: " + message
 	}
 	x.Details = append(x.Details, lossOptions(v, s, m)...)
@@ -139,6 +142,9 @@ func ExplainMember(v *state.View, m *state.Member, waits []spec.Wait) client.Exp
 		content(&x)
 	default:
 		advise(&x, reason, args)
+	}
+	if s != nil && v.Node(m.Node) == nil {
+		explainTied(&x, v, s, m.Ordinal)
 	}
 	if s != nil && ok && s.Outdated(m) && s.Spec.UpdateStrategy.Type == spec.OnDelete {
 		x.Rule = "with updateStrategy OnDelete a member follows a changed definition when it is deleted"
@@ -191,6 +197,9 @@ func ExplainSet(v *state.View, s *state.Set, now time.Time, waits []spec.Wait) c
 		w := waits[0]
 		addMemberArgs(v, s, w, args)
 		advise(&x, w.Reason, args)
+		if _, ordinal, ok := spec.SplitMember(w.Subject); ok && w.Reason == "VolumeNodeLost" {
+			explainTied(&x, v, s, ordinal)
+		}
 		// What a set waits for is mended at the member that is sick.
 		if args["sick"] != "" && (w.Reason == "ScaleDownBlocked" || w.Reason == "Budget" || w.Reason == "Order") {
 			x.Command = withNamespace("supctl explain "+args["sick"], s.Meta.Namespace)
@@ -421,12 +430,16 @@ func explainMissing(rd reading, ns, name string) (client.Explanation, bool) {
 	}
 	waits := rd.waits(s)
 	w, waiting := waitOf(waits, name)
+	if !waiting { // what holds the whole set holds it too
+		w, waiting = waitOf(waits, set)
+	}
 	if !waiting {
 		return x, true
 	}
 	args := map[string]string{"ns": ns, "set": set}
 	addMemberArgs(rd.v, s, w, args)
 	advise(&x, w.Reason, args)
-	x.Details = append(x.Details, name+" "+w.Message)
+	x.Details = append(x.Details, w.Subject+" "+w.Message)
+	explainTied(&x, rd.v, s, ordinal)
 	return x, true
 }
