@@ -59,6 +59,10 @@ func TestEndToEnd(t *testing.T) {
 				if cond == "root" {
 					return os.Getuid() == 0, nil
 				}
+				if path, ok := strings.CutPrefix(cond, "file:"); ok {
+					_, err := os.Stat(path)
+					return err == nil, nil
+				}
 				return false, fmt.Errorf("unknown condition %q", cond)
 			},
 			Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
