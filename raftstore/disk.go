@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -26,6 +27,9 @@ import (
 // have the state.
 var ErrDamaged = errors.New("the raft store is damaged")
 
+// ErrForeign is returned by Open when the store is another server's.
+var ErrForeign = errors.New("the raft store is not this server's")
+
 // ErrInUse is returned by Open when another process has the store open.
 var ErrInUse = errors.New("another supd has this data directory open")
 
@@ -37,26 +41,39 @@ func (s *Store) openFiles() (err error) {
 	if err := makeDir(s.o.Dir); err != nil {
 		return err
 	}
-	// A torn file may fault when its mapping is read: that is damage, not a crash.
+	defer func() {
+		if err != nil {
+			s.closeFiles()
+		}
+	}()
+	return guarded(s.openAll)
+}
+
+// guarded calls f. A torn file may fault when its mapping is read: that is damage, not a crash.
+func guarded(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: %v", ErrDamaged, p)
 		}
-		if err != nil {
-			s.closeFiles()
-		}
 	}()
+	return f()
+}
+
+func (s *Store) openAll() error {
 	options := &bbolt.Options{Timeout: lockWait, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType}
 	if err := makeBolt(s.path("raft.db"), options); err != nil {
 		return err
 	}
-	if err := walkBolt(s.path("raft.db")); err != nil {
+	entries, err := walkBolt(s.path("raft.db"))
+	if err != nil {
 		return err
 	}
-	if s.bolt, err = raftboltdb.New(raftboltdb.Options{Path: s.path("raft.db"), BoltOptions: options}); err != nil {
+	bolt, err := raftboltdb.New(raftboltdb.Options{Path: s.path("raft.db"), BoltOptions: options})
+	if err != nil {
 		return boltError(err)
 	}
+	s.bolt = sealed{bolt}
 	s.stable = &patientStore{StableStore: s.bolt, log: s.log, disk: s.disk, gone: make(chan struct{})}
 	snaps, err := raft.NewFileSnapshotStoreWithLogger(s.o.Dir, 2, adaptLogger(s.log))
 	if err != nil {
@@ -69,30 +86,13 @@ func (s *Store) openFiles() (err error) {
 	if s.hadRaft, err = raft.HasExistingState(s.bolt, s.bolt, s.snaps); err != nil {
 		return fmt.Errorf("%w: %v", ErrDamaged, err)
 	}
-	return s.restore()
-}
-
-// walkBolt reads every page that can be reached, so that damage shows now. It
-// opens the log for reading only: opening it for writing looks for free pages in a
-// goroutine of bbolt's own, whose panic on a damaged page nobody can catch.
-func walkBolt(path string) (err error) {
-	if info, serr := os.Stat(path); errors.Is(serr, fs.ErrNotExist) || serr == nil && info.Size() == 0 {
-		return nil
+	if err := s.checkKept(); err != nil {
+		return err
 	}
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockWait, ReadOnly: true})
-	if err != nil {
-		return boltError(err)
+	if err := s.own(); err != nil {
+		return err
 	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	err = db.View(func(tx *bbolt.Tx) error {
-		return tx.ForEach(func(_ []byte, b *bbolt.Bucket) error {
-			return b.ForEach(func(k, v []byte) error { return nil })
-		})
-	})
-	if err != nil {
-		return fmt.Errorf("%w: %v", ErrDamaged, err)
-	}
-	return nil
+	return s.restore(entries)
 }
 
 func boltError(err error) error {
@@ -110,28 +110,36 @@ func boltError(err error) error {
 }
 
 // restore makes the View from the newest snapshot and those log entries behind it
-// that are known to be committed: reads go on without a quorum.
-func (s *Store) restore() error {
+// that are known to be committed: reads go on without a quorum. It reads every entry that
+// there is: those behind the snapshot may not have a gap.
+func (s *Store) restore(indexes []uint64) error {
 	v, from, err := s.readSnapshot()
 	if err != nil {
 		return err
 	}
-	known := s.readApplied()
-	last, err := s.bolt.LastIndex()
-	if err != nil {
-		return fmt.Errorf("%w: %v", ErrDamaged, err)
-	}
+	known, sure := s.readApplied()
+	last := from
 	var entries []*raft.Log
 	reached := false
-	for i := from + 1; i <= last; i++ {
+	for _, i := range indexes {
 		l := new(raft.Log)
 		if err := s.bolt.GetLog(i, l); err != nil {
-			return fmt.Errorf("%w: log entry %d of %d: %v", ErrDamaged, i, last, err)
+			return fmt.Errorf("%w: log entry %d: %v", ErrDamaged, i, err)
 		}
+		if i <= from {
+			continue
+		}
+		if i != last+1 {
+			return fmt.Errorf("%w: log entries %d to %d are missing", ErrDamaged, last+1, i-1)
+		}
+		last = i
 		if i <= known.Index && l.Type == raft.LogCommand {
 			entries = append(entries, l)
 		}
 		reached = reached || i == known.Index && l.Term == known.Term
+	}
+	if sure && last < known.Index {
+		return fmt.Errorf("%w: entry %d was applied, and the log ends at %d", ErrDamaged, known.Index, last)
 	}
 	if reached {
 		for _, l := range entries {
@@ -164,6 +172,9 @@ func (s *Store) readSnapshot() (*state.View, uint64, error) {
 	}
 	if !known || list[0].ID != newest {
 		return nil, 0, fmt.Errorf("%w: snapshot %s cannot be read", ErrDamaged, newest)
+	}
+	if err := s.snaps.check(newest); err != nil {
+		return nil, 0, err
 	}
 	meta, r, err := s.snaps.Open(newest)
 	if err != nil {
@@ -200,14 +211,25 @@ func newestSnapshot(dir string) (string, error) {
 	return newest, nil
 }
 
-// readApplied returns how far the log was applied; zero when that is not known.
-func (s *Store) readApplied() position {
-	var p position
+// appliedNote is what stands in the file `applied`.
+type appliedNote struct {
+	position
+	Sum uint32 `json:"sum,omitempty"`
+}
+
+func (p position) sum() uint32 {
+	return crc32.Checksum(fmt.Appendf(nil, "%d %d", p.Index, p.Term), castagnoli)
+}
+
+// readApplied returns how far the log was applied; zero when that is not known. It is
+// sure when the note has a sum: then no log ends before it.
+func (s *Store) readApplied() (p position, sure bool) {
+	var n appliedNote
 	b, err := os.ReadFile(s.path("applied"))
-	if err != nil || json.Unmarshal(b, &p) != nil {
-		return position{}
+	if err != nil || json.Unmarshal(b, &n) != nil || n.Sum != 0 && n.Sum != n.sum() {
+		return position{}, false
 	}
-	return p
+	return n.position, n.Sum != 0
 }
 
 // writeApplied notes how far the log was applied. It is a hint, checked against
@@ -219,7 +241,7 @@ func (s *Store) writeApplied() error {
 	if p.Index == 0 {
 		return nil
 	}
-	b, err := json.Marshal(p)
+	b, err := json.Marshal(appliedNote{p, p.sum()})
 	if err != nil {
 		return err
 	}
@@ -239,7 +261,7 @@ func (s *Store) closeFiles() {
 	done := s.filesClosed
 	s.filesClosed = true
 	s.mu.Unlock()
-	if done || s.bolt == nil {
+	if done || s.bolt.BoltStore == nil {
 		return
 	}
 	if err := s.bolt.Close(); err != nil {

@@ -1,6 +1,8 @@
 package raftstore
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -88,5 +90,75 @@ func (s *snapshotStore) Create(v raft.SnapshotVersion, index, term uint64, c raf
 	if err := syncDir(filepath.Join(s.dir, sink.ID()+".tmp")); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot begin a snapshot: %w", err), sink.Cancel())
 	}
-	return sink, nil
+	return &snapshotSink{sink, filepath.Join(s.dir, sink.ID())}, nil
+}
+
+// A snapshot's description, with the membership in it, has no sum but this.
+const (
+	snapshotMeta = "meta.json"
+	snapshotSum  = "meta.sum"
+)
+
+// snapshotSink is raft's; a finished snapshot gets the sum of its description.
+type snapshotSink struct {
+	raft.SnapshotSink
+
+	dir string
+}
+
+// Close finishes the snapshot. A crash before its sum is there leaves it without one.
+func (s *snapshotSink) Close() error {
+	if err := s.SnapshotSink.Close(); err != nil {
+		return err
+	}
+	sum, err := sumFile(filepath.Join(s.dir, snapshotMeta))
+	if err != nil {
+		return fmt.Errorf("cannot finish a snapshot: %w", err)
+	}
+	if err := writeDurably(filepath.Join(s.dir, snapshotSum), sum); err != nil {
+		return fmt.Errorf("cannot finish a snapshot: %w", err)
+	}
+	return nil
+}
+
+// check compares the description of a snapshot with its sum, where there is one.
+func (s *snapshotStore) check(id string) error {
+	want, err := os.ReadFile(filepath.Join(s.dir, id, snapshotSum))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // an earlier build's
+	}
+	if err != nil {
+		return err
+	}
+	got, err := sumFile(filepath.Join(s.dir, id, snapshotMeta))
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(got, want) {
+		return fmt.Errorf("%w: the description of snapshot %s is not as it was written", ErrDamaged, id)
+	}
+	return nil
+}
+
+func sumFile(path string) ([]byte, error) {
+	b, err := os.ReadFile(path)
+	sum := sha256.Sum256(b)
+	return fmt.Appendf(nil, "%x\n", sum), err
+}
+
+// writeDurably writes a file that is there whole, or not at all.
+func writeDurably(path string, b []byte) error {
+	tmp := path + ".tmp"
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
 }

@@ -4,8 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 
 	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 
 	"supd/raftstore/state"
 )
@@ -29,12 +32,7 @@ type Inspection struct {
 
 // openClosed opens a store's files without taking part in Raft.
 func openClosed(o Options) (*Store, error) {
-	o = o.withDefaults()
-	s := &Store{
-		o: o, log: o.Logger, started: make(chan struct{}), stopped: make(chan struct{}),
-		changed: make(chan struct{}), leaderChanged: make(chan struct{}),
-		nudges: make(chan struct{}, 1), troubled: make(chan struct{}, 1),
-	}
+	s := closed(o)
 	if err := s.openFiles(); err != nil {
 		return nil, fmt.Errorf("cannot open the raft store in %s: %w", o.Dir, err)
 	}
@@ -43,6 +41,16 @@ func openClosed(o Options) (*Store, error) {
 		return nil, fmt.Errorf("the raft store in %s is empty", o.Dir)
 	}
 	return s, nil
+}
+
+// closed is a Store that takes no part in Raft.
+func closed(o Options) *Store {
+	o = o.withDefaults()
+	return &Store{
+		o: o, log: o.Logger, started: make(chan struct{}), stopped: make(chan struct{}),
+		changed: make(chan struct{}), leaderChanged: make(chan struct{}),
+		nudges: make(chan struct{}, 1), troubled: make(chan struct{}, 1), disk: &diskTrouble{dir: o.Dir}, closed: true,
+	}
 }
 
 // Inspect looks into a store that no daemon has open; of o only Dir and ID are used.
@@ -57,8 +65,9 @@ func Inspect(o Options) (Inspection, error) {
 }
 
 func (s *Store) inspect() (in Inspection, err error) {
-	if in.Term, err = s.bolt.GetUint64([]byte("CurrentTerm")); err != nil {
-		in.Term = 0 // never written
+	in.Term, err = s.bolt.GetUint64([]byte(keyTerm))
+	if err != nil && !errors.Is(err, raftboltdb.ErrKeyNotFound) {
+		return in, err
 	}
 	if list, err := s.snaps.List(); err == nil && len(list) > 0 {
 		in.LastTerm, in.LastIndex = list[0].Term, list[0].Index
@@ -98,13 +107,44 @@ func Recover(o Options, addr string, change func(*state.View) *state.View) error
 	defer s.closeFiles()
 	_, trans := raft.NewInmemTransport("")
 	f := &recovery{fsm: &fsm{s}, change: change}
-	members := raft.Configuration{Servers: []raft.Server{{
-		Suffrage: raft.Voter, ID: raft.ServerID(s.o.ID), Address: raft.ServerAddress(addr),
-	}}}
-	if err := raft.RecoverCluster(s.config(), f, s.bolt, s.bolt, s.snaps, trans, members); err != nil {
+	if err := raft.RecoverCluster(s.config(), f, s.bolt, s.bolt, s.snaps, trans, alone(s.o.ID, addr)); err != nil {
 		return fmt.Errorf("cannot recover: %w", errors.Join(f.err, err))
 	}
 	return nil
+}
+
+// CreateFrom makes a new store in o.Dir, which must not be there, whose only server is this
+// one, with v and nothing else. It is there for good when CreateFrom returns, after a crash
+// perhaps in part.
+func CreateFrom(o Options, addr string, v *state.View, term uint64) (err error) {
+	if _, err := os.Stat(o.Dir); !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("cannot make a raft store: %s is there (%v)", o.Dir, err)
+	}
+	s := closed(o)
+	s.closed = false
+	if err := s.openFiles(); err != nil {
+		return fmt.Errorf("cannot make a raft store in %s: %w", o.Dir, err)
+	}
+	defer s.closeFiles()
+	if err := s.bolt.SetUint64([]byte(keyTerm), term); err != nil {
+		return fmt.Errorf("cannot make a raft store in %s: %w", o.Dir, err)
+	}
+	_, trans := raft.NewInmemTransport("")
+	sink, err := s.snaps.Create(raft.SnapshotVersionMax, v.Index, term, alone(s.o.ID, addr), 1, trans)
+	if err == nil {
+		err = snapshot{v}.Persist(sink)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot make a raft store in %s: %w", o.Dir, err)
+	}
+	return nil
+}
+
+// alone is a membership of one.
+func alone(id, addr string) raft.Configuration {
+	return raft.Configuration{Servers: []raft.Server{{
+		Suffrage: raft.Voter, ID: raft.ServerID(id), Address: raft.ServerAddress(addr),
+	}}}
 }
 
 // recovery replays a log and takes its one snapshot from the View as it is changed.

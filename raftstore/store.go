@@ -25,7 +25,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"golang.org/x/sync/errgroup"
 
 	"supd/raftstore/state"
@@ -101,11 +100,12 @@ const Staleness = 2 * rpcTimeout
 type Store struct {
 	o       Options
 	log     *slog.Logger
-	bolt    *raftboltdb.BoltStore
+	bolt    sealed
 	snaps   *snapshotStore
 	stable  *patientStore
 	disk    *diskTrouble
 	hadRaft bool
+	closed  bool // opened to be looked into, or recovered: nothing is written by Open
 
 	started chan struct{} // closed when raft is set
 	stopped chan struct{} // closed when Run begins to end
@@ -139,7 +139,7 @@ type position struct {
 
 // Open opens the log and restores the View as far as this node knows that it was
 // committed. It starts nothing. A damaged log or snapshot is ErrDamaged, a Dir
-// that another process has open is ErrInUse. On error the Stream stays open.
+// that another process has open is ErrInUse, another server's is ErrForeign. On error the Stream stays open.
 func Open(o Options) (*Store, error) {
 	o = o.withDefaults()
 	if o.ID == "" || o.Dir == "" || o.Stream == nil || o.TLS.missing() {

@@ -2,9 +2,9 @@ package supervisor
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -40,17 +40,13 @@ const transferTimeout = 5 * time.Second
 
 // Status tells what this node's Raft knows.
 func (c *cluster) Status() server.RaftStatus {
-	id, _ := c.store.Leader()
-	term, leading := c.store.Leading()
-	rs := server.RaftStatus{Leader: spec.NodeName(id), Leading: leading, Term: term, DNS: c.dns}
+	rs := c.Lead()
+	rs.Term, rs.DNS = c.store.Term(), c.dns
 	if w := c.waits.Load(); w != nil {
 		rs.Waits = *w
 	}
 	rs.GossipDropped = c.gossip.Dropped()
 	rs.Applied, rs.Commit, rs.Last = c.store.Indexes()
-	if id != "" {
-		rs.LeaderAPI = c.apiOf(id)
-	}
 	for _, s := range c.store.Servers() {
 		if s.Voter {
 			rs.Voters = append(rs.Voters, spec.NodeName(s.ID))
@@ -60,6 +56,17 @@ func (c *cluster) Status() server.RaftStatus {
 	unsaved := c.snapshots.trouble()
 	rs.Warning, rs.NoSnapshot, rs.Snapshot = allOf(c.digests.warning(), unsaved), unsaved != "", c.snapshots.newest()
 	rs.State = c.digests.compared()
+	return rs
+}
+
+// Lead tells who leads.
+func (c *cluster) Lead() server.RaftStatus {
+	id, _ := c.store.Leader()
+	_, leading := c.store.Leading()
+	rs := server.RaftStatus{Leader: spec.NodeName(id), Leading: leading}
+	if id != "" {
+		rs.LeaderAPI = c.apiOf(id)
+	}
 	return rs
 }
 
@@ -136,10 +143,8 @@ func (c *cluster) transfer(ctx context.Context, node string) error {
 // apiOf finds a node's API by its id. Gossip's word is newer, where there is one.
 func (c *cluster) apiOf(id string) string {
 	id, _ = control.SplitServer(id)
-	for _, n := range c.gossip.Nodes() {
-		if n.ID == id && n.Alive {
-			return n.API
-		}
+	if n, ok := c.gossip.Node(id); ok && n.Alive {
+		return n.API
 	}
 	if n := c.store.View().NodeByID(id); n != nil {
 		return n.API
@@ -155,10 +160,8 @@ func (d *Daemon) raftOf(id string) string {
 	if n := d.store.View().NodeByID(id); n != nil {
 		addr = n.Raft
 	}
-	for _, n := range d.gossip.Nodes() {
-		if n.ID == id && n.Raft != "" && (n.Alive || addr == "") {
-			addr = n.Raft
-		}
+	if n, ok := d.gossip.Node(id); ok && n.Raft != "" && (n.Alive || addr == "") {
+		addr = n.Raft
 	}
 	return addr
 }
@@ -192,11 +195,13 @@ func (p peers) Peers() []control.Peer {
 
 // leader is the way of this node's agent to whoever leads, this node or another.
 type leader struct {
-	node      string       // this one's name
-	turn      atomic.Int64 // whom aside asks next
-	cluster   *cluster
-	control   *control.Control
-	transport http.RoundTripper
+	node    string       // this one's name
+	turn    atomic.Int64 // whom aside asks next
+	cluster *cluster
+	control *control.Control
+	// only is TLS with the node of this id: where others are found gossip tells, and who answers there must not grant
+	// leases in the leader's name.
+	only func(id string) *tls.Config
 	// holdsSeed tells whether this node has the cluster's secret; seedWanted holds one:
 	// the leader wants it to.
 	holdsSeed  func() bool
@@ -266,17 +271,22 @@ func (l *leader) propose(ctx context.Context, node string, cmd state.Command) er
 // when another node becomes the leader: the old one may be hung.
 func (l *leader) ask(ctx context.Context, f func(context.Context, *client.Client) error) error {
 	changed := l.cluster.store.LeaderChanged()
-	rs := l.cluster.Status()
+	rs := l.cluster.Lead()
 	if rs.Leading {
 		return f(ctx, nil)
 	}
-	if rs.LeaderAPI == "" {
+	id, _ := l.cluster.store.Leader()
+	addr := ""
+	if id != "" {
+		addr = l.cluster.apiOf(id)
+	}
+	if addr == "" {
 		if err := l.aside(ctx, f); err != nil {
 			return err
 		}
 		return &spec.Error{Code: spec.CodeNoLeader, Reason: client.ReasonNoLeader, Message: "no leader is known"}
 	}
-	c, err := l.client(rs.LeaderAPI)
+	c, err := l.client(id, addr)
 	if err != nil {
 		return err
 	}
@@ -293,7 +303,7 @@ func (l *leader) ask(ctx context.Context, f func(context.Context, *client.Client
 				return
 			}
 			changed = l.cluster.store.LeaderChanged()
-			if now := l.cluster.Status(); now.Leader != "" && now.Leader != rs.Leader {
+			if now := l.cluster.Lead(); now.Leader != "" && now.Leader != rs.Leader {
 				cancel()
 				return
 			}
@@ -302,34 +312,47 @@ func (l *leader) ask(ctx context.Context, f func(context.Context, *client.Client
 	return f(ctx, c)
 }
 
-func (l *leader) client(addr string) (*client.Client, error) {
+// client is for the API of the server id at addr.
+func (l *leader) client(id, addr string) (*client.Client, error) {
+	id, _ = control.SplitServer(id)
+	key := id + " " + addr
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c := l.clients[addr]; c != nil {
+	if c := l.clients[key]; c != nil {
 		return c, nil
 	}
-	c, err := client.New(addr, client.Options{Transport: l.transport, NoRetry: true})
+	c, err := client.New(addr, client.Options{TLS: l.only(id), NoRetry: true})
 	if err != nil {
 		return nil, err
 	}
-	l.clients[addr] = c
+	l.clients[key] = c
 	return c, nil
+}
+
+// close ends idle connections.
+func (l *leader) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.clients {
+		c.Close()
+	}
 }
 
 // aside asks one other node, in turn, where no leader is known here: a node that was
 // forgotten is no part of Raft any more and hears of nobody. Only that news counts; all
 // else is the leader's own to say.
 func (l *leader) aside(ctx context.Context, f func(context.Context, *client.Client) error) error {
-	var others []string
+	var others [][2]string
 	for n := range l.cluster.store.View().Nodes() {
-		if addr, ok := l.cluster.NodeAPI(n.Name); ok && n.Name != l.node {
-			others = append(others, addr)
+		if addr := l.cluster.apiOf(n.ID); addr != "" && n.Name != l.node {
+			others = append(others, [2]string{n.ID, addr})
 		}
 	}
 	if len(others) == 0 {
 		return nil
 	}
-	c, err := l.client(others[int(l.turn.Add(1))%len(others)])
+	other := others[int(l.turn.Add(1))%len(others)]
+	c, err := l.client(other[0], other[1])
 	if err != nil {
 		return nil //nolint:nilerr // the next one is asked next time
 	}

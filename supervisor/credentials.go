@@ -80,6 +80,11 @@ func (d *Daemon) openCredentials() error {
 			others++
 		}
 	}
+	// A View that knows no cluster yet (a crash soon after the node was taken in) does not deny one.
+	if d.id.Member && d.pki.Pin() == "" && (v.Cluster.CA != "" || v.Cluster.ID == "") {
+		dir := filepath.Join(d.o.Config.DataDir, "pki")
+		return fmt.Errorf("cannot start: this node is part of a cluster, and its credentials in %s are gone; bring that directory back from a copy, or %s", dir, pki.HowBack(dir))
+	}
 	makes, err := makeSeed(lacks{ca: d.pki.Pin() != "", member: d.id.Member, others: others, expect: d.o.Config.BootstrapExpect})
 	if err != nil {
 		return err
@@ -131,6 +136,16 @@ func (d *Daemon) trusted(id string) error {
 	return nil
 }
 
+// tlsWith is for connections with one node, as long as that is trusted.
+func (d *Daemon) tlsWith(id string) *tls.Config {
+	return d.pki.Client(func(got string) error {
+		if err := pki.Is(id)(got); err != nil {
+			return err
+		}
+		return d.trusted(got)
+	})
+}
+
 // raftTLS secures the log: each connection is with the one node that is meant.
 func (d *Daemon) raftTLS() raftstore.TLS {
 	return raftstore.TLS{
@@ -177,6 +192,7 @@ func (d *Daemon) keepCredentials(ctx context.Context) error {
 		select {
 		case <-pkiChanged:
 		case <-viewChanged:
+			calm(ctx)
 		case <-time.After(wait):
 		case <-ctx.Done():
 			return nil
@@ -201,6 +217,10 @@ func (d *Daemon) renew(ctx context.Context, now time.Time) (wait time.Duration, 
 	}
 	if err != nil {
 		return renewAgain, err
+	}
+	d.transport.CloseIdleConnections() // they show the one before; whoever is busy is told so by the other side
+	if d.leader != nil {
+		d.leader.close()
 	}
 	cert = d.pki.Certificate()
 	d.log.Info("certificate made", "until", cert.NotAfter, "serial", cert.SerialNumber)

@@ -168,8 +168,8 @@ func (d *Daemon) openStore() error {
 		Dir: filepath.Join(d.o.Config.DataDir, "raft"), ID: d.id.server(), Stream: stream, TLS: d.raftTLS(), Resolve: d.raftOf,
 		SnapshotThreshold: d.o.SnapshotThreshold, TrailingLogs: d.o.TrailingLogs, CheckpointEvery: d.o.CompareEvery, Logger: d.log,
 	})
-	if errors.Is(err, raftstore.ErrDamaged) {
-		err = fmt.Errorf("%w; if the cluster's other voters are there, this node can join again with an empty store, its members and directories as they are: supd recover --rejoin", err)
+	if errors.Is(err, raftstore.ErrDamaged) || errors.Is(err, raftstore.ErrForeign) {
+		err = fmt.Errorf("%w; %s", err, howToRejoin)
 	}
 	if err != nil {
 		return errors.Join(err, stream.Close())
@@ -181,11 +181,15 @@ func (d *Daemon) openStore() error {
 	if d.id.Member && !s.HasState() {
 		return fmt.Errorf("cannot start: node %s has been part of a cluster, but its raft store is empty: "+
 			"it has forgotten what it voted for and acknowledged; bring %s back as it was when supd ended "+
-			"(an older copy has forgotten too), or have the node join again with an empty one: supd recover --rejoin",
-			d.id.ID, filepath.Join(d.o.Config.DataDir, "raft"))
+			"(an older copy has forgotten too), or: %s",
+			d.id.ID, filepath.Join(d.o.Config.DataDir, "raft"), howToRejoin)
 	}
 	return nil
 }
+
+// howToRejoin is what to do on a node that can't use its raft store.
+const howToRejoin = "if a majority of the cluster's other voters is there, this node can join again with an empty store, its members and directories as they are: " +
+	"supd recover --rejoin; if no voter has a whole store any more: supd recover --from-snapshot FILE"
 
 func (d *Daemon) openListeners() error {
 	tcp, err := patiently(func() (net.Listener, error) { return net.Listen("tcp", d.o.Config.API) })
@@ -328,7 +332,7 @@ func (d *Daemon) openControl() (err error) {
 	})
 	d.leader = &leader{
 		node:    d.id.Name,
-		cluster: d.cluster, control: d.control, transport: d.transport, clients: map[string]*client.Client{},
+		cluster: d.cluster, control: d.control, only: d.tlsWith, clients: map[string]*client.Client{},
 		holdsSeed: func() bool { return !d.pki.Seed().IsZero() }, seedWanted: make(chan struct{}, 1),
 	}
 	return err
@@ -411,6 +415,9 @@ func (d *Daemon) closeShared() error {
 		errs = append(errs, k.Close())
 	}
 	d.keepHold(nil)
+	if d.leader != nil {
+		d.leader.close()
+	}
 	if d.transport != nil {
 		d.transport.CloseIdleConnections()
 	}

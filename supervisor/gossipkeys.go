@@ -42,6 +42,7 @@ func (d *Daemon) keepGossipKeys(ctx context.Context) error {
 		select {
 		case <-pkiChanged:
 		case <-viewChanged:
+			calm(ctx)
 		case <-gossipChanged:
 		case <-timer.C:
 		case <-ctx.Done():

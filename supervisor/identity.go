@@ -10,7 +10,9 @@ import (
 	"os"
 	"path/filepath"
 
+	"supd/raftstore"
 	"supd/supervisor/control"
+	"supd/supervisor/spec"
 )
 
 // identity is what a data directory knows of its node: DATA/node.json.
@@ -40,10 +42,11 @@ func openIdentity(dataDir, name string) (*identity, error) {
 	path := filepath.Join(dataDir, "node.json")
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		// Under another id the log would be nobody's, and what the keeper runs too.
-		for _, left := range []string{"raft/raft.db", "keeper/records/*.json"} {
+		for _, left := range []string{"raft/raft.db", "raft/snapshots/*", "keeper/records/*.json", "pki/node.pem"} {
 			found, err := filepath.Glob(filepath.Join(dataDir, left))
 			if err == nil && len(found) > 0 {
-				err = fmt.Errorf("%s is there, but node.json, which says whose it is, is gone; bring that file back, or use an empty directory", found[0])
+				err = fmt.Errorf("%s is there, but node.json, which says whose it is, is gone; bring that file back from a copy, "+
+					"or have it made again and the node join its cluster anew: supd recover --rejoin", found[0])
 			}
 			if err != nil {
 				return nil, fmt.Errorf("cannot use %s: %w", dataDir, err)
@@ -74,8 +77,23 @@ func readIdentity(path string) (*identity, error) {
 	}
 	id := &identity{path: path}
 	if err := json.Unmarshal(b, id); err != nil || id.ID == "" {
-		return nil, fmt.Errorf("cannot read the node's identity: %s is damaged (%v); bring it back from a copy", path, err)
+		return nil, fmt.Errorf("cannot read the node's identity: %s is damaged (%v); bring it back from a copy, "+
+			"or have it made again and the node join its cluster anew: supd recover --rejoin", path, err)
 	}
+	return id, nil
+}
+
+// traces makes the identity of a directory whose node.json is gone or damaged from what its
+// raft store says of its owner.
+func traces(dataDir string) (*identity, error) {
+	owner, err := raftstore.Owner(filepath.Join(dataDir, "raft"))
+	if err != nil {
+		return nil, fmt.Errorf("cannot make node.json again: the raft store does not tell whose it is (%w); bring node.json back from a copy, "+
+			"or give the node up: supctl node forget, and an empty data directory", err)
+	}
+	id := &identity{path: filepath.Join(dataDir, "node.json")}
+	id.ID, id.Store = control.SplitServer(owner)
+	id.Name = spec.NodeName(id.ID)
 	return id, nil
 }
 

@@ -27,6 +27,7 @@ func (d *Daemon) untilLeft(ctx context.Context) error {
 		}
 		select {
 		case <-changed:
+			calm(ctx)
 		case <-ctx.Done():
 			return nil
 		}

@@ -49,6 +49,9 @@ func (m membership) mayInit() string {
 		return fmt.Sprintf("node %s is part of cluster %s", d.id.Name, d.store.View().Cluster.ID)
 	case d.store.HasState():
 		return fmt.Sprintf("node %s is part of a cluster already, and waits for its leader", d.id.Name)
+	case d.id.Store > 0:
+		return fmt.Sprintf("node %s has been part of one, and gave its raft store up to be taken back into that (supd recover --rejoin); "+
+			"if no voter of it has a whole store any more: supd recover --from-snapshot FILE", d.id.Name)
 	case c.BootstrapExpect > 0:
 		return fmt.Sprintf("bootstrap_expect is %d: the cluster forms itself when %d nodes have found each other", c.BootstrapExpect, c.BootstrapExpect)
 	case d.hasToken():

@@ -26,21 +26,29 @@ func (f Found) Position() string { return fmt.Sprintf("%d:%d", f.LastTerm, f.Las
 
 // openOffline makes sure that no daemon uses a data directory and reads whose it is.
 func openOffline(dataDir string) (*identity, error) {
-	b, err := os.ReadFile(filepath.Join(dataDir, "supd.pid"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("cannot tell whether a daemon uses %s: %w", dataDir, err)
-	}
-	if pid, perr := strconv.Atoi(strings.TrimSpace(string(b))); perr == nil && pid > 0 {
-		comm, cerr := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "comm"))
-		if cerr == nil && strings.TrimSpace(string(comm)) == "supd" {
-			return nil, fmt.Errorf("cannot use %s: a daemon (pid %d) uses it; stop supd first, members run on", dataDir, pid)
-		}
+	if err := unused(dataDir); err != nil {
+		return nil, err
 	}
 	path := filepath.Join(dataDir, "node.json")
 	if _, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("cannot use %s: it belongs to no node: %w", dataDir, err)
 	}
 	return readIdentity(path)
+}
+
+// unused makes sure that no daemon uses a data directory.
+func unused(dataDir string) error {
+	b, err := os.ReadFile(filepath.Join(dataDir, "supd.pid"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("cannot tell whether a daemon uses %s: %w", dataDir, err)
+	}
+	if pid, perr := strconv.Atoi(strings.TrimSpace(string(b))); perr == nil && pid > 0 {
+		comm, cerr := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "comm"))
+		if cerr == nil && strings.TrimSpace(string(comm)) == "supd" {
+			return fmt.Errorf("cannot use %s: a daemon (pid %d) uses it; stop supd first, members run on", dataDir, pid)
+		}
+	}
+	return nil
 }
 
 // LookOffline looks into the raft store of a data directory.
@@ -144,23 +152,42 @@ func parsePosition(s string) (term, index uint64, err error) {
 // an empty one. The old one is kept beside it; the path is returned. The new store is
 // another server in Raft: nothing that the old one promised is broken in its name.
 func Rejoin(dataDir, confirm string) (aside string, err error) {
-	id, err := openOffline(dataDir)
-	if err != nil {
+	if err := unused(dataDir); err != nil {
 		return "", err
 	}
 	dir := filepath.Join(dataDir, "raft")
+	id, err := readIdentity(filepath.Join(dataDir, "node.json"))
+	if err != nil {
+		if id, err = traces(dataDir); err != nil {
+			return "", err
+		}
+	}
 	if _, err := raftstore.Inspect(raftstore.Options{Dir: dir, ID: id.server()}); errors.Is(err, raftstore.ErrInUse) {
 		return "", err
 	}
 	if confirm != id.ID {
 		return "", fmt.Errorf("nothing is changed: confirm it with this node's id, --confirm %s, when a majority of the cluster's other voters is there", id.ID)
 	}
-	aside = dir + ".before-" + strconv.Itoa(id.Store+1)
+	return id.putAside(dir)
+}
+
+// putAside gives the node's raft store up.
+func (i *identity) putAside(dir string) (aside string, err error) {
+	if !i.Member { // it was made of traces, or a crash came between: with its store gone nobody may take it for a new one
+		i.Member = true
+		if err := i.save(); err != nil {
+			return "", err
+		}
+	}
+	aside = dir + ".before-" + strconv.Itoa(i.Store+1)
 	if err := os.Rename(dir, aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("cannot put the raft store aside: %w", err)
 	}
+	if err := syncDir(filepath.Dir(dir)); err != nil {
+		return "", fmt.Errorf("cannot put the raft store aside: %w", err)
+	}
 	// Only now: should this fail, the node does not start with its old name and no store.
-	id.Store++
-	id.Member, id.Ballot = false, ""
-	return aside, id.save()
+	i.Store++
+	i.Member, i.Ballot = false, ""
+	return aside, i.save()
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -26,7 +27,12 @@ type Found struct {
 	// Epoch and Node are the claim's.
 	Epoch uint64
 	Node  string
+	// Abandoned: it says that it was given up.
+	Abandoned bool
 }
+
+// Data is the path of the member's part of it.
+func (f Found) Data() string { return filepath.Join(f.Path, dataName) }
 
 // Places of a container.
 const (
@@ -153,6 +159,7 @@ func (p *Pool) identify(dir *folder, name string, f *Found) {
 		foreign("its marker says uid " + quote(f.Marker.UID))
 		return
 	}
+	f.Abandoned = reasonIs(p.notAbandoned(cont), ErrAbandoned)
 	if h, err := p.disk.readClaim(cont, f.Marker.UID); err == nil {
 		f.Epoch, f.Node = h.Epoch, h.Node
 	} else if f.Place != PlaceGone {

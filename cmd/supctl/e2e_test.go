@@ -56,8 +56,11 @@ func TestEndToEnd(t *testing.T) {
 				return os.Chmod(env.WorkDir, 0o755)
 			},
 			Condition: func(cond string) (bool, error) {
-				if cond == "root" {
+				switch cond {
+				case "root":
 					return os.Getuid() == 0, nil
+				case "disks":
+					return mayMount(), nil
 				}
 				if path, ok := strings.CutPrefix(cond, "file:"); ok {
 					_, err := os.Stat(path)
@@ -91,6 +94,8 @@ func TestEndToEnd(t *testing.T) {
 				"up":         cmdUp,
 				"down":       cmdDown,
 				"ended":      cmdEnded,
+				"spoil":      cmdSpoil,
+				"disk":       cmdDisk,
 			},
 		})
 	})

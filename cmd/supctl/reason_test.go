@@ -13,14 +13,14 @@ import (
 // asks are the commands that change nothing that the cluster records: they read, or work without a cluster, or act on
 // one host's processes.
 var asks = strings.Fields(`plan diff validate convert get describe explain logs events wait version completion-bash completion-fish completion-powershell
-	completion-zsh help volume-list volume-describe node-list cluster-status cluster-snapshot-save cluster-snapshot-inspect
+	completion-zsh help rollout-status rollout-history volume-list volume-describe node-list cluster-status cluster-snapshot-save cluster-snapshot-inspect
 	cluster-join-token-list auth-list auth-whoami exec cp node-upgrade-keeper cluster-init`)
 
 // changes are a use of every command that changes something, in this order, on the story of servertest. Those that end
 // in ! need more than it has, and are refused there; their own tests have them succeed.
 var changes = []string{
 	"auth create ann --role viewer", "auth revoke ann",
-	"apply -f FILE", "scale kv --replicas 3", "restart web", "delete sts kv",
+	"apply -f FILE", "scale kv --replicas 3", "restart web", "rollout pause db", "rollout resume db", "rollout undo db", "delete sts kv",
 	"volume release data-web-2", "volume undo-release data-web-2",
 	"node cordon node-1", "node uncordon node-1", "node drain node-2", "node label node-1 disk=fast",
 	"cluster freeze", "cluster unfreeze", "cluster rotate-gossip-key",

@@ -143,7 +143,7 @@ or conflict; 5 no leader or daemon to talk to; 6 --timeout ran out.`,
 	root.AddCommand(
 		a.applyCommand(), a.planCommand(), a.diffCommand(), a.validateCommand(), a.convertCommand(),
 		a.getCommand(), a.describeCommand(), a.explainCommand(),
-		a.scaleCommand(), a.deleteCommand(), a.restartCommand(), a.volumeCommand(),
+		a.scaleCommand(), a.deleteCommand(), a.restartCommand(), a.rolloutCommand(), a.volumeCommand(),
 		a.logsCommand(), a.execCommand(), a.cpCommand(), a.eventsCommand(), a.nodeCommand(), a.clusterCommand(), a.waitCommand(), a.authCommand(), a.versionCommand(),
 	)
 	root.InitDefaultCompletionCmd()

@@ -126,6 +126,7 @@ func TestGoldenOutput(t *testing.T) {
 		"get-services":     "get svc",
 		"get-programs":     "get prog",
 		"get-revisions":    "get rev",
+		"rollout-history":  "rollout history db",
 		"get-nodes":        "get no",
 		"get-nodes-wide":   "get nodes -o wide",
 		"get-events":       "get ev",

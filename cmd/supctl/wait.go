@@ -188,6 +188,14 @@ func (a *app) followSet(ctx context.Context, c *client.Client, s *spec.StatefulS
 	generation := s.Metadata.Generation
 	return a.follow(ctx, c, follower{
 		kind: kindTable[0], ns: s.Metadata.Namespace, name: name, what: "ready", minIndex: index, timeout: timeout, progress: a.progress(),
-		judge: decodeJudge("statefulset", name, func(s *spec.StatefulSet) (verdict, error) { return setReady(s, generation), nil }),
+		judge: decodeJudge("statefulset", name, func(now *spec.StatefulSet) (verdict, error) {
+			v := setReady(now, generation)
+			if v.done && s.Status != nil { // ready, but perhaps not what was asked for
+				if err := wentBack(now, s.Status.UpdateRevision); err != nil {
+					return verdict{}, err
+				}
+			}
+			return v, nil
+		}),
 	})
 }

@@ -56,7 +56,9 @@ func buildKept(t *testing.T, source string) string {
 	if strings.Contains(small, "= 8192") || strings.Contains(small, "= 30 * time.Second") {
 		t.Fatalf("%s has its defaults elsewhere", store)
 	}
-	buildOver(t, bin, source, map[string]string{store: small})
+	if err := buildOver(t, bin, source, map[string]string{store: small}, "-trimpath"); err != nil {
+		t.Fatal(err)
+	}
 	return bin
 }
 
@@ -218,26 +220,29 @@ func unpack(archive, dir string) error {
 }
 
 // buildOver builds supd and supd-keeper of a source tree, some of whose files have
-// another text.
-func buildOver(t *testing.T, bin, source string, texts map[string]string, flags ...string) {
+// another text, or are not there ("").
+func buildOver(t *testing.T, bin, source string, texts map[string]string, flags ...string) error {
 	t.Helper()
 	overlay := map[string]string{}
 	dir := t.TempDir()
 	for path, text := range texts {
-		other := filepath.Join(dir, fmt.Sprint(len(overlay))+".go")
-		if err := os.WriteFile(other, []byte(text), 0o644); err != nil {
+		if overlay[path] = ""; text == "" {
+			continue
+		}
+		overlay[path] = filepath.Join(dir, fmt.Sprint(len(overlay))+".go")
+		if err := os.WriteFile(overlay[path], []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		overlay[path] = other
 	}
 	file := filepath.Join(dir, "overlay.json")
 	if err := os.WriteFile(file, overlayJSON(t, overlay), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	args := append([]string{"build", "-trimpath", "-overlay", file, "-o", bin}, flags...)
+	args := append([]string{"build", "-overlay", file, "-o", bin}, flags...)
 	c := exec.Command("go", append(args, "./cmd/supd", "./cmd/supd-keeper")...)
 	c.Dir = source
 	if out, err := c.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+		return fmt.Errorf("%w: %s", err, out)
 	}
+	return nil
 }

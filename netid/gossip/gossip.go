@@ -133,6 +133,9 @@ func (g *Gossip) Close() error { return g.transport.Shutdown() }
 // not alive, for as long as this process lives.
 func (g *Gossip) Nodes() []Node { return g.nodes.all() }
 
+// Node is one of Nodes.
+func (g *Gossip) Node(id string) (n Node, ok bool) { return g.nodes.one(id) }
+
 // Changed is closed when Nodes may answer otherwise than now.
 func (g *Gossip) Changed() <-chan struct{} { return g.nodes.whenChanged() }
 

@@ -90,6 +90,13 @@ func (t *table) all() []Node {
 	return out
 }
 
+func (t *table) one(id string) (n Node, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n, ok = t.known[id]
+	return n, ok
+}
+
 func (t *table) whenChanged() <-chan struct{} {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -129,6 +129,12 @@ func (t *tx) apply() *spec.Error {
 		return t.abandonVolume(c)
 	case *NoteTransfer:
 		return t.noteTransfer(c)
+	case *PauseRollout:
+		return t.pauseRollout(c)
+	case *UndoRollout:
+		return t.undoRollout(c)
+	case *AskHook:
+		return t.askHook(c)
 	}
 	return refuse("UnknownCommand", "this supd does not know the command %T", t.e.Cmd)
 }
@@ -187,14 +193,16 @@ func (t *tx) note(warning bool, ns, object, reason, message string) {
 	if t.e.Why != "" {
 		message += " (" + t.e.Why + ")"
 	}
-	put(t, &t.events, fmt.Sprintf("%016x", t.Cluster.Sequence), &Event{
+	events := t.events.Txn() // one, so that the two changes share what they copy
+	events.Insert(fmt.Appendf(nil, "%016x", t.Cluster.Sequence), &Event{
 		Seq: t.Cluster.Sequence, Index: t.Index, At: t.now, Namespace: ns, Object: object,
 		Warning: warning, Reason: reason, Message: message, Who: t.e.Who,
 	})
-	for t.events.Len() > MaxEvents {
-		oldest, _, _ := t.events.Root().Minimum()
-		t.events, _, _ = t.events.Delete(oldest)
+	for n := t.events.Len() + 1; n > MaxEvents; n-- {
+		oldest, _, _ := events.Root().Minimum()
+		events.Delete(oldest)
 	}
+	t.events, t.changed = events.CommitOnly(), true
 }
 
 // putMember stores a member in its table and indexes.

@@ -188,7 +188,9 @@ func actsAtOnce(c Command) bool {
 	switch c := c.(type) {
 	case *StopMember:
 		return c.Why != WhyShutdown
-	case *Reserve, *Place, *TakeOver, *StartMember, *KeepMember, *DropMember, *DropSet, *MarkFormed, *SetCurrent, *EmptyVolume,
+	case *UndoRollout:
+		return c.Auto
+	case *Reserve, *Place, *TakeOver, *StartMember, *KeepMember, *DropMember, *DropSet, *MarkFormed, *SetCurrent, *EmptyVolume, *AskHook,
 		*DeleteMember, *ReleaseVolume:
 		return true
 	}

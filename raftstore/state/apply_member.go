@@ -241,7 +241,7 @@ func (t *tx) startMember(c *StartMember) *spec.Error {
 	}
 	t.Cluster.Epoch++
 	m := *old
-	m.Joining = s.Formed && (m.Epoch == 0 || m.Fresh)
+	m.Joining = s.Formed && (m.Epoch == 0 || m.Fresh || t.stillJoins(old, c.Revision))
 	m.Fence, m.Fresh = c.Fence, false
 	m.Epoch, m.Revision, m.Wish, m.Why, m.Bootstrap = t.Cluster.Epoch, c.Revision, WishRun, "", c.Bootstrap
 	m.Seen, m.WasAvailable, m.ReadySince = Observation{}, false, time.Time{}
@@ -333,27 +333,39 @@ func (t *tx) askStop(old *Member, wish Wish, why string) {
 // removeWish marks the highest unwanted member as going. Unless the set is being
 // deleted it needs all others (and itself) healthy, but for the accepted ones.
 func (t *tx) removeWish(s *Set, m *Member, c *StopMember) *spec.Error {
-	if s.Wants(m.Ordinal) {
+	if s.Wants(m.Ordinal) && !m.Left() {
 		return stale("member %s is wanted", m.Name())
 	}
 	if m.Wish == WishGone {
 		return nil
 	}
 	if !s.Deleting {
-		for _, other := range t.SetMembers(m.Namespace, m.Set) {
-			if other.Wish == WishGone && !t.acceptedLost(s, other) {
-				return refuse("OneAtATime", "member %s is still being removed", other.Name())
-			}
-			if other.Ordinal > m.Ordinal && other.Wish != WishGone && !s.Wants(other.Ordinal) {
-				return refuse("HighestFirst", "member %s is removed before %s", other.Name(), m.Name())
-			}
-		}
-		if err := t.gate(s, present(t, s, s.AcceptLost), c.Silent, "remove member "+m.Name()+" of"); err != nil {
+		if err := t.mayRemove(s, m, c.Silent); err != nil {
 			return err
+		}
+		if t.OwesLeave(s, m) {
+			return refuse("OnLeave", "the onLeave hook of member %s has not succeeded yet", m.Name())
 		}
 	}
 	t.askStop(m, WishGone, c.Why)
 	return nil
+}
+
+// mayRemove refuses to take a member away, or to begin to, before it is its turn and while
+// any is unhealthy.
+func (t *tx) mayRemove(s *Set, m *Member, silent []string) *spec.Error {
+	if s.Wants(m.Ordinal) && !m.Left() {
+		return stale("member %s is wanted", m.Name())
+	}
+	for _, other := range t.SetMembers(m.Namespace, m.Set) {
+		if other.Wish == WishGone && !t.acceptedLost(s, other) {
+			return refuse("OneAtATime", "member %s is still being removed", other.Name())
+		}
+		if other.Ordinal > m.Ordinal && other.Wish != WishGone && !s.Wants(other.Ordinal) {
+			return refuse("HighestFirst", "member %s is removed before %s", other.Name(), m.Name())
+		}
+	}
+	return t.gate(s, present(t, s, s.AcceptLost), silent, "remove member "+m.Name()+" of")
 }
 
 // present keeps the accepted names that still are members.
@@ -379,7 +391,7 @@ func (t *tx) keepMember(c *KeepMember) *spec.Error {
 		return err
 	}
 	s := t.Set(c.Namespace, c.Set)
-	if s == nil || s.Deleting || !s.Wants(c.Ordinal) || old.Wish != WishGone {
+	if s == nil || s.Deleting || !s.Wants(c.Ordinal) || old.Wish != WishGone || old.Left() {
 		return stale("member %s is not to be kept", old.Name())
 	}
 	m := *old
@@ -405,6 +417,7 @@ func (t *tx) dropMember(c *DropMember) *spec.Error {
 		return stale("statefulset %s is gone", c.Set)
 	}
 	t.retainVolumes(s, m, c.ReleaseAt)
+	t.noteGone(s, m)
 	t.removeMember(m)
 	t.event(c.Namespace, "member/"+m.Name(), "Removed", "it is gone; %s", retainedWord(s))
 	return nil
@@ -488,6 +501,9 @@ func (t *tx) report(c *Report) *spec.Error {
 	for _, r := range c.Volumes {
 		t.observeVolume(c.Node, r)
 	}
+	for _, f := range c.Found {
+		t.foundVolume(c.Node, f)
+	}
 	return nil
 }
 
@@ -498,6 +514,7 @@ func (t *tx) observe(old *Member, seen Observation) {
 	m := *old
 	wasReady := old.Ready()
 	m.Seen = seen
+	t.answer(&m)
 	if ready := m.Ready(); ready != wasReady {
 		if ready {
 			m.ReadySince = t.now

@@ -99,7 +99,7 @@ func (t *tx) restoreSet(s *View, old *Set) {
 		return
 	}
 	next := *old
-	next.AcceptLost, next.ScaledAt, next.UpdatedAt = nil, t.now, t.now
+	next.AcceptLost, next.Gone, next.ScaledAt, next.UpdatedAt = nil, nil, t.now, t.now
 	next.Meta.Generation++
 	if now := t.Set(ns, name); now != nil {
 		if err := t.checkFixed(now, &PutSet{Namespace: ns, Name: name, Spec: old.Spec}); err != nil {
@@ -113,6 +113,7 @@ func (t *tx) restoreSet(s *View, old *Set) {
 		next.Meta.UID, next.Meta.CreatedAt = now.Meta.UID, now.Meta.CreatedAt
 		next.Meta.Generation = max(now.Meta.Generation, old.Meta.Generation) + 1
 		next.Current, next.Formed = now.Current, now.Formed
+		next.Gone, next.HookFormed = now.Gone, now.HookFormed
 		next.AcceptLost = now.AcceptLost
 		if now.Replicas() == next.Replicas() && now.Start() == next.Start() {
 			next.ScaledAt = now.ScaledAt
@@ -154,6 +155,8 @@ func (t *tx) restoreVolumes(s *View) {
 			t.saveVolume(&v)
 			t.event(ns, "volume/"+name, "UndoRelease", "it was released after the snapshot that is restored; the directory comes back from the trash")
 		case now != nil || !old.Made:
+		case t.gaveUp(old):
+			t.warn(ns, "volume/"+name, "NotRestored", "it was abandoned after the snapshot that is restored, and is never used again")
 		case t.Node(old.Node) == nil:
 			t.warn(ns, "volume/"+name, "NotRestored", "node %s, where its directory was, is not part of the cluster any more", old.Node)
 		default:
@@ -164,6 +167,13 @@ func (t *tx) restoreVolumes(s *View) {
 			t.warn(ns, "volume/"+name, "Restored", "its directory on node %s was deleted after the snapshot that is restored; unless it is brought back by hand, its member does not start", v.Node)
 		}
 	}
+}
+
+// gaveUp tells whether a volume of a snapshot has been abandoned since.
+func (t *tx) gaveUp(old *Volume) bool {
+	now := *old
+	now.AbandonedAt = t.now
+	return t.Volume(now.Namespace, now.Name()) != nil
 }
 
 // restoreIdentities gives ordinals that nobody runs their addresses back, where those

@@ -36,9 +36,15 @@ func (t *tx) putSet(c *PutSet) *spec.Error {
 		return err
 	}
 	t.putRevision(&s, c.Template)
+	if c.Rules >= 1 {
+		t.askRevision(&s, s.Revision != old.Revision, t.e.Why)
+	}
 	s.Meta.Generation++
+	if !c.Template.Hooked(spec.HookAfterLeave) {
+		s.Gone = nil
+	}
 	if s.Revision != old.Revision {
-		s.UpdatedAt = t.now
+		s.UpdatedAt, s.Rollback = t.now, nil
 		t.event(c.Namespace, "statefulset/"+c.Name, "Updated", "the template changed: members go from revision %s to %s", old.Revision, s.Revision)
 	} else {
 		t.event(c.Namespace, "statefulset/"+c.Name, "Configured", "the definition changed; no member needs a restart")
@@ -65,6 +71,9 @@ func (t *tx) createSet(c *PutSet) *spec.Error {
 	}
 	s.Current = s.Revision
 	t.putRevision(s, c.Template)
+	if c.Rules >= 1 {
+		t.askRevision(s, true, t.e.Why)
+	}
 	t.ensureService(s)
 	t.saveSet(s)
 	t.created = true
@@ -112,7 +121,8 @@ func (t *tx) putRevision(s *Set, tpl spec.Template) {
 	r := Revision{Namespace: ns, Set: name, Hash: s.Revision, Template: tpl, CreatedAt: t.now, Number: 1}
 	for other := range t.Revisions(ns, name) {
 		if other.Hash == s.Revision {
-			r.Number, r.CreatedAt = other.Number, other.CreatedAt
+			r = *other
+			r.Template = tpl
 			break
 		}
 		r.Number = max(r.Number, other.Number+1)
@@ -239,7 +249,7 @@ func (t *tx) sick(s *Set, accept, silent []string) (out [][2]string, silentOnly 
 	seen := map[int]bool{}
 	for _, m := range t.SetMembers(s.Meta.Namespace, s.Meta.Name) {
 		seen[m.Ordinal] = true
-		if m.Wish == WishGone || slices.Contains(accept, m.Name()) {
+		if m.Wish == WishGone || m.Left() || slices.Contains(accept, m.Name()) {
 			continue
 		}
 		ok, reason, message := t.Healthy(m)
@@ -312,6 +322,11 @@ func (t *tx) markFormed(c *MarkFormed) *spec.Error {
 	}
 	if old.Formed {
 		return nil
+	}
+	if first := t.Member(c.Namespace, c.Name, old.Start()); first != nil && !old.HookFormed {
+		if _, ok := t.HookOf(first, spec.HookOnFormed); ok {
+			return refuse("OnFormed", "the onFormed hook of statefulset %s has not succeeded yet", c.Name)
+		}
 	}
 	s := *old
 	s.Formed = true

@@ -82,6 +82,9 @@ type PutSet struct {
 	// Silent names members whose node did not answer the leader within the last
 	// second; a lower Replicas is refused (NodeSilent).
 	Silent []string `json:"silent,omitempty"`
+	// Rules are those that the entry is applied by (RulesNow): an older log, or an older
+	// node's, keeps its own.
+	Rules int `json:"rules,omitempty"`
 }
 
 // ScaleSet changes only the number of replicas, under the same rules.
@@ -248,6 +251,8 @@ type Report struct {
 	Seq     uint64         `json:"seq"`
 	Members []MemberReport `json:"members,omitempty"`
 	Volumes []VolumeReport `json:"volumes,omitempty"`
+	// Found are directories that the log does not know.
+	Found []FoundVolume `json:"found,omitempty"`
 }
 
 // MemberReport is one member's observation; one for another epoch than the
@@ -482,6 +487,9 @@ func Commands() []Command {
 		&ForgetNode{},
 		&AbandonVolume{},
 		&NoteTransfer{},
+		&PauseRollout{},
+		&UndoRollout{},
+		&AskHook{},
 	}
 }
 

@@ -178,7 +178,9 @@ func story() []state.Command {
 		&state.RotateGossipKey{IfGeneration: 1}, // refused: too soon
 	}
 	all = append(all, lossStory(uint64(len(all)), 1<<32+7)...)
-	return append(all, &state.NoteTransfer{From: "node-1", To: "node-2"}, &state.NoteTransfer{}) // the second refused: from whom?
+	all = append(all, &state.NoteTransfer{From: "node-1", To: "node-2"}, &state.NoteTransfer{}) // the second refused: from whom?
+	all = append(all, rollouts(uint64(len(all)), 1<<32+10)...)
+	return append(all, hookStory(uint64(len(all)), 1<<32+11)...)
 }
 
 func at(seconds int) time.Time {

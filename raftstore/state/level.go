@@ -27,8 +27,14 @@ const NodeTooOld = "NodeTooOld"
 // firstCommands is what the versions knew that registered no Level.
 const firstCommands = 27
 
+// ownLevel and addedFields are asked for with every entry.
+var (
+	ownLevel    = Level{Commands: len(Commands()), Fields: len(Fields())}
+	addedFields = Fields()
+)
+
 // OwnLevel is this version's.
-func OwnLevel() Level { return Level{Commands: len(Commands()), Fields: len(Fields())} }
+func OwnLevel() Level { return ownLevel }
 
 // Fields are the fields that commands got after a version had been released without
 // them, as KIND and the JSON path below it, in the order in which they came: new ones
@@ -49,6 +55,10 @@ func Fields() []string {
 		"StartMember fence",
 		"Report members.seen.fenced",
 		"Report members.seen.hooks",
+		"Report found",
+		"PutSet rules",
+		"PutSet spec.processes.hooks.*.signal",
+		"PutSet template.processes.hooks.*.signal",
 	}
 }
 
@@ -89,16 +99,16 @@ var place = func() map[string]int {
 // Fit makes of a command what all nodes of the View understand, or refuses it. What a
 // node tells of itself and its members is cut down (it registers again when the others
 // have been upgraded), and so is the promise of a fence: without it nobody is taken over.
+// A definition is then taken by the older rules.
 func (v *View) Fit(c Command) (Command, *spec.Error) {
 	least, commands, fields := v.Level()
 	if place[c.kind()] > least.Commands {
 		return nil, tooOld(commands, c, "")
 	}
-	added := Fields()
-	if fields == nil || least.Fields >= len(added) {
+	if fields == nil || least.Fields >= len(addedFields) {
 		return c, nil
 	}
-	return fitFields(c, fields, added[max(least.Fields, registersLevel):])
+	return fitFields(c, fields, addedFields[max(least.Fields, registersLevel):])
 }
 
 // fitFields makes of a command what node n understands, which lacks the added fields.
@@ -145,6 +155,8 @@ func cutDown(c Command) Command {
 		return &StartMember{}
 	case *Report:
 		return &Report{}
+	case *PutSet:
+		return &PutSet{}
 	}
 	return nil
 }

@@ -259,3 +259,23 @@ func TestSnapshotFile(t *testing.T) {
 		t.Errorf("begins %q", b.String()[:60])
 	}
 }
+
+// TestRestoreLeavesTheAbandoned: what was given up since keeps its record, and comes back under no other name.
+func TestRestoreLeavesTheAbandoned(t *testing.T) {
+	t.Parallel()
+	before := storyBefore(t)
+	v := do(t, before,
+		&state.SetNode{Name: "n1", State: spec.NodeSuspect, IfGeneration: before.Node("n1").Generation})
+	v = do(t, v, &state.SetNode{Name: "n1", State: spec.NodeLost, IfGeneration: v.Node("n1").Generation})
+	v = do(t, v, &state.AbandonVolume{Namespace: "default", Name: "data-db-1"})
+	if v.Volume("default", "data-db-1") != nil || v.Volume("default", "data-db-1.w1") == nil {
+		t.Fatal("the volume is not abandoned")
+	}
+	v = restore(t, v, before)
+	if again := v.Volume("default", "data-db-1"); again != nil {
+		t.Errorf("the abandoned directory is %s as data-db-1 again, uid %s", again.Phase, again.UID)
+	}
+	if kept := v.Volume("default", "data-db-1.w1"); kept == nil || kept.Phase != spec.VolumeAbandoned {
+		t.Errorf("the record of the abandoned directory is %+v", kept)
+	}
+}

@@ -158,9 +158,20 @@ type Set struct {
 	Formed bool `json:"formed,omitempty"`
 	// AcceptLost names members accepted as lost by the scale-down under way.
 	AcceptLost []string `json:"acceptLost,omitempty"`
+	// Gone are members that were removed and whose afterLeave hook has not succeeded yet, the
+	// first to go first.
+	Gone []Leaver `json:"gone,omitempty"`
+	// HookFormed: the onFormed hook has succeeded.
+	HookFormed bool `json:"hookFormed,omitempty"`
 	// ScaledAt is when Spec.Replicas last changed, UpdatedAt when Revision did.
 	ScaledAt  time.Time `json:"scaledAt"`
 	UpdatedAt time.Time `json:"updatedAt"`
+	// Paused: no member is restarted for a rollout or a restart; ResumedAt is when that was
+	// last taken back.
+	Paused    *Freeze   `json:"paused,omitempty"`
+	ResumedAt time.Time `json:"resumedAt,omitzero"`
+	// Rollback: Revision is an older one that the set went back to.
+	Rollback *Rollback `json:"rollback,omitempty"`
 }
 
 // Replicas wanted; 0 when the set is being deleted.
@@ -223,6 +234,8 @@ type Member struct {
 	Fence bool `json:"fence,omitempty"`
 	// Fresh: it got new volumes after it had run; its next start joins the set again.
 	Fresh bool `json:"fresh,omitempty"`
+	// Asked is the latest hook that the log asked its node to run.
+	Asked *Asked `json:"asked,omitempty"`
 	// WasAvailable: has been healthy in its present epoch's revision.
 	WasAvailable bool        `json:"wasAvailable,omitempty"`
 	Seen         Observation `json:"seen"`
@@ -341,6 +354,12 @@ type Revision struct {
 	Number    uint64        `json:"number"`
 	Template  spec.Template `json:"template"`
 	CreatedAt time.Time     `json:"createdAt"`
+	// At is when it was last asked for, by Who and why; Source, what the template was made
+	// from if not from itself. A revision that older rules made has none of them.
+	At     time.Time `json:"at,omitzero"`
+	Who    string    `json:"who,omitempty"`
+	Why    string    `json:"why,omitempty"`
+	Source *Source   `json:"source,omitempty"`
 }
 
 // Event is Apply's account of a change. The View keeps the newest MaxEvents.

@@ -61,6 +61,7 @@ type Keeper interface {
 	Start(ctx context.Context, s keeper.Start) error
 	Update(ctx context.Context, member, process string, s keeper.Settings) error
 	Stop(ctx context.Context, member, process string) error
+	Signal(ctx context.Context, member, process, sig string) error
 	Restart(ctx context.Context, member, process string, timeout time.Duration, reason string) error
 	GiveUp(ctx context.Context, member string, epoch uint64, locks ...string) error
 	Forget(ctx context.Context, member, process string) error

@@ -19,6 +19,7 @@ const (
 	PortInUse       = "PortInUse"
 	InitFailed      = "InitFailed"
 	HookFailed      = "HookFailed"
+	OnJoinFailed    = "OnJoinFailed"
 	ExecFailed      = "ExecFailed"
 	FileFailed      = "FileFailed"
 	SecretMissing   = "SecretMissing"

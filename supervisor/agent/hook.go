@@ -20,7 +20,11 @@ import (
 // call is a hook whose time has come.
 type call struct {
 	hook, process string
-	exec          execID
+	exec          execID        // of postStart and preStop
+	run           uint64        // what the log named it; 0: it did not ask
+	leaver        *state.Leaver // of afterLeave
+	joining       string        // of onJoin: the member's uid
+	peers         uint64        // of onPeersChanged: what is to be told
 }
 
 // execID names one exec of a process.
@@ -61,11 +65,36 @@ func (r *runtime) nextCall(now time.Time) (call, bool) {
 			return call{hook: spec.HookPostStart, process: proc.Name, exec: p.exec}, true
 		}
 	}
-	return call{}, false
+	if c, ok := r.asksFor(m, t); ok {
+		return c, true
+	}
+	return r.peersCall(t, now)
 }
+
+// asksFor is the hook that the log asks for and that this node has not run yet, if any.
+func (r *runtime) asksFor(m *state.Member, t *spec.Template) (call, bool) {
+	a := m.Asked
+	if a == nil || !m.Runs(a.Hook) || !t.Hooked(a.Hook) {
+		return call{}, false
+	}
+	main := t.Processes[0].Name
+	if old, ok := r.prepared.runs[a.Hook]; ok && old.Run == a.Run {
+		r.noteHook(old) // by an earlier agent, that ended before it had told
+	}
+	if r.hooks[hookKey(a.Hook, main)].Run == a.Run {
+		return call{}, false
+	}
+	return call{hook: a.Hook, process: main, run: a.Run, leaver: a.Leaver}, true
+}
+
+func hookKey(hook, process string) string { return hook + "/" + process }
 
 // over tells whether what a call is for has passed.
 func (r *runtime) over(c call) bool {
+	if c.run != 0 {
+		m := r.part.Member
+		return m == nil || m.Asked == nil || m.Asked.Run != c.run
+	}
 	p := r.procs[c.process]
 	return p == nil || !p.exec.is(c.exec)
 }
@@ -103,7 +132,9 @@ func (a *Agent) called(o outcome, now time.Time) {
 		return
 	case o.err != nil:
 		r.callFailures++
-		r.procs[c.process].postTrouble = o.err.Error()
+		if c.hook == spec.HookPostStart {
+			r.procs[c.process].postTrouble = o.err.Error()
+		}
 		r.callRetry = now.Add(backoff(r.callFailures, 100*time.Millisecond, 5*time.Second))
 		if r.callFailures == 1 && !errors.Is(o.err, context.Canceled) {
 			a.log.Warn("cannot run a hook; it is tried again", "namespace", r.key.Namespace, "member", r.key.Name(), "hook", c.hook, "err", o.err)
@@ -112,7 +143,12 @@ func (a *Agent) called(o outcome, now time.Time) {
 	}
 	r.callFailures, r.callRetry = 0, time.Time{}
 	r.noteHook(c.status)
-	r.procs[c.process].posted(c.status, now)
+	switch p := r.procs[c.process]; c.hook {
+	case spec.HookPostStart:
+		p.posted(c.status, now)
+	case spec.HookPeersChanged:
+		r.peersTold(p, c, now)
+	}
 }
 
 // noteHook keeps how a hook went, to tell.
@@ -123,7 +159,7 @@ func (r *runtime) noteHook(s spec.HookStatus) {
 	if r.hooks == nil {
 		r.hooks = map[string]spec.HookStatus{}
 	}
-	r.hooks[s.Name+"/"+s.Process] = s
+	r.hooks[hookKey(s.Name, s.Process)] = s
 }
 
 // hookList is what is told of hooks.
@@ -155,42 +191,78 @@ func (p *procRuntime) posted(s spec.HookStatus, now time.Time) {
 }
 
 // hook runs a hook to its end, retries included. The error tells that it could not be run, or
-// that its success could not be noted: it says nothing of the hook.
+// that its outcome could not be noted: it says nothing of the hook.
 func (j job) hook(ctx context.Context, c call) (spec.HookStatus, error) {
-	proc, _ := j.process()
-	h := proc.Hooks[c.hook]
 	r, err := j.renderAgain()
 	if err != nil {
 		return spec.HookStatus{}, err
 	}
-	x, err := hookExec(h, r.starts[c.process].Exec, r.facts[c.process])
+	return j.runHook(ctx, c, r.starts[c.process], r.facts[c.process])
+}
+
+func (j job) runHook(ctx context.Context, c call, start keeper.Start, f *template.Facts) (spec.HookStatus, error) {
+	h := j.hookOf(c)
+	if h.Signal != "" {
+		return j.sendSignal(ctx, c, h.Signal)
+	}
+	if c.leaver != nil {
+		f = f.WithLeaver(j.leaverFacts(*c.leaver))
+	}
+	x, err := hookExec(h, start.Exec, f)
 	if err != nil {
 		return hookEnd(c, 0, err), nil
 	}
-	attempts, err := j.tries(ctx, c, h, x)
+	attempts, err := j.tries(ctx, c, h, x, start.Lock)
 	if err != nil && !failedHook(err) {
 		return spec.HookStatus{}, err
 	}
-	if err == nil {
-		err = j.remember(func(m *memory) {
+	status := hookEnd(c, attempts, err)
+	return status, j.remember(func(m *memory) {
+		if err == nil {
 			delete(m.Attempts, attemptKey(c))
+		}
+		switch {
+		case c.run != 0:
+			m.Runs[c.hook] = status
+		case c.hook == spec.HookPostStart && err == nil:
 			m.Hooked[c.process] = c.exec
-		})
-		if err != nil {
-			return spec.HookStatus{}, err
+		case c.hook == spec.HookPeersChanged && err == nil:
+			m.Peers[c.process] = m.Peers[c.process].told(c)
+		case c.hook == spec.HookOnJoin && err == nil:
+			m.Joined = c.joining
+		}
+	})
+}
+
+// hookOf is the hook that a call is about.
+func (j job) hookOf(c call) spec.Hook {
+	for _, p := range j.part.Template.Processes {
+		if p.Name == c.process {
+			return p.Hooks[c.hook]
 		}
 	}
-	return hookEnd(c, attempts, err), nil
+	return spec.Hook{}
+}
+
+// leaverFacts are what a template may know of a member that is gone.
+func (j job) leaverFacts(l state.Leaver) template.Member {
+	k := j.key
+	return memberFacts(j.part.Set, j.part.Cluster.Zone, &state.Member{Namespace: k.Namespace, Set: k.Set, Ordinal: l.Ordinal, IP: l.IP, Node: l.Node, Ports: l.Ports})
 }
 
 // attemptKey is what counts the tries of a hook.
 func attemptKey(c call) string { return "hook " + c.hook + " " + c.process }
 
 // tries runs a hook and its retries, with growing pauses, and tells how often it was tried.
-func (j job) tries(ctx context.Context, c call, h spec.Hook, x keeper.Exec) (attempts int, err error) {
-	timeout := spec.DefaultHookTimeout.D()
+func (j job) tries(ctx context.Context, c call, h spec.Hook, x keeper.Exec, lock string) (attempts int, err error) {
+	run := keeper.Run{
+		Member: j.key.String(), Process: c.process, Exec: x, Timeout: spec.DefaultHookTimeout.D(), MaxOutput: maxInitOutput, Fence: j.part.fenced(),
+	}
 	if h.Timeout != nil {
-		timeout = h.Timeout.D()
+		run.Timeout = h.Timeout.D()
+	}
+	if c.joining != "" { // part of a start, like init steps
+		run.Epoch, run.Lock, run.Decided = j.step.Epoch, lock, j.decided
 	}
 	for try := 0; try <= h.Retries; try++ {
 		if try > 0 && !pause(ctx, backoff(try, 100*time.Millisecond, 5*time.Second)) {
@@ -199,23 +271,55 @@ func (j job) tries(ctx context.Context, c call, h spec.Hook, x keeper.Exec) (att
 		if err := j.remember(func(m *memory) { m.Attempts[attemptKey(c)]++; attempts = m.Attempts[attemptKey(c)] }); err != nil {
 			return attempts, err
 		}
-		if err = j.tryHook(ctx, c, x, attempts, timeout); err == nil || !failedHook(err) {
+		run.Env = withVar(x.Env, "SUP_ATTEMPT", strconv.Itoa(attempts))
+		err = j.try(ctx, trial{
+			what: "hook " + c.hook, log: j.part.Template.HookLog(c.process, c.hook), reason: HookFailed, attempt: attempts,
+			secret: secretProcess(j.part.Template, c.process), run: run,
+		})
+		if err == nil || !failedHook(err) {
 			return attempts, err
 		}
 	}
 	return attempts, err
 }
 
-// tryHook runs a hook once.
-func (j job) tryHook(ctx context.Context, c call, x keeper.Exec, attempt int, timeout time.Duration) error {
-	x.Env = withVar(x.Env, "SUP_ATTEMPT", strconv.Itoa(attempt))
-	return j.try(ctx, trial{
-		what: "hook " + c.hook, log: j.part.Template.HookLog(c.process, c.hook), reason: HookFailed, attempt: attempt,
-		secret: secretProcess(j.part.Template, c.process),
-		run: keeper.Run{
-			Member: j.key.String(), Process: c.process, Exec: x, Timeout: timeout, MaxOutput: maxInitOutput, Fence: j.part.fenced(),
-		},
-	})
+// onJoin runs the main process's onJoin hook before the first start of a member in a set that is
+// formed. That it has succeeded is noted in the member's volumes under its uid: one that was
+// removed and returns joins again.
+func (j job) onJoin(ctx context.Context, r *rendering) (status spec.HookStatus, err error) {
+	t, m := j.part.Template, j.part.Member
+	if !m.Joining || !t.Hooked(spec.HookOnJoin) {
+		return status, nil
+	}
+	if done, err := j.joined(m.UID); err != nil || done {
+		return status, err
+	}
+	main := t.Processes[0].Name
+	j.progress("hook %s runs", spec.HookOnJoin)
+	status, err = j.runHook(ctx, call{hook: spec.HookOnJoin, process: main, joining: m.UID}, r.starts[main], r.facts[main])
+	switch {
+	case err != nil:
+		return status, err
+	case status.State == spec.HookFailed:
+		return status, failf(OnJoinFailed, "%s", status.Message)
+	}
+	for _, vol := range j.part.Volumes {
+		if err := j.a.o.Pool.OnceDone(claimMade(j.part, vol.Template), joinStep(m.UID)); err != nil {
+			return status, err
+		}
+	}
+	return status, nil
+}
+
+func joinStep(uid string) string { return spec.HookOnJoin + "@" + uid }
+
+// joined tells whether onJoin has succeeded in this life of the member.
+func (j job) joined(uid string) (bool, error) {
+	if len(j.part.Volumes) == 0 {
+		m, err := j.recall()
+		return err == nil && m.Joined == uid, err
+	}
+	return j.onceDone(joinStep(uid))
 }
 
 // failedHook tells whether an error is the hook's own.
@@ -225,7 +329,7 @@ func failedHook(err error) bool {
 }
 
 func hookEnd(c call, attempts int, err error) spec.HookStatus {
-	s := spec.HookStatus{Name: c.hook, Process: c.process, State: spec.HookSucceeded, Attempts: attempts, At: time.Now().UTC().Round(0)}
+	s := spec.HookStatus{Name: c.hook, Process: c.process, Run: c.run, State: spec.HookSucceeded, Attempts: attempts, At: time.Now().UTC().Round(0)}
 	if err != nil {
 		s.State, s.Message = spec.HookFailed, oneLine(err.Error())
 	}

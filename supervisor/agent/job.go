@@ -30,6 +30,7 @@ type job struct {
 	decided  time.Duration // when the step was, on Options.Clock
 	record   keeper.Status // of the step's process
 	memory   *sync.Mutex   // guards the member's memory
+	peers    uint64        // that the member was prepared with
 }
 
 func (j job) do(ctx context.Context) outcome {
@@ -56,7 +57,7 @@ func (j job) do(ctx context.Context) outcome {
 	case DoStart:
 		o.told, o.err = j.start(ctx)
 	case DoPrepare:
-		o.prepared, o.err = j.prepare(ctx)
+		o.prepared, o.hook, o.err = j.prepare(ctx)
 	case DoAdopt, DoRefresh:
 		o.prepared, o.told, o.err = j.adopt(ctx)
 	case DoClean:
@@ -112,7 +113,11 @@ func (j job) start(ctx context.Context) (map[string]keeper.Settings, error) {
 	}
 	told := map[string]keeper.Settings{proc.Name: s.Settings}
 	// Noted before the start: after it nothing must fail.
-	if err := j.remember(func(m *memory) { m.Settings[proc.Name] = s.Settings }); err != nil {
+	err = j.remember(func(m *memory) {
+		m.Settings[proc.Name] = s.Settings
+		m.Peers[proc.Name] = peersMark{Epoch: s.Epoch, Start: j.peers}
+	})
+	if err != nil {
 		return nil, err
 	}
 	sctx, cancel := context.WithTimeout(ctx, startTimeout)

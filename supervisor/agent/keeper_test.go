@@ -164,6 +164,13 @@ func (k *fakeKeeper) Restart(_ context.Context, member, process string, _ time.D
 	return k.crash(member, process, 0)
 }
 
+// Signal is noted only.
+func (k *fakeKeeper) Signal(_ context.Context, member, process, sig string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.call("signal %s %s %s", member, process, sig)
+}
+
 // crash ends a process and starts it again in place after back-off.
 func (k *fakeKeeper) crash(member, process string, pause time.Duration) error {
 	k.mu.Lock()

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -219,6 +220,7 @@ func (a *Agent) visit(ctx context.Context, r *runtime, v *state.View, now time.T
 	r.wake(now, r.callRetry)
 	for _, p := range r.procs {
 		r.wake(now, p.postKill)
+		r.wake(now, p.peersRetry)
 	}
 	for _, at := range r.asked {
 		r.wake(now, at.Add(askAgain))
@@ -272,10 +274,14 @@ func (a *Agent) begin(ctx context.Context, r *runtime, s Step, c *crowd) {
 // job is a step of a member, with all that it is told.
 func (a *Agent) job(r *runtime, s Step, c *crowd) job {
 	rec, _ := record(r.records(time.Now()), s.Process)
-	return job{
+	j := job{
 		a: a, key: r.key, part: r.part, print: r.print, crowd: c, step: s, assigned: r.assigned, decided: a.decided,
 		record: rec, memory: r.memory,
 	}
+	if r.prepared != nil {
+		j.peers = r.prepared.peers
+	}
+	return j
 }
 
 // finish takes the outcome of a step over.
@@ -325,11 +331,15 @@ func (r *runtime) effect(o outcome, current bool, now time.Time) {
 		r.traces, r.progress = true, ""
 		if current || r.assigned.epoch == o.assigned.epoch {
 			r.prepared = o.prepared
+			maps.Copy(r.peers, o.prepared.marks)
 			for name, s := range o.told {
 				r.told[name] = s
 			}
 		}
 	case DoStart:
+		if current && r.prepared != nil {
+			r.peers[o.step.Process] = peersMark{Epoch: o.step.Epoch, Start: r.prepared.peers}
+		}
 		r.overlay[o.step.Process] = overlay{until: now.Add(overlayFor), status: keeper.Status{
 			Member: r.key.String(), Process: o.step.Process, Epoch: o.step.Epoch, State: keeper.Starting,
 			Fence: o.told[o.step.Process].Fence,

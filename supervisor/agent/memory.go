@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"supd/supervisor/keeper"
+	"supd/supervisor/spec"
 )
 
 // memory is what the agent must know of a member after a restart of the daemon. It
@@ -23,6 +24,12 @@ type memory struct {
 	Attempts map[string]int `json:"attempts,omitempty"`
 	// Hooked are the execs whose postStart hook has succeeded, by process.
 	Hooked map[string]execID `json:"hooked,omitempty"`
+	// Runs are the latest of hooks that the log asked for.
+	Runs map[string]spec.HookStatus `json:"runs,omitempty"`
+	// Peers are what processes know of their peers.
+	Peers map[string]peersMark `json:"peers,omitempty"`
+	// Joined is the uid for which onJoin has succeeded, of a member without volumes.
+	Joined string `json:"joined,omitempty"`
 	// Stops are those of execs with a preStop hook, by process.
 	Stops map[string]stopMark `json:"stops,omitempty"`
 }
@@ -55,6 +62,12 @@ func (j job) recall() (*memory, error) {
 	}
 	if m.Hooked == nil {
 		m.Hooked = map[string]execID{}
+	}
+	if m.Runs == nil {
+		m.Runs = map[string]spec.HookStatus{}
+	}
+	if m.Peers == nil {
+		m.Peers = map[string]peersMark{}
 	}
 	if m.Stops == nil {
 		m.Stops = map[string]stopMark{}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"hash"
 	"hash/fnv"
 	"slices"
 	"strconv"
@@ -48,6 +49,8 @@ type Part struct {
 	Node     *state.Node
 	// bound: the keeper has something of the present epoch by the lease.
 	bound bool
+	// peers changes with the list of members, their addresses and ports.
+	peers uint64
 }
 
 type setKey struct{ namespace, set string }
@@ -60,6 +63,7 @@ type setView struct {
 	print uint64
 	// crowd is what the templates of all of them may name.
 	crowd *crowd
+	peers uint64 // changes with the list of members, their addresses and ports
 }
 
 // setViewOf looks at a set; old is what was seen last time, or nothing.
@@ -69,29 +73,31 @@ func setViewOf(v *state.View, k setKey, old setView) setView {
 	if s.set == old.set && slices.Equal(s.members, old.members) {
 		return old
 	}
-	h := fnv.New64a()
-	put := func(parts ...string) {
+	h, peers := fnv.New64a(), fnv.New64a()
+	put := func(h hash.Hash64, parts ...string) {
 		for _, p := range parts {
 			h.Write([]byte(p)) //nolint:errcheck // a hash never fails
 			h.Write([]byte{0}) //nolint:errcheck // a hash never fails
 		}
 	}
 	if s.set != nil {
-		put(s.set.Meta.UID, s.set.Spec.ServiceName, strconv.Itoa(s.set.Replicas()), strconv.FormatBool(s.set.Formed))
+		put(h, s.set.Meta.UID, s.set.Spec.ServiceName, strconv.Itoa(s.set.Replicas()), strconv.FormatBool(s.set.Formed))
 	}
 	for _, m := range s.members {
-		put(m.Name(), m.IP, m.Node)
+		put(h, m.Name(), m.IP, m.Node)
+		put(peers, m.Name(), m.IP)
 		for _, name := range sortedKeys(m.Ports) {
-			put(name, strconv.Itoa(m.Ports[name]))
+			put(h, name, strconv.Itoa(m.Ports[name]))
+			put(peers, name, strconv.Itoa(m.Ports[name]))
 		}
 	}
-	s.print = h.Sum64()
+	s.print, s.peers = h.Sum64(), peers.Sum64()
 	return s
 }
 
 // partOf cuts a member's part out of the View. It is kept: so it holds on to nothing of the View but the member's own.
 func partOf(v *state.View, c *state.Cluster, node string, k Key, s setView) Part {
-	p := Part{Key: k, Set: s.set, Cluster: c, Node: v.Node(node)}
+	p := Part{Key: k, Set: s.set, Cluster: c, Node: v.Node(node), peers: s.peers}
 	m := v.Member(k.Namespace, k.Set, k.Ordinal)
 	if m == nil || m.Node != node {
 		return p

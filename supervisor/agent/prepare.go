@@ -23,8 +23,11 @@ type prepared struct {
 	epoch    uint64
 	print    uint64
 	revision *state.Revision
-	probes   map[string]*probing // by process
-	hooked   map[string]execID   // the execs whose postStart has succeeded
+	probes   map[string]*probing        // by process
+	peers    uint64                     // that it was rendered from
+	hooked   map[string]execID          // the execs whose postStart has succeeded
+	runs     map[string]spec.HookStatus // of hooks that the log asked for
+	marks    map[string]peersMark       // what processes know of their peers
 }
 
 // freePorts refuses a start when another program listens on one of the process's
@@ -65,36 +68,39 @@ func tryListen(ctx context.Context, protocol, addr string) error {
 }
 
 // prepare makes all that a start needs, in order: the right to do it, volumes,
-// directories, files, and the init steps when nothing of the member runs yet.
-func (j job) prepare(ctx context.Context) (*prepared, error) {
+// directories, files, and onJoin and the init steps when nothing of the member runs yet.
+func (j job) prepare(ctx context.Context) (p *prepared, onJoin spec.HookStatus, err error) {
 	t := j.part.Template
 	if err := needsRoot(j.part, j.a.o.Root); err != nil {
-		return nil, err
+		return nil, onJoin, err
 	}
 	owner, err := j.accounts().find(mainUser(t), mainGroup(t), nil)
 	if err != nil {
-		return nil, err
+		return nil, onJoin, err
 	}
 	dirs, err := j.claim(ctx, owner)
 	if err != nil {
-		return nil, err
+		return nil, onJoin, err
 	}
 	if err := j.makeDirs(owner); err != nil {
-		return nil, err
+		return nil, onJoin, err
 	}
 	r, err := j.render(dirs)
 	if err != nil {
-		return nil, err
+		return nil, onJoin, err
 	}
 	if err := j.writeAll(r, true); err != nil {
-		return nil, err
+		return nil, onJoin, err
 	}
 	if j.step.Init {
+		if onJoin, err = j.onJoin(ctx, r); err != nil {
+			return nil, onJoin, err
+		}
 		if err := j.init(ctx, r, dirs); err != nil {
-			return nil, err
+			return nil, onJoin, err
 		}
 	}
-	return r.prepared(j), nil
+	return r.prepared(j), onJoin, nil
 }
 
 // adopt learns how a member that runs was prepared, and writes again only what was
@@ -117,7 +123,7 @@ func (j job) adopt(ctx context.Context) (*prepared, map[string]keeper.Settings, 
 		return nil, nil, err
 	}
 	p := r.prepared(j)
-	p.hooked = mem.Hooked
+	p.hooked, p.runs, p.marks = mem.Hooked, mem.Runs, mem.Peers
 	return p, mem.Settings, nil
 }
 

@@ -30,6 +30,9 @@ type procRuntime struct {
 	postFailures int       // in a row, over restarts in place
 	postKill     time.Time // when it is restarted for that
 
+	peersRetry    time.Time // onPeersChanged has failed; not before
+	peersFailures int
+
 	started, ready bool
 	message        string
 	readySince     time.Time

@@ -33,7 +33,7 @@ type initStep struct {
 }
 
 func (r *rendering) prepared(j job) *prepared {
-	return &prepared{epoch: j.step.Epoch, print: j.print, revision: j.part.Revision, probes: r.probes}
+	return &prepared{epoch: j.step.Epoch, print: j.print, peers: j.part.peers, revision: j.part.Revision, probes: r.probes}
 }
 
 // factsOf are the facts of the member's templates.

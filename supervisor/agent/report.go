@@ -31,6 +31,7 @@ type reporter struct {
 	mu      sync.Mutex // guards what follows
 	members map[Key]*saying
 	volumes map[string]*volumeSaying // by uid
+	unknown map[string]*foundSaying  // directories that the log does not know, by uid
 }
 
 type saying struct {
@@ -49,10 +50,19 @@ type volumeSaying struct {
 	acceptedAt time.Time
 }
 
+type foundSaying struct {
+	rep        state.FoundVolume
+	run        string
+	acceptedAt time.Time
+}
+
+// sayFoundAgain is long: what refuses to be shown is not understood by all nodes yet.
+const sayFoundAgain = time.Minute
+
 func newReporter(o Options, l *lease) *reporter {
 	return &reporter{
 		o: o, log: o.Logger, lease: l, wake: make(chan struct{}, 1),
-		members: map[Key]*saying{}, volumes: map[string]*volumeSaying{},
+		members: map[Key]*saying{}, volumes: map[string]*volumeSaying{}, unknown: map[string]*foundSaying{},
 	}
 }
 
@@ -96,6 +106,32 @@ func (r *reporter) volume(rep state.VolumeReport) {
 	r.volumes[rep.UID] = &volumeSaying{rep: rep, since: time.Now()}
 	r.mu.Unlock()
 	r.poke()
+}
+
+// found sets which directories are here that the log does not know.
+func (r *reporter) found(list []state.FoundVolume) {
+	r.mu.Lock()
+	for _, f := range list {
+		r.unknown[f.UID] = &foundSaying{rep: f}
+	}
+	r.mu.Unlock()
+	r.poke()
+}
+
+// dueFoundLocked are those that the View still lacks.
+func (r *reporter) dueFoundLocked(v *state.View, run string, now time.Time) (out []state.FoundVolume) {
+	if len(r.unknown) == 0 {
+		return nil
+	}
+	for vol := range v.Volumes("") {
+		delete(r.unknown, vol.UID)
+	}
+	for _, uid := range slices.Sorted(maps.Keys(r.unknown)) {
+		if s := r.unknown[uid]; s.run != run || now.Sub(s.acceptedAt) > sayFoundAgain {
+			out = append(out, s.rep)
+		}
+	}
+	return out
 }
 
 func (r *reporter) poke() {
@@ -159,6 +195,11 @@ func (r *reporter) send(ctx context.Context, rep *state.Report) error {
 			s.run, s.acceptedAt = rep.Run, now
 		}
 	}
+	for _, f := range rep.Found {
+		if s := r.unknown[f.UID]; s != nil {
+			s.run, s.acceptedAt = rep.Run, now
+		}
+	}
 	return nil
 }
 
@@ -204,6 +245,9 @@ func (r *reporter) due(v *state.View, now time.Time) (*state.Report, time.Durati
 			}
 			note(s.since, hold)
 		}
+	}
+	if rep.Found = r.dueFoundLocked(v, run, now); len(rep.Found) > 0 {
+		urgent = true
 	}
 	if !urgent {
 		return nil, max(wait, time.Millisecond)

@@ -26,6 +26,7 @@ type runtime struct {
 	busy     *busy
 	calling  *calling // a hook
 	hooks    map[string]spec.HookStatus
+	peers    map[string]peersMark
 	memory   *sync.Mutex // guards the member's memory on disk
 	failure  *Failure
 	aside    *Failure // of a step that what runs does not need
@@ -75,7 +76,7 @@ const overlayFor = 5 * time.Second
 func newRuntime(k Key) *runtime {
 	return &runtime{
 		key: k, overlay: map[string]overlay{}, told: map[string]keeper.Settings{},
-		asked: map[string]time.Time{}, procs: map[string]*procRuntime{}, memory: &sync.Mutex{},
+		asked: map[string]time.Time{}, procs: map[string]*procRuntime{}, memory: &sync.Mutex{}, peers: map[string]peersMark{},
 	}
 }
 
@@ -132,6 +133,7 @@ func (r *runtime) assign(p Part, print uint64) {
 		r.prepared = nil
 		r.startedAt, r.startedOK = time.Time{}, time.Time{}
 		clear(r.told)
+		clear(r.peers)
 		r.takeHooks()
 	}
 }

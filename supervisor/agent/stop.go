@@ -122,7 +122,7 @@ func (j job) runPreStop(ctx context.Context, c call, h spec.Hook, left time.Dura
 		d := spec.Duration(left)
 		h.Timeout = &d
 	}
-	attempts, err := j.tries(hctx, c, h, x)
+	attempts, err := j.tries(hctx, c, h, x, "")
 	switch {
 	case ctx.Err() != nil:
 		return spec.HookStatus{}, ctx.Err()

@@ -47,6 +47,9 @@ type trash struct {
 	busyUntil map[string]time.Time
 	failures  map[string]int
 	forget    func(uid string) error
+
+	found  string    // the recovery for which directories were looked for
+	findAt time.Time // not before
 }
 
 func (t *trash) run(ctx context.Context) error {
@@ -64,6 +67,9 @@ func (t *trash) run(ctx context.Context) error {
 		fresh := ready.Caught && !ready.Forgotten
 		if !fresh {
 			sleep = 100 * time.Millisecond
+		}
+		if fresh {
+			t.find(v, now)
 		}
 		seen := map[string]bool{}
 		for vol := range v.Volumes("") {

@@ -188,6 +188,36 @@ func (c *Client) RestartSet(ctx context.Context, ns, name string, req RestartReq
 	return c.write(ctx, call{method: http.MethodPost, path: StatefulSets.ObjectPath(ns, name) + "/restart", body: req}, o, nil)
 }
 
+// Rollout tells how far a set's rollout is, and its revisions.
+func (c *Client) Rollout(ctx context.Context, ns, name string) (*Rollout, error) {
+	var out Rollout
+	_, err := c.do(ctx, call{method: http.MethodGet, path: StatefulSets.ObjectPath(ns, name) + "/rollout"}, &out)
+	return &out, err
+}
+
+// PauseRollout keeps a set's members from being restarted; ResumeRollout lets that go on.
+func (c *Client) PauseRollout(ctx context.Context, ns, name string, o WriteOptions) (*Rollout, Written, error) {
+	return c.rollout(ctx, ns, name, call{path: "/pause", repeatable: true}, o)
+}
+
+// ResumeRollout takes PauseRollout back.
+func (c *Client) ResumeRollout(ctx context.Context, ns, name string, o WriteOptions) (*Rollout, Written, error) {
+	return c.rollout(ctx, ns, name, call{path: "/resume", repeatable: true}, o)
+}
+
+// UndoRollout goes back to an older revision. Without a number it is not repeated by
+// itself: a second one would go back further.
+func (c *Client) UndoRollout(ctx context.Context, ns, name string, req UndoRequest, o WriteOptions) (*Rollout, Written, error) {
+	return c.rollout(ctx, ns, name, call{path: "/undo", body: req}, o)
+}
+
+func (c *Client) rollout(ctx context.Context, ns, name string, k call, o WriteOptions) (*Rollout, Written, error) {
+	k.method, k.path = http.MethodPost, StatefulSets.ObjectPath(ns, name)+"/rollout"+k.path
+	var out Rollout
+	w, err := c.write(ctx, k, o, &out)
+	return &out, w, err
+}
+
 // RestartMember restarts one member under the gates.
 func (c *Client) RestartMember(ctx context.Context, ns, name string, o WriteOptions) (Written, error) {
 	return c.write(ctx, call{method: http.MethodPost, path: Members.ObjectPath(ns, name) + "/restart"}, o, nil)

@@ -73,6 +73,42 @@ type RestartRequest struct {
 	Ordinals []int `json:"ordinals,omitempty"`
 }
 
+// UndoRequest is the body of POST .../rollout/undo; 0 means the revision before.
+type UndoRequest struct {
+	ToRevision uint64 `json:"toRevision,omitempty"`
+}
+
+// Rollout answers GET .../rollout: how far a set's rollout is, and its revisions, the
+// newest first.
+type Rollout struct {
+	Namespace       string            `json:"namespace"`
+	Name            string            `json:"name"`
+	ResourceVersion uint64            `json:"resourceVersion"`
+	CurrentRevision string            `json:"currentRevision"`
+	UpdateRevision  string            `json:"updateRevision"`
+	Paused          bool              `json:"paused"`
+	Pause           *spec.Asked       `json:"pause,omitempty"`
+	Rollback        *spec.Rollback    `json:"rollback,omitempty"`
+	Conditions      []spec.Condition  `json:"conditions"`
+	WaitsFor        []spec.Wait       `json:"waitsFor"`
+	Revisions       []RolloutRevision `json:"revisions"`
+}
+
+// RolloutRevision is one template of a set: At is when it was last asked for, by Who and
+// why, which are empty where an older version did not note them.
+type RolloutRevision struct {
+	Revision uint64 `json:"revision"`
+	Name     string `json:"name"`
+	// Update: the one that members are to run; Current: the last that all of them ran.
+	Update    bool      `json:"update"`
+	Current   bool      `json:"current"`
+	Members   []string  `json:"members"`
+	CreatedAt time.Time `json:"createdAt"`
+	At        time.Time `json:"at"`
+	Who       string    `json:"who"`
+	Why       string    `json:"why"`
+}
+
 // ReleaseRequest is the body of POST .../volumes/NAME/release. Now skips the time
 // in the trash and needs Confirm to be the volume's name.
 type ReleaseRequest struct {

@@ -18,10 +18,14 @@ const silencePoll = 250 * time.Millisecond
 func (c *Control) plan(ctx context.Context) error {
 	held := holds{}
 	var silent string
+	since := c.o.Store.Now()
 	for {
 		changed := c.o.Store.Changed()
-		now := c.o.Store.Now()
-		p := plan.Make(c.o.Store.View(), now, plan.Facts{Silent: c.Silent, UID: c.o.UID})
+		now, v := c.o.Store.Now(), c.o.Store.View()
+		if v.Cluster.Frozen != nil {
+			since = now
+		}
+		p := plan.Make(v, now, plan.Facts{Silent: c.Silent, UID: c.o.UID, Since: since})
 		cmds, next := held.free(p.Commands, now)
 		if len(cmds) > 0 {
 			if err := c.propose(ctx, cmds, held); err != nil {

@@ -80,8 +80,8 @@ func Open(dir string) (*Store, error) {
 			}
 		} else if err == nil {
 			if err = step.take(b); err != nil {
-				err = fmt.Errorf("cannot use %s: %w; bring it back from a copy, or remove %s and let the node join anew",
-					filepath.Join(dir, step.name), err, dir)
+				err = fmt.Errorf("cannot use %s: %w; bring it back from a copy, or %s",
+					filepath.Join(dir, step.name), err, HowBack(dir))
 			}
 		}
 		if err != nil {
@@ -89,6 +89,12 @@ func Open(dir string) (*Store, error) {
 		}
 	}
 	return s, nil
+}
+
+// HowBack says how a node whose credentials are damaged or gone gets them again. Its id stays,
+// and with it what runs there.
+func HowBack(dir string) string {
+	return "empty " + dir + " and put seed, ca.pem and gossip of a node that votes there (its DATA/pki; by a safe way, mode 0600): the rest makes itself"
 }
 
 func (s *Store) takeSeed(b []byte) (err error) {
@@ -121,8 +127,8 @@ func (s *Store) takeKey(b []byte) error {
 // newKey makes the key of a new directory. One that has a certificate has lost its key.
 func (s *Store) newKey() error {
 	if _, err := os.Stat(filepath.Join(s.dir, fileCertificate)); !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("cannot use %s: %s is gone, and %s is there (%v); bring the key back from a copy, "+
-			"or remove the directory and let the node join anew", s.dir, fileKey, fileCertificate, err)
+		return fmt.Errorf("cannot use %s: %s is gone, and %s is there (%v); bring the key back from a copy, or %s",
+			s.dir, fileKey, fileCertificate, err, HowBack(s.dir))
 	}
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {

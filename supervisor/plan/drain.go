@@ -41,7 +41,7 @@ func (p *planner) drain(w *world) {
 
 // recreates: the Recreate strategy stops the member, with all others of its revision.
 func (p *planner) recreates(w *world, m *state.Member) bool {
-	return w.s.Spec.UpdateStrategy.Type == spec.Recreate && w.s.Wants(m.Ordinal) && m.Wish == state.WishRun &&
+	return w.s.Spec.UpdateStrategy.Type == spec.Recreate && w.s.Paused == nil && w.s.Wants(m.Ordinal) && m.Wish == state.WishRun &&
 		!m.MayStart() && w.s.Outdated(m)
 }
 

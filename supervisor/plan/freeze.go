@@ -37,6 +37,8 @@ func step(s *state.Set, c state.Command) (subject, what string) {
 		return s.Meta.Name, "new members get their places"
 	case *state.DropSet:
 		return s.Meta.Name, "its record is removed"
+	case *state.UndoRollout:
+		return s.Meta.Name, "its rollout is undone"
 	}
 	return s.Meta.Name, "goes on"
 }

@@ -87,8 +87,12 @@ func (p *planner) steps(s *state.Set) {
 		p.takeOver(w)
 		p.repair(w)
 		p.first(w)
+		p.afterLeave(w)
 		p.remove(w)
 		p.drain(w)
+		if p.rollBack(w) {
+			return // the rest is to be planned anew
+		}
 		p.update(w)
 		p.settle(w)
 	}
@@ -117,7 +121,7 @@ func (w *world) member(ordinal int) *state.Member {
 func (p *planner) look(s *state.Set) *world {
 	w := &world{s: s, members: p.v.SetMembers(s.Meta.Namespace, s.Meta.Name)}
 	for _, m := range w.members {
-		if s.Wants(m.Ordinal) {
+		if s.Wants(m.Ordinal) && !m.Left() { // who has left goes, and comes back as a new one
 			w.wanted = append(w.wanted, m)
 		} else {
 			w.leaving = append(w.leaving, m)
@@ -229,7 +233,7 @@ func (p *planner) keep(w *world) {
 func (p *planner) repair(w *world) {
 	hold := p.recreating(w)
 	for _, m := range w.members {
-		if m.Epoch == 0 || m.Wish == state.WishGone || !m.MayStart() || w.moving[m.Ordinal] {
+		if m.Epoch == 0 || m.Wish == state.WishGone || !m.MayStart() || w.moving[m.Ordinal] || m.Left() {
 			continue
 		}
 		switch {
@@ -257,7 +261,7 @@ func (p *planner) repair(w *world) {
 
 // recreating tells whether the Recreate strategy is stopping members of an old revision.
 func (p *planner) recreating(w *world) bool {
-	if w.s.Spec.UpdateStrategy.Type != spec.Recreate {
+	if w.s.Spec.UpdateStrategy.Type != spec.Recreate || w.s.Paused != nil {
 		return false
 	}
 	for _, m := range w.wanted {
@@ -269,13 +273,9 @@ func (p *planner) recreating(w *world) bool {
 }
 
 func (p *planner) start(w *world, m *state.Member) {
-	revision := w.s.Wanted(m.Ordinal)
-	if !w.s.Wants(m.Ordinal) {
-		revision = m.Revision // a rollout passes those by that leave
-	}
 	n := p.v.Node(m.Node)
 	p.propose(&state.StartMember{
-		Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal, Revision: revision,
+		Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal, Revision: w.s.NextRevision(m),
 		Bootstrap: p.bootstraps(w, m), IfEpoch: m.Epoch, IfGeneration: m.Generation,
 		Fence: w.s.Spec.OnNodeLoss == spec.Fence && n != nil && n.Fences,
 	})
@@ -321,6 +321,8 @@ func (p *planner) first(w *world) {
 			p.wait(w.s, m.Name(), "Drained", "is not started on its node %s, which is being drained (supctl node uncordon %s)", m.Node, m.Node)
 		case p.silent(m): // once started it is tied to its node: not to one that may be dead
 			p.wait(w.s, m.Name(), "NodeSilent", "its node %s has not answered within the last second", m.Node)
+		case isGone(w.s, o):
+			p.wait(w.s, m.Name(), "AfterLeaveWaits", "waits until the afterLeave hook for its earlier life has run")
 		case p.v.Lacks(w.s, m) != "": // replace has asked for a new one, or said what it waits for
 		default:
 			p.start(w, m)
@@ -420,7 +422,7 @@ func accepted(s *state.Set, m *state.Member) bool {
 func (p *planner) removeNext(w *world, m *state.Member) {
 	var sick, silent []string
 	for _, other := range w.members {
-		if other.Wish == state.WishGone || accepted(w.s, other) {
+		if other.Wish == state.WishGone || other.Left() || accepted(w.s, other) {
 			continue
 		}
 		if ok, _, message := p.v.Healthy(other); !ok {
@@ -432,6 +434,13 @@ func (p *planner) removeNext(w *world, m *state.Member) {
 	}
 	if len(sick) > 0 {
 		p.wait(w.s, m.Name(), "ScaleDownBlocked", "is not removed while any member is unhealthy (%s)", strings.Join(sick, "; "))
+		return
+	}
+	if p.owesAfter(w) { // afterLeave has said what that waits for
+		p.wait(w.s, m.Name(), "AfterLeaveWaits", "is removed when the afterLeave hook for %s has run", spec.MemberName(m.Set, w.s.Gone[0].Ordinal))
+		return
+	}
+	if p.askLeave(w, m, silent) {
 		return
 	}
 	c := stop(w.s, m, "ScaleDown", 0)
@@ -454,6 +463,9 @@ func (p *planner) settle(w *world) {
 		if m.Revision != w.s.Revision {
 			current = false
 		}
+	}
+	if !w.s.Formed && p.form(w) {
+		formed = false
 	}
 	if formed && !w.s.Formed {
 		p.propose(&state.MarkFormed{Namespace: w.s.Meta.Namespace, Name: w.s.Meta.Name, IfGeneration: w.s.Meta.Generation})

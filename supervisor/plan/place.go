@@ -27,7 +27,7 @@ func (p *planner) reserve(w *world) {
 	}
 	var slots []state.Slot
 	for o := w.s.Start(); o < w.s.Start()+w.s.Replicas(); o++ {
-		if w.member(o) != nil {
+		if w.member(o) != nil || p.v.Member(w.s.Meta.Namespace, w.s.Meta.Name, o) != nil { // that has left, and goes first
 			continue
 		}
 		if slot, ok := p.slot(w, o, slots, ""); ok {

@@ -17,6 +17,9 @@ type Facts struct {
 	// Rand makes unique ids for new members and volumes: it is called with what
 	// the id is for and returns a UID. Plan takes it as an argument to stay pure.
 	UID func() string
+	// Since is when this leader began to plan, or to plan anew after a freeze: nothing is
+	// rolled back for what went on, or did not, before it could do anything. Zero: always.
+	Since time.Time
 }
 
 // Plan is what should change next.

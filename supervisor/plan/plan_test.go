@@ -23,6 +23,10 @@ type bench struct {
 	uid int
 	// silent nodes
 	silent map[string]bool
+	// since when the leader leads; zero: always
+	since time.Time
+	// rollBack: definitions ask for autoRollback
+	rollBack bool
 }
 
 func newBench(t *testing.T, nodes ...string) *bench {
@@ -53,6 +57,7 @@ func (b *bench) plan() plan.Plan {
 	return plan.Make(b.v, b.now, plan.Facts{
 		Silent: func(n string) bool { return b.silent[n] },
 		UID:    func() string { b.uid++; return fmt.Sprintf("uid%d", b.uid) },
+		Since:  b.since,
 	})
 }
 
@@ -90,6 +95,8 @@ func line(c state.Command) string {
 		return fmt.Sprintf("stop %d %s", c.Ordinal, c.Why)
 	case *state.DropMember:
 		return fmt.Sprintf("drop %d", c.Ordinal)
+	case *state.AskHook:
+		return fmt.Sprintf("%s %d", c.Hook, c.Ordinal)
 	}
 	return state.Kind(c)
 }
@@ -104,7 +111,7 @@ func (b *bench) set(replicas int, program string, change func(*spec.StatefulSetS
 	if change != nil {
 		change(&s)
 	}
-	return b.apply(&state.PutSet{Namespace: "default", Name: "web", UID: "w", Spec: s, Template: spec.Template{Processes: s.Processes}})
+	return b.apply(&state.PutSet{Namespace: "default", Name: "web", UID: "w", Spec: s, Template: spec.Template{Processes: s.Processes}, Rules: state.RulesNow})
 }
 
 // say reports a member's phase as its node would.

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"strings"
 	"time"
 
 	"supd/raftstore/state"
@@ -23,6 +24,11 @@ func (p *planner) update(w *world) {
 		}
 	}
 	if len(due) == 0 {
+		return
+	}
+	if w.s.Paused != nil {
+		p.wait(w.s, w.s.Meta.Name, "Paused", "its rollout is paused %s: %s go on when it is resumed (supctl rollout resume %s)",
+			w.s.Paused.Sentence(), names(due), w.s.Meta.Name)
 		return
 	}
 	if w.s.Spec.UpdateStrategy.Type == spec.Recreate && outdated(w, due) {
@@ -53,11 +59,25 @@ func (p *planner) update(w *world) {
 	}
 }
 
+// due tells whether a member is to be started anew. With OnDelete a changed template
+// reaches a member when that is deleted, but for one that never was available on its
+// revision: it serves nobody, and a broken revision is left with no hand on it.
 func (p *planner) due(w *world, m *state.Member) bool {
-	if m.RestartUpTo >= m.Epoch {
+	switch {
+	case m.RestartUpTo >= m.Epoch:
 		return true
+	case w.s.Spec.UpdateStrategy.Type == spec.OnDelete:
+		return w.s.Outdated(m) && !m.WasAvailable && p.mayReplace(w, m)
 	}
-	return w.s.Outdated(m) && w.s.Spec.UpdateStrategy.Type != spec.OnDelete
+	return w.s.Outdated(m)
+}
+
+func names(members []*state.Member) string {
+	var out []string
+	for _, m := range members {
+		out = append(out, m.Name())
+	}
+	return strings.Join(out, ", ")
 }
 
 func outdated(w *world, due []*state.Member) bool {
@@ -102,7 +122,7 @@ func (p *planner) down(w *world) map[int]bool {
 		}
 	}
 	for _, m := range w.leaving {
-		if m == w.going || m.Wish == state.WishGone && !m.Down() && p.nodeReady(m) {
+		if m == w.going || m.Left() || m.Wish == state.WishGone && !m.Down() && p.nodeReady(m) {
 			down[m.Ordinal] = true
 		}
 	}

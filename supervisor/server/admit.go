@@ -141,6 +141,10 @@ func checkPath(p string) *spec.Error {
 	if bad {
 		return spec.Errorf(spec.CodeInvalid, "cannot use the path: it is too long, or has characters that no name has")
 	}
+	if tokenText.MatchString(p) { // it would enter the log, for good
+		return spec.Errorf(spec.CodeInvalid, "cannot use the path: a token stands where a name or a token's id belongs (supctl auth list and supctl cluster join-token list show them); "+
+			"if others may have seen it, revoke it")
+	}
 	return nil
 }
 

@@ -35,6 +35,7 @@ var rules = []struct {
 	{"PortTaken", "two members cannot have one port of one address", "it is reserved when the port is free or another node is there", "supctl get members -A -o wide", ""},
 	{"Stopping", "a member is gone only when its last process has ended", "it is killed when its stop timeout is over", "supctl logs %s", "member"},
 	{"Recreate", "with updateStrategy Recreate all members stop before any starts", "it starts when all have stopped", "supctl get members -l " + LabelSet + "=%s", "set"},
+	{"Paused", "while a rollout is paused no member is restarted for it; repair, scaling and first starts go on", "it goes on when it is resumed", "supctl rollout resume %s", "set"},
 	{"Shutdown", "the whole cluster is being stopped in order", "members start again with the next start of the cluster", "supctl cluster status", ""},
 	{"NotStarted", "an ordinal that never ran starts in its turn", "it starts when its turn comes", "supctl explain %s", "set"},
 	{"Starting", "a member is healthy only when it runs, is ready and is steady", "its node reports when it runs", "supctl logs %s", "member"},
@@ -47,6 +48,14 @@ var rules = []struct {
 	{"ExecFailed", "a member runs only when its program can be executed, by its user and in its view", "it is tried again, with growing pauses; what is said to be missing or forbidden is to be mended on the node, or in the definition", "supctl describe member %s", "member"},
 	{"UserUnknown", "a member runs as the user and group that its definition names, which its node must know", "it is tried again, with growing pauses; make the account on the node, or name another", "supctl describe member %s", "member"},
 	{"SecretMissing", "what comes fromFile is read on the node at each start", "it is tried again, with growing pauses; put the file on the node", "supctl describe member %s", "member"},
+	{"OnJoinFailed", "a member that joins a formed set is started only when its onJoin hook has succeeded", "the hook is tried again, with growing pauses", "supctl logs %s -c hook-onJoin", "member"},
+	{"OnLeaveRunning", "a member is removed only when its onLeave hook has succeeded, while it still runs", "it is stopped when the hook has ended well", "supctl logs %s -c hook-onLeave", "member"},
+	{"OnLeaveFailed", "a member is removed only when its onLeave hook has succeeded, while it still runs", "the hook is tried again, with growing pauses; mend what it says, or name the member with --accept-unhealthy, which passes the hook by", "supctl logs %s -c hook-onLeave", "member"},
+	{"AfterLeaveRunning", "after a member was removed the lowest healthy one runs its afterLeave hook; the next removal waits for it", "it goes on when the hook has ended well", "supctl explain %s", "set"},
+	{"AfterLeaveFailed", "after a member was removed the lowest healthy one runs its afterLeave hook; the next removal waits for it", "the hook is tried again, with growing pauses; change its command, or take the hook out of the definition", "supctl describe sts %s", "set"},
+	{"AfterLeaveWaits", "after a member was removed the lowest healthy one runs its afterLeave hook; the next removal, and the return of the ordinal, wait for it", "it goes on when the hook has ended well", "supctl explain %s", "set"},
+	{"OnFormedRunning", "a new set is formed when all have started and the onFormed hook has succeeded", "it is formed when the hook has ended well", "supctl describe sts %s", "set"},
+	{"OnFormedFailed", "a new set is formed when all have started and the onFormed hook has succeeded", "the hook is tried again, with growing pauses", "supctl describe sts %s", "set"},
 	{"PostStartPending", "a process counts as started only when its postStart hook has ended well", "its probes begin when the hook has ended, or it is restarted when the hook fails", "supctl describe member %s", "member"},
 	{"PostStartFailed", "a process whose postStart hook fails is restarted, as after a crash", "the hook runs again after the restart, with growing pauses; its command may be changed, which restarts nobody else", "supctl logs %s -c hook-postStart", "member"},
 	{"NeedsRoot", "what needs root is refused on a node whose supd does not run as root, never ignored", "nothing, until the definition or the node changes", "supctl describe member %s", "member"},
@@ -194,7 +203,31 @@ func ExplainSet(v *state.View, s *state.Set, now time.Time, waits []spec.Wait) c
 	case args["sick"] == "":
 		content(&x)
 	}
+	explainRollout(&x, v, s, c, now, waits)
 	return x
+}
+
+// explainRollout says that a rollout has stalled, or was undone, and the way out.
+func explainRollout(x *client.Explanation, v *state.View, s *state.Set, c counted, now time.Time, waits []spec.Wait) {
+	if r := s.Rollback; r != nil {
+		by := r.Who
+		if r.Auto {
+			by = "autoRollback"
+		}
+		x.Details = append(x.Details, fmt.Sprintf("it went back from revision %s at %s by %s%s", spec.RevisionName(s.Meta.Name, r.From), r.At.UTC().Format(time.RFC3339), by, because(r.Why)))
+	}
+	stalled := stalledCondition(v, s, progressingCondition(s, c, nil), now, waits)
+	if stalled.Status != "True" {
+		return
+	}
+	x.Details = append(x.Details, "stalled since "+stalled.Since.Format(time.RFC3339)+": "+stalled.Message)
+	switch back := v.Previous(s); {
+	case s.Current == s.Revision || back == nil:
+	case s.Spec.AutoRollback && s.Formed:
+		x.Next = "a member of the new revision that does not get well has the set go back to revision " + spec.RevisionName(s.Meta.Name, s.Current) + " (autoRollback); a new definition mends it as well"
+	default:
+		x.Next += fmt.Sprintf("; or the rollout is undone: supctl rollout undo %s", s.Meta.Name)
+	}
 }
 
 // explainSick names the first unhealthy member and why.

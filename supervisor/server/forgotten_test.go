@@ -65,16 +65,33 @@ func TestUnknownNodeOnlyRegisters(t *testing.T) {
 	}
 }
 
-// A token that somebody put into a path is told to nobody.
-func TestTokenInPathIsNotLogged(t *testing.T) {
+// A token that somebody put into a path, or gave as the reason, is told to nobody: it enters neither the log of the daemon nor that of
+// the cluster.
+func TestTokenInPathIsTaken(t *testing.T) {
 	t.Parallel()
 	var log lines
 	g := newGate(t, func(o *server.Options) { o.Logger = log.logger() })
 	secret := strings.Repeat("c", 64)
+	before := g.n.View().Index
 	for _, kind := range []string{"auth", "join", "AUTH"} {
-		g.ask(identity{}, "GET", "/v1/accounts/supd-"+kind+"-v1."+g.ca.Pin()+".0000000000aa."+secret, "")
+		token := "supd-" + kind + "-v1." + g.ca.Pin() + ".0000000000aa." + secret
+		for _, id := range []identity{{}, {bearer: g.tokens["admin"]}, {peer: &server.Peer{UID: 0, Name: "root"}}} {
+			for _, path := range []string{"/v1/accounts/" + token, "/v1/cluster/join-tokens/" + token, "/v1/cluster/join-tokens/x" + token + "x"} {
+				if resp := g.ask(id, "DELETE", path, ""); resp.StatusCode != http.StatusBadRequest || strings.Contains(body(t, resp), "ccc") {
+					t.Errorf("DELETE of a token = %d", resp.StatusCode)
+				}
+			}
+		}
+		resp := g.ask(identity{bearer: g.tokens["admin"]}, "POST", "/v1/nodes/node-1/cordon?reason=see+"+token, "")
+		if text := body(t, resp); resp.StatusCode != http.StatusBadRequest || strings.Contains(text, "ccc") {
+			t.Errorf("a token as the reason = %d: %s", resp.StatusCode, text)
+		}
+		g.ask(identity{}, "POST", "/v1/join", `{"token":"x","id":"`+token+`"}`)
 	}
-	if got := log.all(); !strings.Contains(got, "/v1/accounts/(hidden)") || strings.Contains(got, "ccc") {
-		t.Errorf("the log, want the path and nothing of the tokens:\n%s", got)
+	if got := log.all(); strings.Contains(got, "ccc") {
+		t.Errorf("the log holds tokens:\n%s", got)
+	}
+	if got := g.n.View().Index; got != before {
+		t.Errorf("%d entries entered the cluster's log", got-before)
 	}
 }

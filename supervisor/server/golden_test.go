@@ -84,6 +84,7 @@ func TestGoldenJSON(t *testing.T) {
 		"revisions.json":           ns + "/revisions",
 		"node.json":                "/v1/nodes/node-3",
 		"nodes.json":               "/v1/nodes",
+		"rollout.json":             ns + "/statefulsets/db/rollout",
 		"events.json":              ns + "/events?for=member/web-1",
 		"cluster.json":             "/v1/cluster",
 		"scale.json":               ns + "/statefulsets/web/scale",

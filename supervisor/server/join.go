@@ -129,7 +129,7 @@ func (s *Server) joinNode(w http.ResponseWriter, r *http.Request) error {
 	}
 	var e *spec.Error
 	if errors.As(err, &e) && e.Code != spec.CodeNoLeader {
-		return s.unidentified(r, Caller{Who: "join:" + in.ID}, e)
+		return s.unidentified(r, Caller{Who: "join:" + pathForLog(in.ID)}, e)
 	}
 	if err != nil {
 		return err
@@ -195,7 +195,7 @@ func (s *Server) leave(w http.ResponseWriter, r *http.Request) error {
 		if err := s.o.Membership.Yield(r.Context()); err != nil {
 			return err
 		}
-		return s.forward(w, r, s.o.Cluster.Status())
+		return s.forward(w, r, s.o.Cluster.Lead())
 	}
 	return s.simple(w, r, &state.RemoveNode{Name: n.Name, ID: n.ID})
 }

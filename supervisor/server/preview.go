@@ -173,6 +173,12 @@ func (p *preview) describe(c state.Command) []client.Step {
 		return []client.Step{{Verb: "remove", Subject: name(c.Ordinal), Why: p.fateOf(c.Ordinal)}}
 	case *state.DropSet:
 		return []client.Step{{Verb: "remove", Subject: p.set}}
+	case *state.AskHook:
+		why := "hook " + c.Hook
+		if c.Hook == spec.HookAfterLeave {
+			why += " for " + name(c.Leaver)
+		}
+		return []client.Step{{Verb: "run", Subject: name(c.Ordinal), Node: node(c.Ordinal), Why: why}}
 	}
 	return nil // bookkeeping: nothing that users would call a step
 }
@@ -260,6 +266,10 @@ func (p *preview) agents() bool {
 // does is what the member's node would report next, if anything.
 func (p *preview) does(m *state.Member) (state.Observation, bool) {
 	switch {
+	case m.Asked != nil && m.Runs(m.Asked.Hook):
+		seen := m.Seen
+		seen.Hooks = append(slices.Clone(seen.Hooks), spec.HookStatus{Name: m.Asked.Hook, State: spec.HookSucceeded, Run: m.Asked.Run, At: p.now})
+		return seen, true
 	case m.Stopping() && !m.Down():
 		return state.Observation{Epoch: m.Epoch, Phase: spec.MemberStopped}, true
 	case m.Wish == state.WishRun && m.Seen.Epoch != m.Epoch:

@@ -52,6 +52,10 @@ func Routes() []Route {
 		{"PUT", ns + "/statefulsets/{name}/scale", Write, true, (*Server).scaleSet},
 		{"POST", ns + "/statefulsets/{name}/restart", Write, true, (*Server).restartSet},
 		{"POST", ns + "/statefulsets/{name}/plan", Write, true, (*Server).previewSet},
+		{"GET", ns + "/statefulsets/{name}/rollout", Read, false, (*Server).getRollout},
+		{"POST", ns + "/statefulsets/{name}/rollout/pause", Write, true, (*Server).pauseRollout},
+		{"POST", ns + "/statefulsets/{name}/rollout/resume", Write, true, (*Server).resumeRollout},
+		{"POST", ns + "/statefulsets/{name}/rollout/undo", Write, true, (*Server).undoRollout},
 
 		{"DELETE", ns + "/members/{name}", Write, true, (*Server).deleteMember},
 		{"POST", ns + "/members/{name}/restart", Write, true, (*Server).restartMember},
@@ -135,7 +139,7 @@ func (s *Server) serve(rt Route) http.Handler {
 		}
 		consistent := flag(r, "consistent") && rt.Method == http.MethodGet && (rt.Access == Read || rt.Access == Admin)
 		if rt.Leader || consistent {
-			if rs := s.o.Cluster.Status(); !rs.Leading {
+			if rs := s.o.Cluster.Lead(); !rs.Leading {
 				if rt.Access == NodeOnly {
 					s.fail(w, r, s.askTheLeader(r, rs))
 					return

@@ -73,6 +73,8 @@ type RaftStatus struct {
 // Cluster tells what is not in the View.
 type Cluster interface {
 	Status() RaftStatus
+	// Lead is Status with Leader, LeaderAPI and Leading alone: every write asks for them.
+	Lead() RaftStatus
 	// NodeAPI is where a node's API is reached.
 	NodeAPI(node string) (addr string, ok bool)
 	// Transfer hands leadership from this node, which leads, to a voter, to any when

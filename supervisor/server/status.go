@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +20,14 @@ func StatefulSet(v *state.View, s *state.Set, now time.Time, waits []spec.Wait) 
 	if s.Current != "" {
 		st.CurrentRevision = spec.RevisionName(s.Meta.Name, s.Current)
 	}
+	if f := s.Paused; f != nil {
+		st.Paused, st.Pause = true, &spec.Asked{Who: f.Who, Why: f.Why, Since: timePtr(f.Since)}
+	}
+	if r := s.Rollback; r != nil {
+		st.Rollback = &spec.Rollback{
+			From: spec.RevisionName(s.Meta.Name, r.From), Auto: r.Auto, Asked: spec.Asked{Who: r.Who, Why: r.Why, Since: timePtr(r.At)},
+		}
+	}
 	p := prospect(v, s, now)
 	st.Replicas, st.ReadyReplicas = p.started, p.ready
 	st.AvailableReplicas, st.UpdatedReplicas = p.available, p.updated
@@ -27,7 +36,7 @@ func StatefulSet(v *state.View, s *state.Set, now time.Time, waits []spec.Wait) 
 		availableCondition(s, p),
 		progressing,
 		scaleDownCondition(s, p),
-		stalledCondition(s, p, progressing, now, waits),
+		stalledCondition(v, s, progressing, now, waits),
 	}
 	return spec.StatefulSet{
 		APIVersion: spec.APIVersion, Kind: spec.KindStatefulSet, Metadata: s.Meta, Spec: s.Spec, Status: st,
@@ -40,9 +49,11 @@ type counted struct {
 	missing, unready, outdated, leaving, due   []string
 	sick                                       []string // "web-1: reason, message"
 	sickNames                                  []string
-	unavailableSince                           time.Time // earliest
-	availableSince, moved                      time.Time // latest
-	sickSince                                  time.Time // earliest
+	unavailableSince                           time.Time    // earliest
+	availableSince, moved                      time.Time    // latest; moved as Stalls has it
+	sickSince                                  time.Time    // earliest
+	leave                                      *state.Asked // an onLeave hook that has failed
+	leaver                                     string
 }
 
 func earliest(a, b time.Time) time.Time {
@@ -61,7 +72,7 @@ func latest(a, b time.Time) time.Time {
 
 // prospect looks once over a set's members.
 func prospect(v *state.View, s *state.Set, now time.Time) counted {
-	c := counted{wanted: s.Replicas(), moved: latest(s.ScaledAt, s.UpdatedAt)}
+	c := counted{wanted: s.Replicas(), moved: v.Moved(s, now)}
 	seen := map[int]bool{}
 	onDelete := s.Spec.UpdateStrategy.Type == spec.OnDelete
 	for _, m := range v.SetMembers(s.Meta.Namespace, s.Meta.Name) {
@@ -76,6 +87,9 @@ func prospect(v *state.View, s *state.Set, now time.Time) counted {
 		}
 		if !s.Wants(m.Ordinal) || m.Wish == state.WishGone {
 			c.leaving = append(c.leaving, m.Name())
+			if a := m.Asked; a != nil && a.Hook == spec.HookOnLeave && !m.Left() && a.Message != "" {
+				c.leave, c.leaver = a, m.Name()
+			}
 			continue
 		}
 		if ok, reason, message := v.Healthy(m); !ok {
@@ -104,15 +118,10 @@ func (c *counted) count(v *state.View, s *state.Set, m *state.Member, now time.T
 			c.updated++
 		}
 	}
-	c.moved = latest(c.moved, latest(m.ReadySince, m.CreatedAt))
-	if m.Seen.Epoch == m.Epoch {
-		c.moved = latest(c.moved, m.Seen.StartedOK)
-	}
 	if memberServes(v, m) {
 		c.ready++
 	} else if s.Wants(m.Ordinal) {
 		c.unready = append(c.unready, m.Name())
-		c.moved = latest(c.moved, unwellSince(v, m))
 	}
 	switch {
 	case v.Available(s, m, now):
@@ -167,6 +176,14 @@ func availableCondition(s *state.Set, c counted) spec.Condition {
 // progressingCondition is True while the set is not yet what is wanted of it; the
 // first case that fits names the reason.
 func progressingCondition(s *state.Set, c counted, waits []spec.Wait) spec.Condition {
+	rolling := "RollingUpdate"
+	if s.Rollback != nil {
+		rolling = "RollingBack"
+	}
+	held, onHold := slices.Concat(c.outdated, c.due), ""
+	if s.Paused != nil {
+		onHold = "the rollout is paused " + s.Paused.Sentence()
+	}
 	cases := []struct {
 		is              bool
 		reason, message string
@@ -174,20 +191,24 @@ func progressingCondition(s *state.Set, c counted, waits []spec.Wait) spec.Condi
 		{s.Deleting, "Deleting", fmt.Sprintf("the set is being deleted, %d members are left", c.started)},
 		{len(c.missing) > 0, "Reserving", "no place yet: " + strings.Join(c.missing, ", ")},
 		{len(c.leaving) > 0, "ScalingDown", "leaving: " + strings.Join(c.leaving, ", ")},
-		{len(c.outdated) > 0, "RollingUpdate", "on another revision: " + strings.Join(c.outdated, ", ")},
+		{onHold != "" && len(held) > 0, "Paused", onHold + "; it would restart " + strings.Join(held, ", ")},
+		{len(c.outdated) > 0, rolling, "on another revision: " + strings.Join(c.outdated, ", ")},
 		{len(c.due) > 0, "Restarting", "to be restarted: " + strings.Join(c.due, ", ")},
 		{len(c.unready) > 0, "MembersNotReady", "not ready: " + strings.Join(c.unready, ", ")},
 		{c.available < c.wanted, "MembersNotAvailable", fmt.Sprintf("%d of %d members have been ready for %s", c.available, c.wanted, s.Spec.MinReady)},
 	}
 	for _, k := range cases {
 		if k.is {
-			since := latest(s.ScaledAt, s.UpdatedAt)
-			if strings.HasPrefix(k.reason, "MembersNot") {
+			since := latest(latest(s.ScaledAt, s.UpdatedAt), s.ResumedAt)
+			switch {
+			case strings.HasPrefix(k.reason, "MembersNot"):
 				since = latest(since, c.unavailableSince)
+			case k.reason == "Paused":
+				since = latest(since, s.Paused.Since)
 			}
 			out := condition(spec.ConditionProgressing, true, since)
 			out.Reason, out.Message = k.reason, k.message
-			if len(waits) > 0 {
+			if len(waits) > 0 && k.reason != "Paused" {
 				out.Message += "; " + waits[0].Subject + " " + waits[0].Message
 			}
 			return out
@@ -195,7 +216,20 @@ func progressingCondition(s *state.Set, c counted, waits []spec.Wait) spec.Condi
 	}
 	out := condition(spec.ConditionProgressing, false, c.moved)
 	out.Reason, out.Message = "Complete", "the set is as it is wanted"
+	if r := s.Rollback; r != nil {
+		out.Reason, out.Message = "RolledBack", "the set went back from revision "+spec.RevisionName(s.Meta.Name, r.From)+because(r.Why)
+	}
+	if onHold != "" {
+		out.Message += "; " + onHold
+	}
 	return out
+}
+
+func because(why string) string {
+	if why == "" {
+		return ""
+	}
+	return ": " + why
 }
 
 func scaleDownCondition(s *state.Set, c counted) spec.Condition {
@@ -210,6 +244,12 @@ func scaleDownCondition(s *state.Set, c counted) spec.Condition {
 		out.Message = "a scale-down is refused: " + strings.Join(c.sick, "; ")
 		return out
 	}
+	if c.leave != nil && !s.Deleting {
+		out = condition(spec.ConditionScaleDownBlocked, true, c.leave.Since)
+		out.Reason = "OnLeaveFailed"
+		out.Message = fmt.Sprintf("the onLeave hook of %s has failed: %s", c.leaver, c.leave.Message)
+		return out
+	}
 	out.Reason, out.Message = "AllHealthy", "every member is healthy"
 	if s.Deleting {
 		out.Reason, out.Message = "Deleting", "deleting a set is ordered but not gated by health"
@@ -217,25 +257,43 @@ func scaleDownCondition(s *state.Set, c counted) spec.Condition {
 	return out
 }
 
-func stalledCondition(s *state.Set, c counted, progressing spec.Condition, now time.Time, waits []spec.Wait) spec.Condition {
-	deadline := 10 * time.Minute
-	if d := s.Spec.ProgressDeadline; d != nil {
-		deadline = d.D()
-	}
-	stalled := progressing.Status == "True" && deadline > 0 && now.Sub(c.moved) > deadline
-	if !stalled {
-		out := condition(spec.ConditionStalled, false, c.moved)
-		out.Reason, out.Message = "Moving", "it went on within the last "+deadline.String()
-		if progressing.Status == "False" {
-			out.Reason, out.Message = "Complete", "nothing is left to do"
+// stalledCondition is True when a set that is not what is wanted of it has not gone on
+// for its progressDeadline. Its reason is the planner's, or what ails the first member.
+func stalledCondition(v *state.View, s *state.Set, progressing spec.Condition, now time.Time, waits []spec.Wait) spec.Condition {
+	deadline, moved := s.ProgressDeadline(), v.Moved(s, now)
+	at, ever := v.Stalls(s, now)
+	if progressing.Status == "True" && ever && now.After(at) {
+		out := condition(spec.ConditionStalled, true, at)
+		out.Reason = "NoProgress"
+		out.Message = fmt.Sprintf("no progress for %s: %s", deadline, progressing.Message)
+		if name, reason, message := firstSick(v, s); name != "" {
+			out.Reason = reason
+			out.Message += "; " + name + ": " + message
+		}
+		if len(waits) > 0 {
+			out.Reason = waits[0].Reason
 		}
 		return out
 	}
-	out := condition(spec.ConditionStalled, true, c.moved.Add(deadline))
-	out.Reason = "NoProgress"
-	out.Message = fmt.Sprintf("no progress for %s: %s", deadline, progressing.Message)
-	if len(waits) > 0 {
-		out.Reason = waits[0].Reason
+	out := condition(spec.ConditionStalled, false, moved)
+	out.Reason, out.Message = "Moving", "it went on within the last "+deadline.String()
+	switch {
+	case progressing.Status == "False":
+		out.Reason, out.Message = "Complete", "nothing is left to do"
+	case progressing.Reason == "Paused":
+		out.Reason, out.Message = "Paused", "what is paused does not stall"
+	case !ever:
+		out.Reason, out.Message = "Frozen", "what is held by command does not stall"
 	}
 	return out
+}
+
+// firstSick is the lowest member that the set wants and that is not healthy.
+func firstSick(v *state.View, s *state.Set) (name, reason, message string) {
+	for _, m := range v.SetMembers(s.Meta.Namespace, s.Meta.Name) {
+		if ok, reason, message := v.Healthy(m); !ok && s.Wants(m.Ordinal) && m.Epoch != 0 {
+			return m.Name(), reason, message
+		}
+	}
+	return "", "", ""
 }

@@ -87,6 +87,9 @@ func (s *Server) entry(r *http.Request, cmd state.Command) (state.Entry, error) 
 	if len(why) > maxReason {
 		return state.Entry{}, spec.Errorf(spec.CodeInvalid, "the reason has %d characters, %d are allowed", len(why), maxReason)
 	}
+	if tokenText.MatchString(why) {
+		return state.Entry{}, spec.Errorf(spec.CodeInvalid, "the reason holds a token, and would be shown to all who may read events")
+	}
 	return state.Entry{At: s.o.Now().UTC(), Who: who(r), Why: why, Cmd: cmd}, nil
 }
 

@@ -33,7 +33,7 @@ func (s *Server) checkSet(w http.ResponseWriter, r *http.Request, in spec.Statef
 	cmd := &state.PutSet{
 		Namespace: in.Metadata.Namespace, Name: in.Metadata.Name, UID: newUID(),
 		Labels: in.Metadata.Labels, Annotations: in.Metadata.Annotations,
-		Spec: in.Spec, Template: tpl, IfVersion: version, AcceptUnhealthy: acceptUnhealthy(r),
+		Spec: in.Spec, Template: tpl, IfVersion: version, AcceptUnhealthy: acceptUnhealthy(r), Rules: state.RulesNow,
 	}
 	s.settle(r, cmd.Namespace, cmd.Name, (&state.Set{Spec: cmd.Spec}).Start(), *cmd.Spec.Replicas)
 	cmd.Silent = s.silentMembers(s.o.Store.View(), cmd.Namespace, cmd.Name)
@@ -110,6 +110,9 @@ func (s *Server) putSet(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	warnFrozen(w, v, cmd)
+	if set := v.Set(cmd.Namespace, cmd.Name); set != nil && res.Changed {
+		warnPaused(w, set)
+	}
 	return s.answerSet(w, v, res, cmd.Namespace, cmd.Name)
 }
 

@@ -308,6 +308,7 @@ func (a *agent) observe(m *state.Member) (state.Observation, bool) {
 		seen.Ready, seen.Steady, seen.Restarts = p.ready(h.w.now), p.steady(h.w.now), len(p.crashes)
 		seen.StartedAt = birth.Add(p.first)
 		seen.StartedOK = birth.Add(p.began)
+		seen.Hooks = h.asked(m)
 		if !seen.Ready {
 			seen.Reason, seen.Message = "ProbeFailed", "its readiness probe does not pass"
 		}

@@ -22,16 +22,17 @@ type checker struct {
 	results []string
 	hashes  map[uint64]string
 
-	logNow   time.Time
-	stopping bool
-	braked   bool // by an operator's freeze
-	nodes    map[string]*nodeRecord
-	sets     map[string]*setRecord    // "ns/set"
-	members  map[string]*memberRecord // "ns/web-0"
-	volumes  map[string]*volumeRecord // "ns/data-web-0"
-	ips      map[string]string        // by identity, as long as set or volume lives
-	epochs   map[uint64]string        // whom an epoch was given to
-	lastEp   uint64
+	logNow      time.Time
+	stopping    bool
+	braked      bool // by an operator's freeze
+	incarnation string
+	nodes       map[string]*nodeRecord
+	sets        map[string]*setRecord    // "ns/set"
+	members     map[string]*memberRecord // "ns/web-0"
+	volumes     map[string]*volumeRecord // "ns/data-web-0"
+	ips         map[string]string        // by identity, as long as set or volume lives
+	epochs      map[uint64]string        // whom an epoch was given to
+	lastEp      uint64
 
 	startedUpTo map[string]uint64  // the highest epoch that ran, by identity
 	homes       map[string]homeDir // by identity + template, once used
@@ -59,6 +60,12 @@ type setRecord struct {
 	deleting        bool
 	accept          []string
 	kind            string
+	paused          bool
+	kinds           map[string]spec.StatefulSetSpec // what it was made from, by template
+	shrunk          bool                            // by a restore, which no health gates
+	gone            []int                           // ordinals after which something is to be done
+	formed          bool                            // by its hook
+	marked          bool                            // and that is noted
 }
 
 func (s *setRecord) wants(o int) bool {
@@ -74,7 +81,7 @@ func (s *setRecord) wanted(o int) string {
 
 // good: a template that works, for all members.
 func (s *setRecord) good() bool {
-	return s.kind == kindGood && s.spec.UpdateStrategy.Type == spec.RollingUpdate &&
+	return s.kind == kindGood && !s.paused && s.spec.UpdateStrategy.Type == spec.RollingUpdate &&
 		s.spec.UpdateStrategy.RollingUpdate.Partition == 0
 }
 
@@ -97,6 +104,8 @@ type memberRecord struct {
 	restartUpTo uint64
 	seen        state.Observation
 	readySince  time.Time
+	asked       *askRecord
+	left        bool // by its onLeave hook, as the log has it
 }
 
 func (m *memberRecord) name() string { return spec.MemberName(m.set, m.ordinal) }
@@ -120,6 +129,8 @@ type volumeRecord struct {
 	given               bool // abandoned
 	released            bool // before that: a host that lags may still put it into the trash, where it is kept
 	trashed             bool
+	made                bool // reported
+	back                bool // by a restore, without its directory
 }
 
 type homeDir struct{ host, uid string }
@@ -215,6 +226,8 @@ func brief(c state.Command) any {
 		return fmt.Sprintf("%s %s#%d %s", c.Node, c.Run, c.Seq, strings.Join(out, ", "))
 	case *state.RegisterNode:
 		return c.Node.Name + " " + c.Node.Run
+	case *state.RestoreCluster:
+		return c.IfIncarnation + " becomes " + c.Incarnation
 	}
 	s := fmt.Sprintf("%+v", c)
 	return strings.TrimPrefix(s, "&")
@@ -343,6 +356,7 @@ func (c *checker) missing() string {
 		if !s.good() {
 			out = append(out, k+" has no good template")
 		}
+		out = append(out, c.unhooked(k, s)...)
 		for o := s.start; o < s.start+s.replicas; o++ {
 			id := k + fmt.Sprintf("-%d", o)
 			m, p := c.members[id], running[id]

@@ -23,7 +23,8 @@
 // Raft itself (a committed entry is in everybody's log in the same order; a deposed
 // leader's entries commit before its successor's barrier or never), and more than one
 // directory per member. S1 has one exception: epochs that an operator vouched for
-// (checker.vouched), on the host he vouched for.
+// (checker.vouched), on the host he vouched for. S7 has one: a restore may make a set smaller
+// while members are sick, which no scale-down may; an operator must name them then (World.accept).
 //
 // # Bugs it found
 //
@@ -52,4 +53,6 @@
 //	64         agent (the model)   a report whose answer was lost counted as never sent: when the member
 //	                               turned back to what had last been acknowledged, nothing was said and
 //	                               the log kept the wrong state for ever. What is not acknowledged is unknown (S7)
+//	by eye     Apply restore       a restore made the record of an abandoned directory anew under its old
+//	                               name, so that it could be used again (S3)
 package sim

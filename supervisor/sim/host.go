@@ -20,9 +20,10 @@ type host struct {
 	// On disk.
 	snapshot      []byte
 	snapshotIndex int
-	dirs          map[string]*dir   // by volume uid
-	gaveUp        map[string]uint64 // epochs the keeper refuses, by identity
-	started       map[string]uint64 // epochs the keeper has started, by identity
+	dirs          map[string]*dir                // by volume uid
+	gaveUp        map[string]uint64              // epochs the keeper refuses, by identity
+	started       map[string]uint64              // epochs the keeper has started, by identity
+	hooks         map[string]map[uint64]*hookRun // by identity and run
 
 	// The keeper's, gone with the machine.
 	procs map[string]*process
@@ -47,7 +48,7 @@ type dir struct {
 func newHost(w *World, name string) *host {
 	return &host{
 		w: w, name: name, id: name + ".id", up: true, dirs: map[string]*dir{}, gaveUp: map[string]uint64{},
-		started: map[string]uint64{}, procs: map[string]*process{}, until: -1,
+		started: map[string]uint64{}, hooks: map[string]map[uint64]*hookRun{}, procs: map[string]*process{}, until: -1,
 	}
 }
 

@@ -195,7 +195,7 @@ func (w *World) plan(l *leader, v *state.View) plan.Plan {
 	if now.Before(v.Cluster.Now) {
 		now = v.Cluster.Now
 	}
-	return w.m.Plan(v, now, plan.Facts{Silent: l.silent(w), UID: func() string { return w.uid("u") }})
+	return w.m.Plan(v, now, plan.Facts{Silent: l.silent(w), UID: func() string { return w.uid("u") }, Since: birth.Add(l.since + l.host.skew)})
 }
 
 func (l *leader) silent(w *World) func(string) bool {

@@ -15,6 +15,7 @@ type operated struct {
 	kind    string
 	version int
 	fixed   *spec.StatefulSetSpec // what may not change while the set lives
+	hooked  bool                  // its sets have hooks
 }
 
 const namespace = "default"
@@ -34,6 +35,8 @@ func (w *World) operate() {
 		c = &state.AbandonVolume{Namespace: namespace, Name: w.strandedVolume()}
 	case n < 20 && cur != nil && w.chance(0.25):
 		c = w.flip(o, cur)
+	case n < 20 && cur != nil && !w.narrow && w.chance(0.3):
+		c = w.rollout(o, cur)
 	case n < 20:
 		c = w.define(o, []string{kindGood, kindGood, kindGood, kindSlow, kindNever, kindLoop}[w.rng.IntN(6)])
 	case n < 50:
@@ -160,6 +163,10 @@ func (w *World) define(o *operated, kind string) *state.PutSet {
 	if w.chance(0.5) {
 		s.OnNodeLoss = spec.Fence
 	}
+	if !w.narrow && w.chance(0.3) {
+		deadline := spec.Duration(w.among(5*time.Second, 30*time.Second))
+		s.AutoRollback, s.ProgressDeadline = true, &deadline
+	}
 	version := o.version
 	if w.chance(0.4) {
 		version = max(1, version-1) // back to the last one
@@ -173,11 +180,23 @@ func (w *World) put(o *operated, s *spec.StatefulSetSpec, kind string, version i
 		period := spec.Duration(100 * time.Millisecond)
 		main.Readiness = &spec.Probe{Exec: []string{"true"}, Period: &period}
 	}
+	if o.hooked {
+		main.Hooks = hooks()
+	}
 	s.Processes = []spec.Process{main}
 	return &state.PutSet{
 		Namespace: namespace, Name: o.name, UID: w.uid("set"), Spec: *s, Template: spec.Template{Processes: s.Processes},
-		Silent: w.silentMembers(),
+		Silent: w.silentMembers(), Rules: state.RulesNow,
 	}
+}
+
+// rollout pauses, resumes or undoes one.
+func (w *World) rollout(o *operated, cur *setRecord) state.Command {
+	if w.chance(0.5) {
+		return &state.PauseRollout{Namespace: namespace, Name: o.name, Paused: w.chance(0.5)}
+	}
+	hashes := sortedKeys(cur.kinds)
+	return &state.UndoRollout{Namespace: namespace, Name: o.name, Revision: hashes[w.rng.IntN(len(hashes))]}
 }
 
 // mend gives every living set a good template, lets all nodes take members and the
@@ -193,12 +212,21 @@ func (w *World) mend() {
 			w.wish(&state.AbandonVolume{Namespace: namespace, Name: strings.TrimPrefix(k, namespace+"/")})
 		}
 	}
+	w.bringBack()
+	w.accept()
 	for _, o := range w.ops {
 		set := w.check.sets[namespace+"/"+o.name]
-		if set == nil || set.deleting || set.good() {
+		if set == nil || set.deleting {
+			continue
+		}
+		if !w.narrow {
+			w.wish(&state.PauseRollout{Namespace: namespace, Name: o.name})
+		}
+		if set.good() && !set.spec.AutoRollback {
 			continue
 		}
 		s := set.spec
+		s.AutoRollback = false // what all ran last may be no better than the present
 		s.UpdateStrategy = spec.UpdateStrategy{Type: spec.RollingUpdate, RollingUpdate: &spec.RollingUpdateOptions{MaxUnavailable: "1"}}
 		o.version++
 		c := w.put(o, &s, kindGood, o.version)
@@ -241,6 +269,6 @@ func (w *World) flip(o *operated, cur *setRecord) state.Command {
 	s.OnNodeLoss = map[string]string{spec.Keep: spec.Fence, spec.Fence: spec.Keep}[s.OnNodeLoss]
 	return &state.PutSet{
 		Namespace: namespace, Name: o.name, UID: w.uid("set"), Spec: s, Template: spec.Template{Processes: s.Processes},
-		Silent: w.silentMembers(),
+		Silent: w.silentMembers(), Rules: state.RulesNow,
 	}
 }

@@ -83,7 +83,7 @@ func TestWalk(t *testing.T) {
 	for _, c := range state.Commands() {
 		switch c.(type) {
 		case *state.PutService, *state.DeleteService, *state.PutProgram, *state.DeleteProgram,
-			*state.AddJoinToken, *state.RevokeJoinToken, *state.AdmitNode, *state.PutAccount, *state.RevokeAccount, *state.RestoreCluster,
+			*state.AddJoinToken, *state.RevokeJoinToken, *state.AdmitNode, *state.PutAccount, *state.RevokeAccount,
 			*state.RemoveNode, *state.NoteCA, *state.RotateGossipKey, *state.NoteTransfer:
 			// nothing of what walks check depends on them
 		default:

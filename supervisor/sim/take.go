@@ -20,6 +20,10 @@ func (c *checker) take(e state.Entry, res state.Result, stray bool) {
 	}
 	c.brake(e.Cmd)
 	switch x := e.Cmd.(type) {
+	case *state.InitCluster:
+		c.incarnation = x.Incarnation
+	case *state.RestoreCluster:
+		c.takeRestore(x)
 	case *state.RegisterNode:
 		n := c.nodes[x.Node.Name]
 		if n == nil {
@@ -79,8 +83,19 @@ func (c *checker) take(e state.Entry, res state.Result, stray bool) {
 		c.takeStart(x)
 	case *state.StopMember:
 		c.takeStop(x, stray)
+	case *state.AskHook:
+		c.takeAsk(x)
+	case *state.MarkFormed:
+		if s := c.sets[x.Namespace+"/"+x.Name]; s.hooked() && !s.formed && res.Changed {
+			c.fail("hooks", "%s is called formed before its onFormed hook has succeeded", x.Name)
+		} else {
+			s.marked = true
+		}
 	case *state.KeepMember:
 		m := c.members[key(x.Namespace, x.Set, x.Ordinal)]
+		if m.left {
+			c.fail("hooks", "%s is kept though it has left", m.name())
+		}
 		m.wish = state.WishStop
 		if m.epoch == 0 {
 			m.wish = state.WishReserved
@@ -93,6 +108,10 @@ func (c *checker) take(e state.Entry, res state.Result, stray bool) {
 		c.takeVolume(x)
 	case *state.SetStopping:
 		c.stopping = x.Stopping
+	case *state.PauseRollout:
+		c.sets[x.Namespace+"/"+x.Name].paused = x.Paused
+	case *state.UndoRollout:
+		c.takeUndo(x)
 	case *state.TakeOver:
 		c.takeTakeOver(x)
 	case *state.ForgetNode:
@@ -112,8 +131,12 @@ func (c *checker) brake(cmd state.Command) {
 		if x.Why == state.WhyShutdown {
 			return
 		}
+	case *state.UndoRollout:
+		if !x.Auto {
+			return
+		}
 	case *state.StartMember, *state.Reserve, *state.Place, *state.KeepMember, *state.DropMember, *state.DropSet,
-		*state.EmptyVolume, *state.DeleteMember, *state.ReleaseVolume:
+		*state.EmptyVolume, *state.DeleteMember, *state.ReleaseVolume, *state.AskHook:
 	default:
 		return
 	}
@@ -128,12 +151,28 @@ func (c *checker) takeSet(x *state.PutSet, res state.Result) {
 		start = x.Spec.Ordinals.Start
 	}
 	if s == nil {
-		s = &setRecord{replicas: *x.Spec.Replicas, start: start, current: x.Template.Hash()}
+		s = &setRecord{replicas: *x.Spec.Replicas, start: start, current: x.Template.Hash(), kinds: map[string]spec.StatefulSetSpec{}}
 		c.sets[k] = s
 	} else if res.Changed {
 		c.resize(k, s, *x.Spec.Replicas, start, x.AcceptUnhealthy, x.Silent)
 	}
 	s.spec, s.hash, s.kind = x.Spec, x.Template.Hash(), x.Template.Processes[0].Command[0]
+	s.kinds[s.hash] = x.Spec
+}
+
+// takeUndo: a set goes back to a template that it had, by itself only to the one that all
+// members ran last, and if that is asked for.
+func (c *checker) takeUndo(x *state.UndoRollout) {
+	s := c.sets[x.Namespace+"/"+x.Name]
+	was, ok := s.kinds[x.Revision]
+	if !ok {
+		c.fail("S10", "%s goes back to %s, which it never had", x.Name, x.Revision)
+		return
+	}
+	if x.Auto && (s.paused || x.Revision != s.current || !s.spec.AutoRollback) {
+		c.fail("rollback", "%s goes back by itself to %s: current %s, paused %v, asked for %v", x.Name, x.Revision, s.current, s.paused, s.spec.AutoRollback)
+	}
+	s.hash, s.spec.Processes, s.kind = x.Revision, was.Processes, was.Processes[0].Command[0]
 }
 
 // resize: fewer members only while all are healthy, or the sick are named (S5). The name
@@ -158,7 +197,7 @@ func (c *checker) resize(k string, s *setRecord, replicas, start int, accept, si
 
 func (c *checker) allHealthy(k string, s *setRecord, accept, silent []string, what string) {
 	for _, m := range c.setMembers(k) {
-		if m.wish == state.WishGone || slices.Contains(accept, m.name()) {
+		if m.wish == state.WishGone || m.left || slices.Contains(accept, m.name()) {
 			continue
 		}
 		if !c.healthy(m) {
@@ -289,7 +328,8 @@ func (c *checker) takeStop(x *state.StopMember, stray bool) {
 	case x.Gone && m.wish == state.WishGone:
 		return // asked again
 	case x.Gone:
-		c.takeRemoval(k, s, m, x)
+		c.leaves(s, m)
+		c.takeRemoval(k, s, m, x.Silent)
 		m.wish = state.WishGone
 		return
 	case c.stopping && x.Why == "Shutdown":
@@ -302,6 +342,8 @@ func (c *checker) takeStop(x *state.StopMember, stray bool) {
 			c.fail("drain", "%s is stopped for a drain of %s, which nobody wants", id, m.node)
 		}
 		c.spend(k, s, m)
+	case s.paused:
+		c.fail("pause", "%s is stopped (%s) while the rollout is paused", id, x.Why)
 	case m.revision == s.wanted(m.ordinal) && m.restartUpTo < m.epoch && !stray:
 		c.fail("S10", "%s is stopped (%s) though it runs the revision %s that is wanted and nobody asked for a restart", id, x.Why, m.revision)
 	case s.spec.UpdateStrategy.Type != spec.Recreate || m.revision == s.wanted(m.ordinal):
@@ -330,8 +372,8 @@ func (c *checker) spend(k string, s *setRecord, m *memberRecord) {
 	}
 }
 
-func (c *checker) takeRemoval(k string, s *setRecord, m *memberRecord, x *state.StopMember) {
-	if s.wants(m.ordinal) {
+func (c *checker) takeRemoval(k string, s *setRecord, m *memberRecord, silent []string) {
+	if s.wants(m.ordinal) && !m.left {
 		c.fail("S5", "%s is removed though it is wanted", m.name())
 	}
 	if s.deleting {
@@ -343,7 +385,7 @@ func (c *checker) takeRemoval(k string, s *setRecord, m *memberRecord, x *state.
 			accept = append(accept, a)
 		}
 	}
-	c.allHealthy(k, s, accept, x.Silent, "the removal of "+m.name())
+	c.allHealthy(k, s, accept, silent, "the removal of "+m.name())
 	for _, o := range c.setMembers(k) {
 		lost := slices.Contains(s.accept, o.name()) && c.away(o.node)
 		if o.wish == state.WishGone && o != m && !lost {
@@ -368,6 +410,7 @@ func (c *checker) takeDrop(x *state.DropMember) {
 		}
 	}
 	delete(c.members, id)
+	c.droppedFrom(x.Namespace+"/"+x.Set, s, m)
 	policy := s.spec.VolumeRetention.WhenScaled
 	if s.deleting {
 		policy = s.spec.VolumeRetention.WhenDeleted
@@ -405,6 +448,7 @@ func (c *checker) takeReport(x *state.Report) {
 		}
 		was := m.ready()
 		m.seen = r.Seen
+		c.takeHooks(r.Namespace+"/"+r.Set, m)
 		if !was && m.ready() {
 			m.readySince = c.logNow
 		}
@@ -412,6 +456,9 @@ func (c *checker) takeReport(x *state.Report) {
 	for _, r := range x.Volumes {
 		k := r.Namespace + "/" + r.Name
 		v := c.volumes[k]
+		if v != nil && v.uid == r.UID && v.node == x.Node && r.Event == state.VolumeMade {
+			v.made = true
+		}
 		if v == nil || v.uid != r.UID || v.phase != spec.VolumeReleasing {
 			continue
 		}

@@ -148,6 +148,8 @@ func (c *checker) planned(h *host, out plan.Plan) {
 			acts[x.Namespace+"/"+x.Set] = true
 		case *state.KeepMember:
 			acts[x.Namespace+"/"+x.Set], keeps[key(x.Namespace, x.Set, x.Ordinal)] = true, true
+		case *state.AskHook:
+			acts[x.Namespace+"/"+x.Set] = true
 		case *state.DropMember:
 			acts[x.Namespace+"/"+x.Set] = true
 		case *state.Reserve:
@@ -205,13 +207,13 @@ func (c *checker) gate(x *state.StartMember, now time.Time) {
 // repairs: what ran before and is down starts at once, whatever the others do (S9).
 func (c *checker) repairs(k string, starts, keeps map[string]bool) {
 	s := c.sets[k]
-	if c.stopping || c.braked || s.deleting || s.spec.UpdateStrategy.Type == spec.Recreate {
+	if c.stopping || c.braked || s.deleting || s.spec.UpdateStrategy.Type == spec.Recreate && !s.paused {
 		return
 	}
 	for _, m := range c.setMembers(k) {
 		id := key(namespace, m.set, m.ordinal)
 		switch {
-		case m.wish == state.WishGone && !s.wants(m.ordinal):
+		case m.wish == state.WishGone && !s.wants(m.ordinal), m.left: // who has left goes
 		case m.wish == state.WishGone:
 			if !keeps[id] {
 				c.fail("S9", "%s is wanted again and not kept", id)

@@ -52,6 +52,7 @@ type World struct {
 	trusting, lateLease, careless, lenient bool
 	slow                                   bool // messages take longer
 	plain                                  bool // sets have no volumes
+	narrow                                 bool // operators neither undo, pause nor ask for autoRollback
 	// rough is how often faults come, busy how often wishes do.
 	rough, busy float64
 	log         [][]byte
@@ -61,8 +62,13 @@ type World struct {
 	net         []*message
 	// late are commands of planners that nobody may still hear: they reach the log
 	// long after, or twice.
-	late   []state.Command
-	ops    []*operated
+	late []state.Command
+	ops  []*operated
+	// keep is the chance of snapshots, which only a third of the worlds have: the
+	// others walk as they would without.
+	keep   *rand.Rand
+	saved  []*saved          // snapshots that operators keep
+	asked  map[string]*saved // those that were to be restored, by the incarnation
 	uids   int
 	check  *checker
 	trace  trace
@@ -75,7 +81,7 @@ var birth = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // NewWorld makes a cluster of one to five hosts.
 func NewWorld(seed uint64, m Machine) *World {
-	w := &World{m: m, seed: seed, rng: rand.New(rand.NewPCG(seed, 0x5bd1e995))}
+	w := &World{m: m, seed: seed, rng: rand.New(rand.NewPCG(seed, 0x5bd1e995)), asked: map[string]*saved{}, keep: rand.New(rand.NewPCG(seed, 1))}
 	w.check = newChecker(w)
 	w.rough = []float64{0.1, 0.5, 1, 1, 2}[w.rng.IntN(5)]
 	w.busy = []float64{0.05, 0.12, 0.25}[w.rng.IntN(3)]
@@ -84,7 +90,7 @@ func NewWorld(seed uint64, m Machine) *World {
 		w.hosts = append(w.hosts, newHost(w, fmt.Sprintf("n%d", i+1)))
 	}
 	for i := range 3 {
-		w.ops = append(w.ops, &operated{name: string(rune('a' + i))})
+		w.ops = append(w.ops, &operated{name: string(rune('a' + i)), hooked: (seed+uint64(i))%5 < 2})
 	}
 	return w
 }
@@ -182,6 +188,7 @@ func (w *World) turn() {
 		if w.chance(w.busy) {
 			w.operate()
 		}
+		w.snapshots()
 	}
 	for _, h := range w.hosts {
 		h.tickProcesses()

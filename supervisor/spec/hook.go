@@ -12,6 +12,8 @@ type Hooks map[string]Hook
 // told, and must bear that.
 type Hook struct {
 	Command []string `json:"command,omitempty"`
+	// Signal is sent to the main process of onPeersChanged's process, instead of a command.
+	Signal string `json:"signal,omitempty"`
 	// Timeout is the deadline of one attempt, Retries bounds the attempts after the first.
 	Timeout *Duration `json:"timeout,omitempty"`
 	Retries int       `json:"retries,omitempty"`
@@ -24,10 +26,46 @@ const (
 	HookPostStart = "postStart"
 	// HookPreStop runs before the stop signal, within the stop timeout. Its failure is told.
 	HookPreStop = "preStop"
+
+	// HookPeersChanged runs when the list of the set's members, an address or a port is another
+	// than when its process was started, after the files were rendered anew; again after a
+	// restart in place, for that has the command line of before.
+	HookPeersChanged = "onPeersChanged"
+
+	// The others are the member's, and belong to its main process.
+
+	// HookOnJoin runs before the first start of a member, with new or returned volumes, in a
+	// set that is formed. It is tried until it succeeds.
+	HookOnJoin = "onJoin"
+	// HookOnFormed runs once, on the lowest member, when all of a new set have started. The set
+	// is formed when it has succeeded.
+	HookOnFormed = "onFormed"
+	// HookOnLeave runs on a member that a scale-down is about to remove, while it still runs.
+	// Its failure holds the removal.
+	HookOnLeave = "onLeave"
+	// HookAfterLeave runs on the lowest healthy member when another was removed and is gone,
+	// and may name that as leaver. The next removal waits for it.
+	HookAfterLeave = "afterLeave"
 )
 
 // HookNames are the hooks of this version, in the order of a member's life.
-func HookNames() []string { return []string{HookPostStart, HookPreStop} }
+func HookNames() []string {
+	return []string{HookOnJoin, HookPostStart, HookOnFormed, HookPeersChanged, HookPreStop, HookOnLeave, HookAfterLeave}
+}
+
+// ofMember tells whether a hook is the member's, not one process's.
+func ofMember(hook string) bool {
+	return hook != HookPostStart && hook != HookPreStop && hook != HookPeersChanged
+}
+
+// Hooked tells whether the main process has a hook.
+func (t Template) Hooked(hook string) bool {
+	if len(t.Processes) == 0 {
+		return false
+	}
+	_, ok := t.Processes[0].Hooks[hook]
+	return ok
+}
 
 // States of a hook.
 const (
@@ -40,6 +78,8 @@ type HookStatus struct {
 	Name    string `json:"name"`
 	Process string `json:"process"`
 	State   string `json:"state"`
+	// Run names what asked for it in the log; 0: nothing did.
+	Run uint64 `json:"run,omitempty"`
 	// Attempts it took, those of earlier failures in a row included.
 	Attempts int       `json:"attempts"`
 	Message  string    `json:"message,omitempty"` // why it failed
@@ -77,6 +117,9 @@ func defaultHooks(p *Process) {
 	for name, h := range p.Hooks {
 		if name != HookPreStop { // that has the stop timeout
 			setNil(&h.Timeout, DefaultHookTimeout)
+		}
+		if sig, ok := SignalName(h.Signal); ok {
+			h.Signal = sig
 		}
 		p.Hooks[name] = h
 	}

@@ -48,16 +48,21 @@ type Condition struct {
 
 // StatefulSetStatus is computed when read.
 type StatefulSetStatus struct {
-	ObservedGeneration uint64      `json:"observedGeneration"`
-	Replicas           int         `json:"replicas"`
-	ReadyReplicas      int         `json:"readyReplicas"`
-	AvailableReplicas  int         `json:"availableReplicas"`
-	UpdatedReplicas    int         `json:"updatedReplicas"`
-	CurrentRevision    string      `json:"currentRevision"`
-	UpdateRevision     string      `json:"updateRevision"`
-	Deleting           bool        `json:"deleting"`
-	Formed             bool        `json:"formed"`
-	Conditions         []Condition `json:"conditions"`
+	ObservedGeneration uint64 `json:"observedGeneration"`
+	Replicas           int    `json:"replicas"`
+	ReadyReplicas      int    `json:"readyReplicas"`
+	AvailableReplicas  int    `json:"availableReplicas"`
+	UpdatedReplicas    int    `json:"updatedReplicas"`
+	CurrentRevision    string `json:"currentRevision"`
+	UpdateRevision     string `json:"updateRevision"`
+	Deleting           bool   `json:"deleting"`
+	Formed             bool   `json:"formed"`
+	// Paused: members are not restarted for a rollout until it is resumed; Pause says by whom.
+	Paused bool   `json:"paused"`
+	Pause  *Asked `json:"pause,omitempty"`
+	// Rollback tells that updateRevision is an older one, which the set went back to.
+	Rollback   *Rollback   `json:"rollback,omitempty"`
+	Conditions []Condition `json:"conditions"`
 	// WaitsFor says what the next step waits for, first the most important.
 	WaitsFor []Wait `json:"waitsFor"`
 }
@@ -291,6 +296,13 @@ type ClusterStatus struct {
 	DNS         string `json:"dns"`
 	AddressPlan string `json:"addressPlan"`
 	Hash        string `json:"hash"`
+}
+
+// Rollback says from which revision a set went back; Auto: since that stalled.
+type Rollback struct {
+	From string `json:"from"`
+	Auto bool   `json:"auto"`
+	Asked
 }
 
 // Asked says who asked for something, when, and why.

@@ -155,9 +155,6 @@ func (v *validator) set(name string, s *StatefulSetSpec) {
 		v.bad("spec.minReady", "must not be negative")
 	}
 	v.positive("spec.progressDeadline", s.ProgressDeadline)
-	if s.AutoRollback {
-		v.unsupported("spec.autoRollback", "going back by itself is")
-	}
 	if s.RevisionHistoryLimit != nil && *s.RevisionHistoryLimit < 0 {
 		v.bad("spec.revisionHistoryLimit", "must not be negative")
 	}

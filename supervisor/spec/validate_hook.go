@@ -17,6 +17,14 @@ func (v *validator) hooks(at string, p *Process) {
 			continue
 		}
 		switch {
+		case h.Signal != "" && name != HookPeersChanged:
+			v.bad(at+".signal", "only %s can be a signal", HookPeersChanged)
+		case h.Signal != "" && len(h.Command) > 0:
+			v.bad(at+".signal", "command and signal exclude each other")
+		case h.Signal != "":
+			v.signal(at+".signal", h.Signal)
+		case len(h.Command) == 0 && name == HookPeersChanged:
+			v.bad(at+".command", "a command or a signal is needed")
 		case len(h.Command) == 0:
 			v.bad(at+".command", "a command is needed")
 		case strings.TrimSpace(h.Command[0]) == "":
@@ -31,6 +39,15 @@ func (v *validator) hooks(at string, p *Process) {
 		}
 		if stop := p.Stop.Timeout; name == HookPreStop && h.Timeout != nil && stop != nil && *h.Timeout > *stop {
 			v.warn(at+".timeout", "preStop runs within stop.timeout: it is ended after %s, and the process has no time left then", *stop)
+		}
+	}
+}
+
+// sideHooks refuses what belongs to the main process.
+func (v *validator) sideHooks(at string, hooks Hooks, main string) {
+	for _, name := range HookNames() {
+		if _, ok := hooks[name]; ok && ofMember(name) {
+			v.bad(at+"."+name, "it is the member's, not one process's: it belongs to the main process, %s", main)
 		}
 	}
 }

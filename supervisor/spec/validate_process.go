@@ -21,6 +21,9 @@ func (v *validator) processes(at string, ps []Process, raw bool) {
 		p := fmt.Sprintf("%s[%d]", at, i)
 		v.name(p+".name", "process", ps[i].Name, names)
 		v.process(p, &ps[i], raw && ps[i].Image != "", portNames, portNumbers)
+		if i > 0 {
+			v.sideHooks(p+".hooks", ps[i].Hooks, ps[0].Name)
+		}
 	}
 	for i := range ps {
 		if raw && ps[i].Image != "" {
@@ -47,12 +50,7 @@ func (v *validator) process(at string, p *Process, open bool, portNames, portNum
 }
 
 func (v *validator) stop(at string, p *Process) {
-	if p.Stop.Signal != "" {
-		if _, ok := SignalName(p.Stop.Signal); !ok {
-			names := slices.Sorted(maps.Keys(signals))
-			v.bad(at+".stop.signal", "%q is no signal%s", p.Stop.Signal, DidYouMean(strings.ToUpper(p.Stop.Signal), names))
-		}
-	}
+	v.signal(at+".stop.signal", p.Stop.Signal)
 	if t := p.Stop.Timeout; t != nil && *t < 0 {
 		v.bad(at+".stop.timeout", "must not be negative")
 	}
@@ -66,6 +64,15 @@ func (v *validator) stop(at string, p *Process) {
 		if c < 0 || c > 255 {
 			v.bad(fmt.Sprintf("%s.restart.neverOn[%d]", at, i), "%d is no exit code: 0 to 255", c)
 		}
+	}
+}
+
+func (v *validator) signal(at, name string) {
+	if name == "" {
+		return
+	}
+	if _, ok := SignalName(name); !ok {
+		v.bad(at, "%q is no signal%s", name, DidYouMean(strings.ToUpper(name), slices.Sorted(maps.Keys(signals))))
 	}
 }
 

@@ -57,7 +57,6 @@ func TestValidate(t *testing.T) {
 		{"label value", "metadata.labels.a", "label value", func(s *StatefulSet) { s.Metadata.Labels = map[string]string{"a": "b c"} }, false},
 		{"replicas", "spec.replicas", "between", func(s *StatefulSet) { s.Spec.Replicas = ptr(-1) }, false},
 		{"policy", "spec.podManagementPolicy", `did you mean "Parallel"?`, func(s *StatefulSet) { s.Spec.PodManagementPolicy = "Paralel" }, false},
-		{"autoRollback", "spec.autoRollback", "not supported by this version", func(s *StatefulSet) { s.Spec.AutoRollback = true }, false},
 		{"maxUnavailable", "spec.updateStrategy.rollingUpdate.maxUnavailable", "at least 1", func(s *StatefulSet) {
 			s.Spec.UpdateStrategy.RollingUpdate = &RollingUpdateOptions{MaxUnavailable: "0"}
 		}, false},
@@ -100,6 +99,16 @@ func TestValidate(t *testing.T) {
 		{"hook without command", "spec.processes[0].hooks.preStop.command", "needed", func(s *StatefulSet) { main(s).Hooks = Hooks{"preStop": {}} }, false},
 		{"hook's name", "spec.processes[0].hooks.preStop.command[0]", "empty", func(s *StatefulSet) { main(s).Hooks = Hooks{"preStop": {Command: []string{" "}}} }, false},
 		{"hook's retries", "spec.processes[0].hooks.postStart.retries", "negative", func(s *StatefulSet) { main(s).Hooks = Hooks{"postStart": {Command: []string{"x"}, Retries: -1}} }, false},
+		{"a side process's onLeave", "spec.processes[1].hooks.onLeave", "belongs to the main process", func(s *StatefulSet) {
+			side := *main(s)
+			side.Name, side.Ports, side.Hooks = "side", nil, Hooks{"onLeave": {Command: []string{"x"}}}
+			s.Spec.Processes = append(s.Spec.Processes, side)
+		}, false},
+		{"signal of another hook", "spec.processes[0].hooks.preStop.signal", "only onPeersChanged", func(s *StatefulSet) { main(s).Hooks = Hooks{"preStop": {Signal: "SIGHUP"}} }, false},
+		{"signal of a hook", "spec.processes[0].hooks.onPeersChanged.signal", "no signal", func(s *StatefulSet) { main(s).Hooks = Hooks{"onPeersChanged": {Signal: "SIGHPU"}} }, false},
+		{"signal and command", "spec.processes[0].hooks.onPeersChanged.signal", "exclude each other", func(s *StatefulSet) {
+			main(s).Hooks = Hooks{"onPeersChanged": {Signal: "SIGHUP", Command: []string{"x"}}}
+		}, false},
 		{"slow preStop", "spec.processes[0].hooks.preStop.timeout", "within stop.timeout", func(s *StatefulSet) {
 			d := Duration(time.Hour)
 			main(s).Hooks = Hooks{"preStop": {Command: []string{"x"}, Timeout: &d}}

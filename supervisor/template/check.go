@@ -60,11 +60,23 @@ func (c *checker) run(t spec.Template) []spec.Problem {
 		c.probe(path+".liveness", p.Liveness, facts)
 		for _, name := range sortedKeys(p.Hooks) {
 			for j, arg := range p.Hooks[name].Command {
-				c.try(fmt.Sprintf("%s.hooks.%s.command[%d]", path, name, j), arg, facts)
+				c.try(fmt.Sprintf("%s.hooks.%s.command[%d]", path, name, j), arg, hookFacts(name, facts))
 			}
 		}
 	}
 	return c.problems
+}
+
+// hookFacts are those that a hook's templates see.
+func hookFacts(hook string, facts []*Facts) []*Facts {
+	if hook != spec.HookAfterLeave {
+		return facts
+	}
+	out := make([]*Facts, len(facts))
+	for i, f := range facts {
+		out[i] = f.WithLeaver(f.Members[len(f.Members)-1])
+	}
+	return out
 }
 
 // exec checks what init steps and processes have in common and returns the facts

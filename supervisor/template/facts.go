@@ -21,6 +21,8 @@ type Facts struct {
 	// volumes and scratch directories.
 	Volumes map[string]string
 	Node    Node
+	// Leaver is the member that is gone, for afterLeave; nil for all other templates.
+	Leaver *Member
 	// Env is the environment of the process the template belongs to. A variable
 	// that comes from a file of the node is not in it, but in Secret.
 	Env    map[string]string
@@ -115,6 +117,13 @@ func (f *Facts) Environment() []Var {
 func (f *Facts) WithEnv(env map[string]string, secret map[string]bool) *Facts {
 	c := *f
 	c.Env, c.Secret = env, secret
+	return &c
+}
+
+// WithLeaver returns a copy of the facts for an afterLeave hook.
+func (f *Facts) WithLeaver(m Member) *Facts {
+	c := *f
+	c.Leaver = &m
 	return &c
 }
 

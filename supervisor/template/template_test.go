@@ -285,3 +285,19 @@ func FuzzRender(f *testing.F) {
 		}
 	})
 }
+
+// TestOnlyAfterLeaveKnowsTheLeaver: other hooks that name it are refused when they are applied.
+func TestOnlyAfterLeaveKnowsTheLeaver(t *testing.T) {
+	t.Parallel()
+	two := 2
+	for hook, want := range map[string]int{spec.HookAfterLeave: 0, spec.HookOnLeave: 1} {
+		tpl := spec.Template{Processes: []spec.Process{{
+			Name: "main", Exec: spec.Exec{Command: []string{"x"}}, Ports: []spec.Port{{Name: "peer", Port: 7}},
+			Hooks: spec.Hooks{hook: {Command: []string{"drop", "${leaver.name} ${leaver.ip}:${leaver.port.peer} ${member.name}"}}},
+		}}}
+		got := CheckSet("default", "web", spec.StatefulSetSpec{Replicas: &two, Processes: tpl.Processes}, tpl, "zone")
+		if len(got) != want || want == 1 && got[0].Path != "spec.processes[0].hooks.onLeave.command[1]" {
+			t.Errorf("%s: %+v, want %d problems", hook, got, want)
+		}
+	}
+}

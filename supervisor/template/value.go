@@ -15,6 +15,16 @@ var roots = map[string]func(*Facts) cty.Value{
 			"joining": cty.BoolVal(m.Joining), "bootstrap": cty.BoolVal(m.Bootstrap),
 		})
 	},
+	"leaver": func(f *Facts) cty.Value {
+		if f.Leaver == nil {
+			return cty.EmptyObjectVal // only afterLeave knows one
+		}
+		m := f.Leaver
+		return cty.ObjectVal(map[string]cty.Value{
+			"name": cty.StringVal(m.Name), "ordinal": number(m.Ordinal), "ip": cty.StringVal(m.IP), "hostname": cty.StringVal(m.Hostname),
+			"fqdn": cty.StringVal(m.FQDN), "node": cty.StringVal(m.Node), "port": ports(m.Ports),
+		})
+	},
 	"members": func(f *Facts) cty.Value { return memberList(f.Members) },
 	"peers":   func(f *Facts) cty.Value { return memberList(f.Peers()) },
 	"set": func(f *Facts) cty.Value {

@@ -156,6 +156,9 @@ func (n *Node) Status() server.RaftStatus {
 	return st
 }
 
+// Lead is Status.
+func (n *Node) Lead() server.RaftStatus { return n.Status() }
+
 // SetStatus changes what Raft is pretended to know.
 func (n *Node) SetStatus(change func(*server.RaftStatus)) {
 	n.mu.Lock()

@@ -57,7 +57,7 @@ func (n *Node) Put(in *spec.StatefulSet) {
 	}
 	n.Do(&state.PutSet{
 		Namespace: in.Metadata.Namespace, Name: in.Metadata.Name, UID: "uid-" + in.Metadata.Name,
-		Labels: in.Metadata.Labels, Annotations: in.Metadata.Annotations, Spec: in.Spec, Template: tpl,
+		Labels: in.Metadata.Labels, Annotations: in.Metadata.Annotations, Spec: in.Spec, Template: tpl, Rules: state.RulesNow,
 	})
 }
 

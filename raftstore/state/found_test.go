@@ -1,0 +1,102 @@
+package state_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"supd/raftstore/state"
+	"supd/supervisor/spec"
+)
+
+// lostLog is a View out of a file, with set store of two reserved members on n3, of which 0 has run.
+func lostLog(t *testing.T) *state.View {
+	t.Helper()
+	v := state.New()
+	story := append([]state.Command{&state.InitCluster{ID: "c1", Incarnation: "i1", Plan: "loopback", PlanCIDR: "127.64.0.0/20", Zone: "cluster.local"}}, lossStory(1, 0)[:9]...)
+	two, ok := story[6].(*state.Reserve)
+	if !ok {
+		t.Fatalf("%T", story[6])
+	}
+	second := two.Slots[0]
+	second.Ordinal, second.IP, second.UID, second.VolumeUIDs = 1, "127.64.0.40", "store-u1", map[string]string{"data": "store-w1"}
+	two.Slots = append(two.Slots, second)
+	story = append(story, &state.AddJoinToken{ID: "t", Hash: "h", Uses: 1, Expires: at(9999)})
+	for i, c := range story {
+		var res state.Result
+		if v, res = v.Apply(uint64(i+1), state.Entry{At: at(i), Cmd: c}); res.Err != nil {
+			t.Fatalf("%s: %v", state.Kind(c), res.Err)
+		}
+	}
+	return v
+}
+
+func found(v *state.View, node string, seq uint64, f ...state.FoundVolume) *state.View {
+	for i := range f {
+		f[i].Namespace, f[i].Set, f[i].Template = "default", "store", "data"
+		f[i].Path = "/" + f[i].UID
+	}
+	v, _ = v.Apply(v.Index+1, state.Entry{At: at(int(seq) + 100), Cmd: &state.Report{Node: node, Run: "r1", Seq: seq, Found: f}})
+	return v
+}
+
+// TestRecoveredFromFileGivesNothingTwice: neither an epoch nor a version nor the use of a token.
+func TestRecoveredFromFileGivesNothingTwice(t *testing.T) {
+	t.Parallel()
+	v := lostLog(t)
+	r := v.RecoveredFromFile("i2", "test", time.Time{})
+	switch {
+	case r.Cluster.Epoch != v.Cluster.Epoch+state.EpochLeap, r.Index != v.Index+state.IndexLeap:
+		t.Errorf("epoch %d, index %d after %d, %d", r.Cluster.Epoch, r.Index, v.Cluster.Epoch, v.Index)
+	case r.Cluster.Frozen == nil, r.Cluster.Recovered != "i2", r.Cluster.Incarnation != "i2", len(r.Cluster.JoinTokens) != 0:
+		t.Errorf("recovered to %+v", r.Cluster)
+	case len(v.Cluster.JoinTokens) != 1:
+		t.Error("the View itself was changed")
+	}
+}
+
+// TestFoundDirectoriesAreRetained: what was made in a lost part of the log comes back to its
+// ordinal; a second directory of one is kept, and taken by nobody.
+func TestFoundDirectoriesAreRetained(t *testing.T) {
+	t.Parallel()
+	v := lostLog(t)
+	if got := found(v, "n4", 1, state.FoundVolume{Ordinal: 7, UID: "x7"}); got.Volume("default", "data-store-7") != nil {
+		t.Error("a directory was found in a cluster that lost nothing")
+	}
+	v = v.RecoveredFromFile("i2", "test", time.Time{})
+	v = found(v, "n4", 1, state.FoundVolume{Ordinal: 7, UID: "x7"}, state.FoundVolume{Ordinal: 1, UID: "x1"},
+		state.FoundVolume{Ordinal: 0, UID: "x0"}, state.FoundVolume{Ordinal: 8, UID: "x8", Abandoned: true}, state.FoundVolume{Ordinal: 0, UID: "store-v1"})
+	for _, c := range []struct{ name, uid, node, phase string }{
+		{"data-store-7", "x7", "n4", spec.VolumeRetained},
+		{"data-store-1", "x1", "n4", spec.VolumeRetained}, // the log had only reserved it, elsewhere
+		{"data-store-0", "store-v1", "n3", spec.VolumeBound},
+		{"data-store-0.x0", "x0", "n4", spec.VolumeAbandoned},
+		{"data-store-8.x8", "x8", "n4", spec.VolumeAbandoned},
+	} {
+		got := v.Volume("default", c.name)
+		if got == nil || got.UID != c.uid || got.Node != c.node || got.Phase != c.phase || !got.Made {
+			t.Errorf("%s is %+v, want uid %s on %s, %s", c.name, got, c.uid, c.node, c.phase)
+		}
+	}
+	if m := v.Member("default", "store", 1); m != nil {
+		t.Errorf("store-1 is still reserved on %s", m.Node)
+	}
+	if m := v.Member("default", "store", 0); m == nil || m.Node != "n3" {
+		t.Errorf("store-0 is %+v", m)
+	}
+	if again := found(v, "n4", 1, state.FoundVolume{Ordinal: 9, UID: "x9"}); again.Volume("default", "data-store-9") != nil {
+		t.Error("a report that was replayed changed something")
+	}
+	if bad := found(v, "n4", 2, state.FoundVolume{Ordinal: -1, UID: "y"}); bad.Volume("default", "data-store--1") != nil {
+		t.Error("a directory with a bad name was taken up")
+	}
+	var told []string
+	for e := range v.Events() {
+		if e.Reason == "Found" {
+			told = append(told, e.Message)
+		}
+	}
+	if len(told) != 4 || !strings.Contains(strings.Join(told, "\n"), "may be newer") {
+		t.Errorf("told: %q", told)
+	}
+}
