@@ -20,12 +20,12 @@ var kubeValues = map[string]string{
 	"accessModes": "[ReadWriteOnce]", "volumeMode": "Filesystem", "storageClassName": "x", "volumeAttributesClassName": "x",
 	"volumeClaimTemplates": "[{metadata: {name: v}, spec: {resources: {requests: {storage: 1Gi}}}}]", "volumeName": "x",
 	"containers": "[{name: y, image: y}]", "initContainers": "[{name: y, image: y}]", "volumes": "[{name: y, emptyDir: {}}]",
-	"terminationGracePeriodSeconds": "5", "activeDeadlineSeconds": "5", "securityContext": "{runAsUser: 7}", "nodeSelector": "{disk: ssd}",
+	"terminationGracePeriodSeconds": "5", "activeDeadlineSeconds": "5", "securityContext": "{runAsUser: 8}", "nodeSelector": "{disk: ssd}",
 	"topologySpreadConstraints": "[{topologyKey: zone, whenUnsatisfiable: ScheduleAnyway}]", "topologyKey": "kubernetes.io/hostname",
-	"whenUnsatisfiable": "ScheduleAnyway", "affinity": "{podAntiAffinity: {}}", "podAntiAffinity": "{}", "podAffinity": "{}", "nodeAffinity": "{}",
+	"whenUnsatisfiable": "ScheduleAnyway", "affinity": "{podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: x}}}]}}", "podAntiAffinity": "{}", "podAffinity": "{}", "nodeAffinity": "{}",
 	"requiredDuringSchedulingIgnoredDuringExecution": "[{topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: x}}}]",
 	"hostNetwork": "true", "restartPolicy": "Always", "dnsPolicy": "ClusterFirst", "os": "{name: linux}", "PodOS.name": "linux", "hostUsers": "true",
-	"runAsUser": "7", "runAsGroup": "7", "runAsNonRoot": "true", "supplementalGroups": "[7]", "fsGroup": "7",
+	"runAsUser": "8", "runAsGroup": "7", "runAsNonRoot": "true", "supplementalGroups": "[7]", "fsGroup": "7",
 	"emptyDir": "{}", "medium": "Memory", "image": "x", "command": "[x]", "args": "[x]",
 	"env": "[{name: A, value: b}]", "workingDir": "/x", "volumeMounts": "[{name: scratch, mountPath: /y}]", "Container.ports": "[{containerPort: 81}]",
 	"resources": "{limits: {cpu: 1}}", "InitContainer.resources": "{}", "ResourceRequirements.limits": "{cpu: 1}",
@@ -35,7 +35,7 @@ var kubeValues = map[string]string{
 	"valueFrom": "{fieldRef: {fieldPath: metadata.name}}", "fieldRef": "{fieldPath: metadata.name}", "fieldPath": "metadata.name",
 	"ObjectFieldSelector.apiVersion": "v1", "secretKeyRef": "{name: x, key: y}", "SecretKeySelector.key": "y", "optional": "true",
 	"VolumeMount.name": "scratch", "mountPath": "/y", "subPath": "y", "readOnly": "true", "mountPropagation": "None",
-	"allowPrivilegeEscalation": "true", "readOnlyRootFilesystem": "true", "capabilities": "{drop: [ALL]}", "add": "[IPC_LOCK]", "drop": "[ALL]",
+	"allowPrivilegeEscalation": "true", "readOnlyRootFilesystem": "true", "capabilities": "{add: [IPC_LOCK]}", "add": "[IPC_LOCK]", "drop": "[ALL]", "Capabilities.drop": "[IPC_LOCK]",
 	"privileged": "true", "postStart": "{exec: {command: [x]}}", "preStop": "{exec: {command: [x]}}", "sleep": "{seconds: 5}", "seconds": "5", "stopSignal": "SIGINT",
 	"exec": "{command: [x]}", "httpGet": "{port: 80}", "tcpSocket": "{port: 80}", "grpc": "{port: 80}",
 	"initialDelaySeconds": "5", "periodSeconds": "5", "timeoutSeconds": "5", "successThreshold": "1", "failureThreshold": "5",
@@ -47,20 +47,24 @@ var kubeValues = map[string]string{
 	"StatefulSetSpec.template": "{metadata: {labels: {app: x}}, spec: {containers: [{name: y, image: y}]}}",
 	"metadata":                 "{name: x}", "TemplateMeta.metadata": "{labels: {app: x}}", "PodTemplateSpec.metadata": "{labels: {app: x}}",
 	"PodTemplateSpec.spec":       "{containers: [{name: y, image: y}]}",
-	"PersistentVolumeClaim.spec": "{accessModes: [ReadWriteOnce]}", "PersistentVolumeClaim.kind": "PersistentVolumeClaim", "PersistentVolumeClaim.apiVersion": "v1",
+	"PersistentVolumeClaim.spec": "{resources: {requests: {storage: 1Gi}}}", "PersistentVolumeClaim.kind": "PersistentVolumeClaim", "PersistentVolumeClaim.apiVersion": "v1",
 }
 
 // fill puts a field, "name: value", into an object in flow style that may have the field
-// already.
+// already; "-name" takes it out.
 func fill(object, field string) string {
-	name, _, _ := strings.Cut(field, ":")
+	name, gone := strings.CutPrefix(field, "-")
+	name, _, _ = strings.Cut(name, ":")
 	var kept []string
 	for _, f := range strings.Split(object, "; ") {
 		if n, _, _ := strings.Cut(f, ":"); f != "" && n != name {
 			kept = append(kept, f)
 		}
 	}
-	return "{" + strings.Join(append(kept, field), ", ") + "}"
+	if !gone {
+		kept = append(kept, field)
+	}
+	return "{" + strings.Join(kept, ", ") + "}"
 }
 
 // place is a manifest with an object in which fields are tried: object stands for @ in it.
@@ -133,7 +137,7 @@ var kubePlaces = map[string]func(field string) string{
 	"ResourceRequirements": inContainer("resources: @", ""),
 	"InitResources":        inPod("initContainers: [{name: y, image: y, resources: @}]", ""),
 	"SecurityContext":      inContainer("securityContext: @", "runAsUser: 7"),
-	"Capabilities":         inContainer("securityContext: {capabilities: @}", ""),
+	"Capabilities":         inContainer("securityContext: {capabilities: @}", "add: [IPC_LOCK]"),
 	"Lifecycle":            inContainer("lifecycle: @", ""),
 	"LifecycleHandler":     inContainer("lifecycle: {preStop: @}", ""),
 	"Probe":                kubeProbe,

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"slices"
@@ -67,7 +68,8 @@ func TestKubeTableIsComplete(t *testing.T) {
 }
 
 // TestKubeTableIsTrue feeds every field to the decoder, by name: what the table says of
-// it must happen.
+// it must happen. What is taken makes another object than leaving it out, but for what is
+// only held against something; what is ignored doesn't.
 func TestKubeTableIsTrue(t *testing.T) {
 	t.Parallel()
 	for _, typ := range slices.Concat(kubeTypes...) {
@@ -89,8 +91,49 @@ func TestKubeTableIsTrue(t *testing.T) {
 			if err := checkOutcome(f, diags); err != nil {
 				t.Errorf("%s.%s (%s): %v\n%s", typ.name, f.name, f.is, err, in)
 			}
+			if f.is == refused {
+				continue
+			}
+			if effect := decoded(t, in) != decoded(t, open("-"+f.name)); effect != (f.is == taken && !kubeChecks[typ.name+"."+f.name]) {
+				t.Errorf("%s.%s (%s): the object is another one with it: %v\n%s", typ.name, f.name, f.is, effect, in)
+			}
 		}
 	}
+}
+
+// kubeChecks are fields that are taken by holding them against what is so in any case.
+var kubeChecks = wordSet(`
+	StatefulSetSpec.selector LabelSelector.matchLabels LabelSelector.matchExpressions
+	LabelSelectorRequirement.key LabelSelectorRequirement.operator LabelSelectorRequirement.values
+	PersistentVolumeClaimSpec.accessModes PersistentVolumeClaimSpec.volumeMode
+	PodTemplateSpec.metadata TemplateMeta.labels TemplateMeta.annotations
+	PodSpec.restartPolicy PodSpec.dnsPolicy PodSpec.os PodSpec.hostUsers PodOS.name
+	PodSecurityContext.runAsNonRoot SecurityContext.runAsNonRoot
+	TopologySpreadConstraint.whenUnsatisfiable Affinity.nodeAffinity Affinity.podAffinity Affinity.podAntiAffinity
+	EmptyDirVolumeSource.medium InitContainer.resources
+	ContainerPort.hostPort VolumeMount.mountPropagation
+	ServiceSpec.clusterIP ServiceSpec.type ServicePort.targetPort
+	PodDisruptionBudget.apiVersion PodDisruptionBudget.kind PodDisruptionBudget.metadata PodDisruptionBudget.spec
+	PodDisruptionBudgetSpec.selector PodDisruptionBudgetSpec.minAvailable PodDisruptionBudgetSpec.maxUnavailable
+`)
+
+func wordSet(s string) map[string]bool {
+	out := map[string]bool{}
+	for _, w := range strings.Fields(s) {
+		out[w] = true
+	}
+	return out
+}
+
+// decoded is what becomes of a manifest, places aside.
+func decoded(t *testing.T, text string) string {
+	t.Helper()
+	objs, _ := Decode([]Source{{Name: "x.yaml", Data: []byte(text)}})
+	b, err := json.Marshal(objs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
 
 // checkOutcome compares what was said with what the table says.

@@ -62,6 +62,10 @@ func TestEndToEnd(t *testing.T) {
 				case "disks":
 					return mayMount(), nil
 				}
+				if path, ok := strings.CutPrefix(cond, "file:"); ok {
+					_, err := os.Stat(path)
+					return err == nil, nil
+				}
 				return false, fmt.Errorf("unknown condition %q", cond)
 			},
 			Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){

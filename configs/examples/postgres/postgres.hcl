@@ -20,27 +20,39 @@ statefulset "postgres" {
       { name = "PRIMARY", value = "${members[0].fqdn}" },
       { name = "PGPASSWORD", from_file = "/etc/supd/secrets/postgres/replication" },
       { name = "PGCONNECT_TIMEOUT", value = "3" },
+      # When the primary's directory is lost: the name of the member that has the newest data.
+      { name = "RESTORE_FROM", value = "" },
     ]
     command = ["/bin/sh", "-euc", <<-EOT
       cd '${volume.data}'
       umask 0077
       [ ! -e pgdata ] || exit 0
       rm -rf pgdata.new
+      # Fails cleanly while who is copied is not there: tried again.
+      copy() {
+        "$BIN/pg_basebackup" --dbname="host=$1 user=replication application_name=${member.name}" \
+          --pgdata=pgdata.new --wal-method=stream --checkpoint=fast
+        touch pgdata.new/standby.signal
+      }
       %{ if member.ordinal > members[0].ordinal ~}
-      # Fails cleanly while the primary is not there: tried again.
-      "$BIN/pg_basebackup" --dbname="host=$PRIMARY user=replication application_name=${member.name}" \
-        --pgdata=pgdata.new --wal-method=stream --checkpoint=fast
-      touch pgdata.new/standby.signal
+      copy "$PRIMARY"
       %{ else ~}
-      %{ if set.formed ~}
-      # A new directory is no new database: replicas would refuse it, and clients find it empty.
-      echo "the primary's directory is new, but its replicas have data: see the README" >&2
-      exit 1
-      %{ endif ~}
-      "$BIN/initdb" --pgdata=pgdata.new --username=postgres --auth-local=peer --auth-host=scram-sha-256 \
-        --data-checksums --encoding=UTF8 --locale=C.UTF-8
-      echo "CREATE ROLE replication REPLICATION LOGIN PASSWORD '$PGPASSWORD'" |
-        "$BIN/postgres" --single -D pgdata.new postgres
+      if [ -n "$RESTORE_FROM" ]; then
+        # It goes on from there, as a primary whom the others follow.
+        copy "$RESTORE_FROM.${set.fqdn}"
+        "$BIN/pg_ctl" start -D pgdata.new -w -o "-c listen_addresses= -c unix_socket_directories=/run/postgresql"
+        "$BIN/pg_ctl" promote -D pgdata.new -w
+        "$BIN/pg_ctl" stop -D pgdata.new -w -m fast
+      elif ${set.formed}; then
+        # A new directory is no new database: replicas would refuse it, and clients find it empty.
+        echo "the primary's directory is new, but its replicas have data: set RESTORE_FROM" >&2
+        exit 1
+      else
+        "$BIN/initdb" --pgdata=pgdata.new --username=postgres --auth-local=peer --auth-host=scram-sha-256 \
+          --data-checksums --encoding=UTF8 --locale=C.UTF-8
+        echo "CREATE ROLE replication REPLICATION LOGIN PASSWORD '$PGPASSWORD'" |
+          "$BIN/postgres" --single -D pgdata.new postgres
+      fi
       %{ endif ~}
       sync -f .
       mv pgdata.new pgdata

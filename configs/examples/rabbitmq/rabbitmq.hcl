@@ -1,0 +1,74 @@
+# A cluster of three RabbitMQ brokers on Debian's RabbitMQ 3.10 (apt-get install rabbitmq-server).
+# Needs root, and one epmd on each host: systemctl enable --now epmd.
+statefulset "rabbitmq" {
+  replicas = 3
+
+  # Quorum queues want a moment to catch up before the next broker may go.
+  min_ready = "3s"
+
+  volume "data" {
+    size       = "5Gi"
+    mount_path = "/var/lib/rabbitmq"
+  }
+
+  process "rabbitmq" {
+    user        = "rabbitmq"
+    command     = ["/usr/lib/rabbitmq/bin/rabbitmq-server"]
+    working_dir = "/var/lib/rabbitmq"
+    env = {
+      HOME = "/var/lib/rabbitmq"
+      # Names are for good: data is under them. The part before @ and the distribution's port
+      # are known to the host's epmd, which all brokers of a host share.
+      RABBITMQ_NODENAME             = "${member.name}@${member.fqdn}"
+      RABBITMQ_USE_LONGNAME         = "true"
+      RABBITMQ_DIST_PORT            = "${25672 + member.ordinal}"
+      RABBITMQ_CONF_ENV_FILE        = "/dev/null"
+      RABBITMQ_CONFIG_FILE          = "/var/lib/rabbitmq/rabbitmq.conf"
+      RABBITMQ_ENABLED_PLUGINS_FILE = "/var/lib/rabbitmq/enabled_plugins"
+      RABBITMQ_MNESIA_BASE          = "/var/lib/rabbitmq/mnesia"
+      RABBITMQ_LOG_BASE             = "/var/lib/rabbitmq/log"
+      RABBITMQ_PID_FILE             = "/var/lib/rabbitmq/pid"
+      RABBITMQ_GENERATED_CONFIG_DIR = "/var/lib/rabbitmq/generated"
+      ERL_CRASH_DUMP                = "/dev/null"
+      # No shell stays between supd and the broker.
+      RUNNING_UNDER_SYSTEMD = "true"
+      RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS = "-kernel inet_dist_use_interface {${replace(member.ip, ".", ",")}} +sbwt none +sbwtdcpu none +sbwtdio none"
+    }
+
+    # Who knows the cookie may do all.
+    file "/var/lib/rabbitmq/.erlang.cookie" {
+      mode      = "0400"
+      from_file = "/etc/supd/secrets/rabbitmq/cookie"
+    }
+    file "/var/lib/rabbitmq/definitions.json" { from_file = "/etc/supd/secrets/rabbitmq/definitions.json" }
+    file "/var/lib/rabbitmq/enabled_plugins" { content = "[].\n" }
+    file "/var/lib/rabbitmq/rabbitmq.conf" {
+      content = <<-EOT
+        listeners.tcp.1 = ${member.ip}:${port.amqp}
+        cluster_formation.peer_discovery_backend = classic_config
+        cluster_formation.discovery_retry_limit = 2
+        %{ for i, m in members ~}
+        cluster_formation.classic_config.nodes.${i + 1} = ${m.name}@${m.fqdn}
+        %{ endfor ~}
+        cluster_partition_handling = pause_minority
+        cluster_name = ${set.name}
+        load_definitions = /var/lib/rabbitmq/definitions.json
+        log.console = true
+        log.file = false
+        vm_memory_high_watermark.relative = 0.4
+      EOT
+    }
+
+    port "amqp" { port = 5672 }
+
+    # The port is open when the broker has started; its own tools cost a second of CPU.
+    readiness {
+      exec    = ["/bin/bash", "-c", "exec 3<>/dev/tcp/${member.ip}/${port.amqp} && printf 'AMQP\\0\\0\\11\\1' >&3 && head -c 1 <&3 | od -An -tx1"]
+      expect  = "01"
+      period  = "1s"
+      timeout = "3s"
+    }
+
+    stop { timeout = "2m" }
+  }
+}
