@@ -114,6 +114,9 @@ func (t *tx) restoreSet(s *View, old *Set) {
 		next.Meta.Generation = max(now.Meta.Generation, old.Meta.Generation) + 1
 		next.Current, next.Formed = now.Current, now.Formed
 		next.AcceptLost = now.AcceptLost
+		if now.Beginning != nil { // it knows of all directories that members may have
+			next.Beginning = now.Beginning
+		}
 		if now.Replicas() == next.Replicas() && now.Start() == next.Start() {
 			next.ScaledAt = now.ScaledAt
 		}

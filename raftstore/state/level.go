@@ -46,6 +46,7 @@ func Fields() []string {
 		"StartMember fence",
 		"Report members.seen.fenced",
 		"PutSet rules",
+		"PutSet template.shape",
 	}
 }
 

@@ -33,7 +33,7 @@ func (j job) names(r *rendering) error {
 }
 
 func hostOf(p Part, m *state.Member) netid.Host {
-	return netid.MemberHost(m.IP, m.Name(), p.Set.Spec.ServiceName, m.Namespace, p.Cluster.Zone)
+	return netid.MemberHost(m.IP, m.Name(), p.Service, m.Namespace, p.Cluster.Zone)
 }
 
 // etcMounts show the member its own /etc files.

@@ -7,6 +7,7 @@ import (
 
 	"supd/raftstore/state"
 	"supd/supervisor/spec"
+	"supd/volumes"
 )
 
 // Key names a member.
@@ -44,6 +45,8 @@ type Part struct {
 	Template *spec.Template
 	Revision *state.Revision
 	Volumes  []*state.Volume
+	// Service governs the set as the member's revision has it.
+	Service string
 	// Members are all of the set, by ordinal.
 	Members []*state.Member
 	Cluster *state.Cluster
@@ -88,6 +91,21 @@ func setViewOf(v *state.View, k setKey, old setView) setView {
 	return s
 }
 
+// lockVolume is the one of the volumes there are beside which the locks of the member's
+// processes are: the oldest, for what a definition adds later changes nothing then. "": none.
+func (p Part) lockVolume(dirs map[string]volumes.Dir) string {
+	var oldest *state.Volume
+	for _, vol := range p.Volumes {
+		if _, there := dirs[vol.Template]; there && (oldest == nil || vol.CreatedAt.Before(oldest.CreatedAt)) {
+			oldest = vol
+		}
+	}
+	if oldest == nil {
+		return ""
+	}
+	return oldest.Template
+}
+
 // partOf cuts a member's part out of the View.
 func partOf(v *state.View, node string, k Key, s setView) Part {
 	p := Part{Key: k, Set: s.set, Members: s.members, Cluster: &v.Cluster, Node: v.Node(node)}
@@ -101,5 +119,8 @@ func partOf(v *state.View, node string, k Key, s setView) Part {
 		p.Template = &p.Revision.Template
 	}
 	p.Volumes = v.MemberVolumes(k.Namespace, k.Set, k.Ordinal)
+	if s.set != nil {
+		p.Service = v.ServiceOf(s.set, m)
+	}
 	return p
 }

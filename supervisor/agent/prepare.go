@@ -122,10 +122,14 @@ func (j job) adopt(ctx context.Context) (*prepared, map[string]keeper.Settings, 
 		if err != nil {
 			return nil, nil, err
 		}
-		dirs[vol.Template] = d
-		if err := j.sayMade(ctx, vol); err != nil {
+		err = j.sayMade(ctx, vol)
+		if vol.Added && !vol.Made && errors.Is(err, volumes.ErrMissing) {
+			continue // it was added since: the next start makes it
+		}
+		if err != nil {
 			return nil, nil, err
 		}
+		dirs[vol.Template] = d
 	}
 	r, err := j.render(dirs)
 	if err != nil {

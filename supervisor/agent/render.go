@@ -40,7 +40,7 @@ func (r *rendering) prepared(j job) *prepared {
 func (j job) factsOf(dirs map[string]volumes.Dir) *template.Facts {
 	p := j.part
 	m := p.Member
-	service := p.Set.Spec.ServiceName
+	service := p.Service
 	f := &template.Facts{
 		Set: template.Set{
 			Name: m.Set, Replicas: p.Set.Replicas(), Service: service,
@@ -68,7 +68,7 @@ func (j job) factsOf(dirs map[string]volumes.Dir) *template.Facts {
 func memberFacts(p Part, m *state.Member) template.Member {
 	return template.Member{
 		Name: m.Name(), Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal, IP: m.IP, Hostname: m.Name(),
-		FQDN: spec.MemberFQDN(m.Name(), p.Set.Spec.ServiceName, m.Namespace, p.Cluster.Zone), Node: m.Node,
+		FQDN: spec.MemberFQDN(m.Name(), p.Service, m.Namespace, p.Cluster.Zone), Node: m.Node,
 		Epoch: m.Epoch, Revision: spec.RevisionName(m.Set, m.Revision), Volumes: orWord(m.VolumesState, "new"),
 		Joining: m.Joining, Bootstrap: m.Bootstrap, Ready: m.Ready(), Ports: m.Ports,
 	}
@@ -102,8 +102,8 @@ func (j job) render(dirs map[string]volumes.Dir) (*rendering, error) {
 			return nil, err
 		}
 		lock := ""
-		if len(j.part.Volumes) > 0 {
-			lock = dirs[j.part.Volumes[0].Template].Lock(proc.Name)
+		if name := j.part.lockVolume(dirs); name != "" {
+			lock = dirs[name].Lock(proc.Name)
 		}
 		r.facts[proc.Name] = f
 		r.starts[proc.Name] = keeper.Start{

@@ -61,6 +61,7 @@ type setRecord struct {
 	kind            string
 	paused          bool
 	kinds           map[string]spec.StatefulSetSpec // what it was made from, by template
+	first           []spec.VolumeSpec               // the volumes it was made with
 }
 
 func (s *setRecord) wants(o int) bool {
