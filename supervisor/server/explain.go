@@ -29,6 +29,7 @@ var rules = []struct {
 	{"VolumeNodeLost", "a member with volumes never moves by itself; its directory is on a node that takes no members now", "it starts when that node answers and is not cordoned, or when the directory is given up by its name", "supctl describe node %s", "node"},
 	{"NotFenced", "with onNodeLoss Fence a member is started elsewhere only when its node had said that this start of it ends with the node's lease; a keeper or supd of an older version, or a change of onNodeLoss a moment before, did not", "it goes on when the node answers again, or when its machine is vouched for to be dead", "supctl explain node/%s", "node"},
 	{"VolumeReleasing", "a name is free only when its released directory is gone", "it is reserved when the directory is gone", "supctl volume undo-release %s", "volume"},
+	{"VolumeDropped", "a revision that names a volume starts only with its directory; this one was dropped from the definition and released", "it goes on when the set's newest revision is the one for it (lower the partition, or resume the rollout)", "supctl rollout history %s", "set"},
 	{"NameTaken", "a volume's name has one owner", "nothing, until the other volume is released", "supctl volume list", ""},
 	{"NoAddress", "every member has its own address of the plan", "nothing, until addresses are free", "supctl get members -A -o wide", ""},
 	{"NoNode", "a member is placed on a node that is Ready, not cordoned, and fits placement and ports", "it is reserved when such a node is there", "supctl node list", ""},
