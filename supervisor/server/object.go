@@ -107,13 +107,6 @@ func Volume(v *state.View, vol *state.Volume, unasked string) spec.Volume {
 	return out
 }
 
-func shortUID(uid string) string {
-	if len(uid) > 8 {
-		return uid[:8]
-	}
-	return uid
-}
-
 // Node is the API object of n. leaseUntil stays null with the reason given.
 func Node(v *state.View, n *state.Node, rs RaftStatus, unasked string) spec.Node {
 	labels := map[string]string{}

@@ -78,8 +78,10 @@ func (a *agent) register() {
 		return
 	}
 	a.registerAt = w.now
-	c := &state.RegisterNode{Node: state.Node{Name: h.name, ID: h.id, Run: a.run, API: h.name + ":1", Raft: h.name + ":2", HostIP: "127.0.0.1", Machine: "m", Root: true,
-		Fences: !a.old, Boot: fmt.Sprint(h.boots)}}
+	c := &state.RegisterNode{Node: state.Node{
+		Name: h.name, ID: h.id, Run: a.run, API: h.name + ":1", Raft: h.name + ":2", HostIP: "127.0.0.1", Machine: "m", Root: true,
+		Fences: !a.old, Boot: fmt.Sprint(h.boots),
+	}}
 	w.send(&message{kind: "register " + h.name + " " + a.run, from: h, arrive: func() {
 		w.request("agent:"+h.name, c, func(res state.Result) {
 			if res.Err != nil && res.Err.Reason == state.NodeForgotten {

@@ -65,7 +65,7 @@ func (c *checker) reshape(k string, s *setRecord, was []spec.VolumeSpec, uid str
 			c.bind(id, name, state.Slot{Node: m.node, VolumeUIDs: map[string]string{vs.Name: hex.EncodeToString(sum[:16])}}, vs.Name)
 		}
 		if m.epoch == 0 {
-			c.settle(id, s, s.next(m), m.ordinal)
+			c.settle(id, s, s.next(m))
 		}
 	}
 }
@@ -80,10 +80,10 @@ func (c *checker) hold(id string, s *setRecord, m *memberRecord) {
 			c.fail("S4", "%s is to start on %s with revision %s, which has %s: %+v", id, m.node, m.revision, name, v)
 		}
 	}
-	c.settle(id, s, m.revision, m.ordinal)
+	c.settle(id, s, m.revision)
 }
 
-func (c *checker) settle(id string, s *setRecord, revision string, ordinal int) {
+func (c *checker) settle(id string, s *setRecord, revision string) {
 	keep := union(s.spec.Volumes, s.kinds[revision].Volumes)
 	for _, t := range templates {
 		v := c.volumes[namespace+"/"+t+"-"+id[len(namespace)+1:]]
