@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"fmt"
 	goruntime "runtime"
 	"testing"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"supd/raftstore/state"
+	"supd/supervisor/keeper"
 	"supd/supervisor/spec"
 )
 
@@ -60,6 +62,8 @@ func TestCrowdMemory(t *testing.T) { //nolint:paralleltest // see above
 	}
 	never := sleeper("main")
 	never.Startup = &spec.Probe{Notify: true}
+	fails := sleeper("main")
+	fails.Startup = &spec.Probe{Exec: []string{"/bin/false"}, FailureThreshold: 1000}
 	for _, c := range []struct {
 		name string
 		p    spec.Process
@@ -67,6 +71,7 @@ func TestCrowdMemory(t *testing.T) { //nolint:paralleltest // see above
 	}{
 		{"ready", sleeper("main"), spec.MemberRunning},
 		{"never started", never, spec.MemberStarting},
+		{"probed in vain", fails, spec.MemberStarting},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -74,11 +79,13 @@ func TestCrowdMemory(t *testing.T) { //nolint:paralleltest // see above
 				const n, most = 700, 12 << 10 // bytes for each, what the View says of it included
 				w := crowded(t, dir, n, c.p)
 				w.keeper.forgetsStarts()
+				w.keeper.runs(func(context.Context, keeper.Run) (keeper.RunResult, error) { return keeper.RunResult{Code: 1}, nil })
 				before := heap()
 				defer w.running(quietly)()
 				settle(5 * time.Second)
 				w.want(n-1, c.want, c.want == spec.MemberRunning)
 				w.said()
+				w.keeper.did()
 				each := (heap() - before) / n
 				t.Logf("%d bytes for each member", each)
 				if each > most {

@@ -233,6 +233,7 @@ func withVar(env []string, name, value string) []string {
 type runner struct {
 	keeper Keeper
 	run    keeper.Run
+	env    keeper.PackedEnv // of run
 	secret bool
 }
 
@@ -240,7 +241,7 @@ var _ probe.Runner = runner{}
 
 func (r runner) RunProbe(ctx context.Context, argv []string, timeout time.Duration) (probe.Exit, error) {
 	run := r.run
-	run.Argv, run.Timeout = argv, timeout
+	run.Argv, run.Timeout, run.Env = argv, timeout, r.env.Unpack()
 	res, err := r.keeper.Run(ctx, run)
 	if err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {

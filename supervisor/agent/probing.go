@@ -47,7 +47,8 @@ func (j job) probing(proc spec.Process, f *template.Facts, s keeper.Start) *prob
 		}
 		any = true
 		if len(pr.Exec) > 0 {
-			p.runner.run.Exec = s.Exec
+			p.runner.run.Exec, p.runner.env = s.Exec, keeper.PackEnv(s.Env)
+			p.runner.run.Env = nil
 		}
 		r.Kind = kind
 		if _, err := probe.New(pr, r); err != nil {

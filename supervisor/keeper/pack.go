@@ -12,11 +12,11 @@ import (
 // a thousand of those on a host would be most of what the keeper holds.
 type asked struct {
 	Start // without Env; for that see whole
-	env   packedEnv
+	env   PackedEnv
 }
 
 func ask(s Start) asked {
-	env := packEnv(s.Env)
+	env := PackEnv(s.Env)
 	s.Env = nil
 	return asked{s, env}
 }
@@ -24,13 +24,13 @@ func ask(s Start) asked {
 // whole is the Start as it was asked for.
 func (a *asked) whole() Start {
 	s := a.Start
-	s.Env = a.env.unpack()
+	s.Env = a.env.Unpack()
 	return s
 }
 
-// packedEnv is an environment: as it is where it is small, else deflated. It is unpacked at each exec and each write
+// PackedEnv is an environment: as it is where it is small, else deflated. It is unpacked at each exec and each write
 // of the record, which takes less than a tenth of the fork.
-type packedEnv struct {
+type PackedEnv struct {
 	plain  []string
 	packed []byte // the variables, each ended by a zero byte, which none can hold
 }
@@ -47,16 +47,17 @@ var deflaters = sync.Pool{New: func() any {
 	return w
 }}
 
-func packEnv(env []string) packedEnv {
+// PackEnv packs an environment.
+func PackEnv(env []string) PackedEnv {
 	size := 0
 	for _, kv := range env {
 		size += len(kv)
 		if strings.IndexByte(kv, 0) >= 0 { // it will be refused; it is not to be told wrong
-			return packedEnv{plain: env}
+			return PackedEnv{plain: env}
 		}
 	}
 	if size < packFrom {
-		return packedEnv{plain: env}
+		return PackedEnv{plain: env}
 	}
 	var b bytes.Buffer
 	w := deflaters.Get().(*flate.Writer)
@@ -67,10 +68,11 @@ func packEnv(env []string) packedEnv {
 		_, _ = w.Write([]byte{0})    // into memory
 	}
 	_ = w.Close() // into memory
-	return packedEnv{packed: bytes.Clone(b.Bytes())}
+	return PackedEnv{packed: bytes.Clone(b.Bytes())}
 }
 
-func (p packedEnv) unpack() []string {
+// Unpack gives the environment back, in its order.
+func (p PackedEnv) Unpack() []string {
 	if p.packed == nil {
 		return p.plain
 	}

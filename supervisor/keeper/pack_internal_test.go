@@ -38,7 +38,7 @@ func TestPackedEnvironmentIsSmall(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ members, most int }{{100, 1 << 10}, {1000, 5 << 10}} {
 		env := peers(c.members)
-		p := packEnv(env)
+		p := PackEnv(env)
 		if n := cap(p.packed); p.plain != nil || n == 0 || n > c.most {
 			t.Errorf("the environment of a member of %d takes %d bytes packed, %d as it is; at most %d are right", c.members, n, len(strings.Join(env, "")), c.most)
 		} else {
