@@ -9,6 +9,7 @@ PKGS    := ./...
 PREFIX  ?= /usr/local
 BIN     ?= bin
 CHAOS   ?= 1h
+BENCHTIME ?= 1s
 
 .DEFAULT_GOAL := help
 .PHONY: help build install test test-vm test-vm-auto test-chaos chaos race sim powercut fuzz lint check e2e bench demo golden kept cover tidy
@@ -83,8 +84,8 @@ tidy:
 e2e: build ## the end-to-end tests alone: real binaries on loopback
 	go test -count=1 -v -timeout $(TIMEOUT) ./cmd/supctl -run 'TestEndToEnd'
 
-bench: ## benchmarks
-	go test -run '^$$' -bench . -benchmem $(PKGS)
+bench: ## benchmarks, BENCHTIME (1s; 1x: each once) long; those of cmd/supd take a quarter of an hour
+	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -timeout 2h $(PKGS)
 
 demo: build ## the main job before your eyes, in two minutes (KEEP=1 leaves the cluster running)
 	@sh configs/demo.sh $(if $(KEEP),--keep)

@@ -137,7 +137,7 @@ func (p *pages) elements(b, least, most []byte) (last []byte, err error) {
 					return nil, err
 				}
 			}
-			if _, err := p.walk(binary.NativeEndian.Uint64(b[at+8:]), key, end); err != nil {
+			if last, err = p.walk(binary.NativeEndian.Uint64(b[at+8:]), key, end); err != nil {
 				return nil, err
 			}
 		case flags == isBucket:

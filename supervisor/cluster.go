@@ -31,6 +31,8 @@ type cluster struct {
 	digests *digests
 	// waits says for what, until this node is part of a cluster.
 	waits atomic.Pointer[string]
+	// forgotten is why the cluster has given this node up, or "".
+	forgotten func() string
 }
 
 var _ server.Cluster = (*cluster)(nil)
@@ -72,6 +74,9 @@ func (c *cluster) Lead() server.RaftStatus {
 
 // trouble says what keeps this node from its part in the cluster's state, or "".
 func (c *cluster) trouble() string {
+	if why := c.forgotten(); why != "" {
+		return "this cluster has given it up, and what it shows is of before: " + why
+	}
 	if why := c.store.Trouble(); why != "" {
 		return c.behind(why)
 	}
@@ -281,7 +286,7 @@ func (l *leader) ask(ctx context.Context, f func(context.Context, *client.Client
 		addr = l.cluster.apiOf(id)
 	}
 	if addr == "" {
-		if err := l.aside(ctx, f); err != nil {
+		if answered, err := l.aside(ctx, f); answered {
 			return err
 		}
 		return &spec.Error{Code: spec.CodeNoLeader, Reason: client.ReasonNoLeader, Message: "no leader is known"}
@@ -338,30 +343,52 @@ func (l *leader) close() {
 	}
 }
 
-// aside asks one other node, in turn, where no leader is known here: a node that was
-// forgotten is no part of Raft any more and hears of nobody. Only that news counts; all
-// else is the leader's own to say.
-func (l *leader) aside(ctx context.Context, f func(context.Context, *client.Client) error) error {
-	var others [][2]string
-	for n := range l.cluster.store.View().Nodes() {
-		if addr := l.cluster.apiOf(n.ID); addr != "" && n.Name != l.node {
-			others = append(others, [2]string{n.ID, addr})
+// aside asks one other node, in turn, where no leader is known here. One whose log cannot be
+// written takes no part in Raft and hears of no new leader: it may be the one that is asked, and its
+// answer is as good as ever. A node that was forgotten is told so by any; all else is the
+// leader's own to say. Who has answered is asked again.
+func (l *leader) aside(ctx context.Context, f func(context.Context, *client.Client) error) (answered bool, err error) {
+	turn := int(l.turn.Load())
+	id, addr := l.asked(turn)
+	if addr == "" {
+		return false, nil
+	}
+	c, err := l.client(id, addr)
+	if err == nil {
+		ctx, cancel := context.WithTimeout(ctx, asideTimeout)
+		defer cancel()
+		if err = f(ctx, c); err == nil {
+			return true, nil
 		}
 	}
-	if len(others) == 0 {
-		return nil
+	l.turn.CompareAndSwap(int64(turn), int64(turn+1))
+	refused, ok := errors.AsType[*spec.Error](err)
+	return ok && refused.Reason == state.NodeForgotten, err
+}
+
+// asked is the node whose turn it is, by its id, and its API: every other turn one that votes, as leaders do;
+// which those are may have changed since this node heard of it.
+func (l *leader) asked(turn int) (id, addr string) {
+	voters := l.cluster.Status().Voters
+	var all, some [][2]string
+	for n := range l.cluster.store.View().Nodes() {
+		addr := l.cluster.apiOf(n.ID)
+		if addr == "" || n.Name == l.node {
+			continue
+		}
+		all = append(all, [2]string{n.ID, addr})
+		if slices.Contains(voters, n.Name) {
+			some = append(some, [2]string{n.ID, addr})
+		}
 	}
-	other := others[int(l.turn.Add(1))%len(others)]
-	c, err := l.client(other[0], other[1])
-	if err != nil {
-		return nil //nolint:nilerr // the next one is asked next time
+	if turn%2 == 0 && len(some) > 0 {
+		all = some
 	}
-	ctx, cancel := context.WithTimeout(ctx, asideTimeout)
-	defer cancel()
-	if refused, ok := errors.AsType[*spec.Error](f(ctx, c)); ok && refused.Reason == state.NodeForgotten {
-		return refused
+	if len(all) == 0 {
+		return "", ""
 	}
-	return nil
+	it := all[turn/2%len(all)]
+	return it[0], it[1]
 }
 
 // asideTimeout bounds the question to another node than the leader.

@@ -83,7 +83,8 @@ func (d *Daemon) openCredentials() error {
 	// A View that knows no cluster yet (a crash soon after the node was taken in) does not deny one.
 	if d.id.Member && d.pki.Pin() == "" && (v.Cluster.CA != "" || v.Cluster.ID == "") {
 		dir := filepath.Join(d.o.Config.DataDir, "pki")
-		return fmt.Errorf("cannot start: this node is part of a cluster, and its credentials in %s are gone; bring that directory back from a copy, or %s", dir, pki.HowBack(dir))
+		return fmt.Errorf("cannot start: this node is part of a cluster, and its credentials in %s are gone; bring that directory back from a copy, "+
+			"or set bootstrap_secret_file if its first nodes shared a secret, or %s", dir, pki.HowBack(dir))
 	}
 	makes, err := makeSeed(lacks{ca: d.pki.Pin() != "", member: d.id.Member, others: others, expect: d.o.Config.BootstrapExpect})
 	if err != nil {

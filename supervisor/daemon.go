@@ -280,7 +280,10 @@ func (d *Daemon) openGossip() error {
 		dir: c.SnapshotsDir(), every: c.SnapshotEvery.D(), keep: c.SnapshotKeep, node: d.id.Name, view: d.toSnapshot, log: d.log,
 	}
 	d.digests = &digests{store: d.store, rest: cmp.Or(d.o.CompareRest, compareRest), log: d.log}
-	d.cluster = &cluster{store: d.store, gossip: g, dns: d.meta.DNS, snapshots: d.snapshots, digests: d.digests}
+	d.cluster = &cluster{
+		store: d.store, gossip: g, dns: d.meta.DNS, snapshots: d.snapshots, digests: d.digests,
+		forgotten: func() string { return d.agent.Forgotten() },
+	}
 	return nil
 }
 

@@ -123,6 +123,7 @@ func plantDivergence(t *testing.T, dataDir, was, is string) {
 		}
 		if l.Type == raft.LogCommand && bytes.Contains(l.Data, []byte(was)) {
 			l.Data = bytes.ReplaceAll(l.Data, []byte(was), []byte(is))
+			l.Extensions = nil // as an earlier build wrote it: with its sum it would be found damaged
 			if err := db.StoreLog(&l); err != nil {
 				t.Fatal(err)
 			}
@@ -176,6 +177,15 @@ func TestStatesAreCompared(t *testing.T) {
 	}
 	everybodyCompared(t, nodes, index(nodes[1]))
 
+	term := func(n *node) uint64 {
+		st, err := n.api.Cluster(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st.Term
+	}
+	before := term(nodes[0]) // each leader says what it finds
+
 	// The node astray: one entry of its log says something else than the others'.
 	nodes[2].end()
 	plantDivergence(t, nodes[2].cfg.DataDir, "/bin/true", "/bin/tRue")
@@ -222,7 +232,7 @@ func TestStatesAreCompared(t *testing.T) {
 	if n := logs[2].count("state differs from other nodes'"); n != 1 {
 		t.Errorf("the node astray says it %d times", n)
 	}
-	if n := logs[0].count("state differs from the majority's") + logs[1].count("state differs from the majority's"); n != 1 {
+	if n := logs[0].count("state differs from the majority's") + logs[1].count("state differs from the majority's"); n < 1 || n > 1 && term(nodes[0]) == before {
 		t.Errorf("the leader says it %d times", n)
 	}
 

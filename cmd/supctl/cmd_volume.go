@@ -126,6 +126,10 @@ func (a *app) release(ctx context.Context, name string, now bool, confirm string
 		return err
 	}
 	return a.tellVolume(v, res, func() {
+		if v.Metadata.Name == "" { // nothing is left to be done
+			a.printf("volume/%s is released; its node was forgotten, so nobody deletes what is there\n", name)
+			return
+		}
 		if now || v.Status.ReleaseAt == nil {
 			a.printf("volume/%s is being deleted\n", name)
 			return

@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -171,7 +172,7 @@ func (a asked) member(namespace, service, name string) found {
 	if m == nil || m.Name() != name {
 		return found{}
 	}
-	if s := a.view.Set(namespace, m.Set); s == nil || s.Spec.ServiceName != service {
+	if s := a.view.Set(namespace, m.Set); s == nil || !slices.Contains(a.view.ServicesOf(s), service) {
 		return found{}
 	}
 	return found{exists: true, answer: a.addresses(nil, a.name, m.IP)}

@@ -28,8 +28,10 @@ func (x *index) governs(namespace, service string) []*state.Set {
 	x.once.Do(func() {
 		x.sets = map[string][]*state.Set{}
 		for s := range x.view.Sets("") {
-			k := s.Meta.Namespace + "/" + s.Spec.ServiceName
-			x.sets[k] = append(x.sets[k], s)
+			for _, service := range x.view.ServicesOf(s) {
+				k := s.Meta.Namespace + "/" + service
+				x.sets[k] = append(x.sets[k], s)
+			}
 		}
 	})
 	return x.sets[namespace+"/"+service]

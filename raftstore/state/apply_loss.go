@@ -214,7 +214,8 @@ func (t *tx) abandonVolume(c *AbandonVolume) *spec.Error {
 	v.Phase, v.AbandonedAt, v.Generation = spec.VolumeAbandoned, t.now, t.Index
 	v.Undo, v.ReleaseAt, v.Marked = false, time.Time{}, false
 	t.saveVolume(&v)
-	if m := t.Member(v.Namespace, v.Set, v.Ordinal); m != nil && m.Node == v.Node {
+	// A retained one was dropped from the definition: the member's present start has none of it.
+	if m := t.Member(v.Namespace, v.Set, v.Ordinal); m != nil && m.Node == v.Node && old.Phase != spec.VolumeRetained {
 		t.vouch(m, Abandoned, "volume "+c.Name+" was abandoned: the operator vouches that nothing runs on it")
 	}
 	t.dropIdentity(v.Namespace, v.Set, v.Ordinal)

@@ -33,7 +33,7 @@ func (t *tx) reserveSlot(s *Set, slot Slot) *spec.Error {
 		Ports: slot.Ports, Revision: s.Wanted(slot.Ordinal), Wish: WishReserved, VolumesState: "new",
 		CreatedAt: t.now, UnreadySince: t.now, Generation: t.Index,
 	}
-	for _, vs := range s.Spec.Volumes {
+	for _, vs := range t.SlotVolumes(s, slot.Ordinal) {
 		returned, err := t.bindVolume(s, vs, slot)
 		if err != nil {
 			return err
@@ -168,6 +168,12 @@ func (t *tx) place(c *Place) *spec.Error {
 		if v.Node == c.Slot.Node {
 			continue
 		}
+		if !names(s.Spec.Volumes, v.Template) { // dropped from the definition: it stays where it is
+			left := *v
+			left.Phase, left.Generation = spec.VolumeRetained, t.Index
+			t.saveVolume(&left)
+			continue
+		}
 		if v.Phase != spec.VolumePending || v.Made || v.Returned {
 			return refuse("VolumeMade", "volume %s is on node %s and is not moved", v.Name(), v.Node)
 		}
@@ -233,6 +239,8 @@ func (t *tx) startMember(c *StartMember) *spec.Error {
 		return stale("node %s is being drained", old.Node)
 	case !old.MayStart():
 		return refuse("StillRunning", "member %s may still run with epoch %d", old.Name(), old.Epoch)
+	case t.unbound(s, old, c.Revision) != nil:
+		return t.unbound(s, old, c.Revision)
 	case t.Lacks(s, old) != "":
 		return refuse("VolumeMissing", "member %s has no volume %s any more: it was abandoned; it gets a new one first", old.Name(), t.Lacks(s, old))
 	}
@@ -250,6 +258,7 @@ func (t *tx) startMember(c *StartMember) *spec.Error {
 		m.UnreadySince = t.now
 	}
 	t.saveMember(&m)
+	t.holdVolumes(s, &m, m.Revision)
 	t.event(c.Namespace, "member/"+m.Name(), "Start", "start on node %s with epoch %d, revision %s", m.Node, m.Epoch, m.Revision)
 	return nil
 }
@@ -443,7 +452,7 @@ func (t *tx) retainVolumes(s *Set, m *Member, releaseAt time.Time) {
 		}
 		v := *old
 		v.Phase, v.Generation = spec.VolumeRetained, t.Index
-		if policy == spec.Delete {
+		if policy == spec.Delete && names(s.Spec.Volumes, v.Template) {
 			v.Phase, v.ReleaseAt = spec.VolumeReleasing, releaseAt
 			if t.Node(v.Node) == nil {
 				t.dropVolume(&v, "it is released; its node "+v.Node+" is forgotten, so nobody deletes the directory there")

@@ -115,6 +115,9 @@ func (t *tx) restoreSet(s *View, old *Set) {
 		next.Current, next.Formed = now.Current, now.Formed
 		next.Gone, next.HookFormed = now.Gone, now.HookFormed
 		next.AcceptLost = now.AcceptLost
+		if now.Beginning != nil { // it knows of all directories that members may have
+			next.Beginning = now.Beginning
+		}
 		if now.Replicas() == next.Replicas() && now.Start() == next.Start() {
 			next.ScaledAt = now.ScaledAt
 		}

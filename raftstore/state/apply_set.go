@@ -20,23 +20,32 @@ func (t *tx) putSet(c *PutSet) *spec.Error {
 	if old.Deleting {
 		return refuse("Deleting", "statefulset %s is being deleted; wait until it is gone (supctl wait sts/%s --for=deleted) and apply again", c.Name, c.Name)
 	}
-	if err := t.checkFixed(old, c); err != nil {
-		return err
-	}
 	s := *old
 	s.Spec = c.Spec
 	s.Meta.Labels, s.Meta.Annotations = c.Labels, c.Annotations
-	s.Revision = c.Template.Hash()
+	tpl := c.Template
+	if c.Rules >= 1 {
+		if err := t.checkChange(old, &s); err != nil {
+			return err
+		}
+		tpl = s.shape(old, tpl)
+	} else if err := t.checkFixed(old, c); err != nil {
+		return err
+	}
+	s.Revision = tpl.Hash()
 	rev := t.Revision(c.Namespace, c.Name, s.Revision)
-	if rev != nil && same(rev.Template, c.Template) && same(old.Spec, s.Spec) && s.Revision == old.Revision &&
+	if rev != nil && same(rev.Template, tpl) && same(old.Spec, s.Spec) && s.Revision == old.Revision &&
 		same(old.Meta.Labels, s.Meta.Labels) && same(old.Meta.Annotations, s.Meta.Annotations) {
 		return nil
 	}
 	if err := t.resize(old, &s, c.AcceptUnhealthy, c.Silent); err != nil {
 		return err
 	}
-	t.putRevision(&s, c.Template)
+	t.putRevision(&s, tpl)
 	if c.Rules >= 1 {
+		if err := t.reshape(old, &s, c.UID); err != nil {
+			return err
+		}
 		t.askRevision(&s, s.Revision != old.Revision, t.e.Why)
 	}
 	s.Meta.Generation++
@@ -308,9 +317,7 @@ func (t *tx) dropSet(c *DropSet) *spec.Error {
 	for id := range walk(t.ids, c.Namespace+"/"+c.Name+"/") {
 		t.dropIdentity(id.Namespace, id.Set, id.Ordinal)
 	}
-	if svc := t.Service(c.Namespace, s.Spec.ServiceName); svc != nil && svc.Auto && len(t.Governs(c.Namespace, s.Spec.ServiceName)) == 0 {
-		del(t, &t.services, key(c.Namespace, s.Spec.ServiceName))
-	}
+	t.dropServices(s)
 	t.event(c.Namespace, "statefulset/"+c.Name, "Deleted", "the set is gone")
 	return nil
 }
@@ -354,6 +361,9 @@ func (t *tx) setCurrent(c *SetCurrent) *spec.Error {
 	s.Current = c.Revision
 	t.trimRevisions(&s, used)
 	t.noteSet(&s)
+	if s.Beginning != nil {
+		t.dropServices(&s)
+	}
 	t.event(c.Namespace, "statefulset/"+c.Name, "RolledOut", "all members run revision %s", c.Revision)
 	return nil
 }

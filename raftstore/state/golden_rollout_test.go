@@ -80,6 +80,50 @@ func rolloutPrograms() []state.Command {
 	}
 }
 
+// rolloutShape: volumes are added, grown and dropped, and the service is another.
+func rolloutShape(n, epoch uint64) []state.Command {
+	one := 1
+	put := func(rules int, service string, volumes ...spec.VolumeSpec) *state.PutSet {
+		processes := []spec.Process{{Name: "main", Exec: spec.Exec{Command: []string{"/bin/s"}}}}
+		return &state.PutSet{
+			Namespace: "default", Name: "form", UID: "f1", Rules: rules, Template: spec.Template{Processes: processes},
+			Spec: spec.StatefulSetSpec{Replicas: &one, ServiceName: service, Network: spec.Network{Mode: spec.NetworkMember}, Volumes: volumes, Processes: processes},
+		}
+	}
+	volume := func(name, size string) spec.VolumeSpec { return spec.VolumeSpec{Name: name, Size: spec.Quantity(size)} }
+	first := put(1, "form").Template.Hash()
+	shaped := func(service string, volumes ...spec.VolumeSpec) string {
+		t := put(1, service).Template
+		t.Shape = &spec.Shape{Service: service, Volumes: volumes}
+		return t.Hash()
+	}
+	stopped := func(epoch uint64) state.MemberReport {
+		return state.MemberReport{Namespace: "default", Set: "form", Seen: state.Observation{Epoch: epoch, Phase: spec.MemberStopped}}
+	}
+	both := shaped("form", volume("data", ""), volume("logs", ""))
+	return []state.Command{
+		put(1, "form", volume("data", "1Gi")),
+		&state.Reserve{Namespace: "default", Set: "form", IfGeneration: 1, Slots: []state.Slot{{UID: "fu", Node: "n4", IP: "127.64.0.50", VolumeUIDs: map[string]string{"data": "fv"}}}},
+		&state.StartMember{Namespace: "default", Set: "form", Revision: first, IfGeneration: n + 2},
+		put(0, "form", volume("data", "1Gi"), volume("logs", "")), // refused: by older rules volumes are fixed
+		put(1, "form", volume("logs", ""), volume("data", "2Gi")),
+		put(1, "form", volume("data", "1Gi"), volume("logs", "")), // refused: smaller
+		&state.DeleteMember{Namespace: "default", Set: "form"},
+		&state.Report{Node: "n4", Run: "r1", Seq: 2, Members: []state.MemberReport{stopped(epoch + 1)}},
+		&state.StartMember{Namespace: "default", Set: "form", Revision: both, IfEpoch: epoch + 1, IfGeneration: n + 7},
+		put(1, "gate", volume("data", "2Gi")),
+		&state.ReleaseVolume{Namespace: "default", Name: "logs-form-0"}, // refused: the present start may use it
+		&state.DeleteMember{Namespace: "default", Set: "form"},
+		&state.Report{Node: "n4", Run: "r1", Seq: 3, Members: []state.MemberReport{stopped(epoch + 2)}},
+		&state.StartMember{Namespace: "default", Set: "form", Revision: shaped("gate", volume("data", "")), IfEpoch: epoch + 2, IfGeneration: n + 12},
+		&state.SetCurrent{Namespace: "default", Name: "form", Revision: shaped("gate", volume("data", "")), IfGeneration: 3},
+		&state.UndoRollout{Namespace: "default", Name: "form", Revision: both, UID: "f2"},
+		&state.ReleaseVolume{Namespace: "default", Name: "logs-form-0"}, // refused: it has it back
+		&state.UndoRollout{Namespace: "default", Name: "form", Revision: first, UID: "f3"},
+	}
+}
+
 func rollouts(n, epoch uint64) []state.Command {
-	return append(rolloutStory(n, epoch), rolloutPrograms()...)
+	all := append(rolloutStory(n, epoch), rolloutPrograms()...)
+	return append(all, rolloutShape(n+uint64(len(all)), epoch+1)...)
 }

@@ -180,7 +180,7 @@ func story() []state.Command {
 	all = append(all, lossStory(uint64(len(all)), 1<<32+7)...)
 	all = append(all, &state.NoteTransfer{From: "node-1", To: "node-2"}, &state.NoteTransfer{}) // the second refused: from whom?
 	all = append(all, rollouts(uint64(len(all)), 1<<32+10)...)
-	return append(all, hookStory(uint64(len(all)), 1<<32+11)...)
+	return append(all, hookStory(uint64(len(all)), 1<<32+14)...)
 }
 
 func at(seconds int) time.Time {

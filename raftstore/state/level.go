@@ -59,6 +59,7 @@ func Fields() []string {
 		"PutSet rules",
 		"PutSet spec.processes.hooks.*.signal",
 		"PutSet template.processes.hooks.*.signal",
+		"PutSet template.shape",
 	}
 }
 

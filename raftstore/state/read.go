@@ -125,7 +125,7 @@ func (v *View) Volume(ns, name string) *Volume { return get(v.volumes, key(ns, n
 func (v *View) Volumes(ns string) iter.Seq[*Volume] { return walk(v.volumes, nsPrefix(ns)) }
 
 // MemberVolumes returns an ordinal's volumes, in the order the set names them;
-// volumes of the ordinal that the set no longer names come last.
+// those that it no longer names, and the present start may use, come last.
 func (v *View) MemberVolumes(ns, set string, ordinal int) []*Volume {
 	var out []*Volume
 	s := v.Set(ns, set)
@@ -138,7 +138,7 @@ func (v *View) MemberVolumes(ns, set string, ordinal int) []*Volume {
 			out = append(out, vol)
 		}
 	}
-	return out
+	return append(out, v.held(s, ordinal)...)
 }
 
 // Service returns a service or nil.
@@ -182,7 +182,7 @@ func (v *View) Events() iter.Seq[*Event] { return walk(v.events, "") }
 func (v *View) Governs(ns, service string) []*Set {
 	var out []*Set
 	for s := range v.Sets(ns) {
-		if s.Spec.ServiceName == service {
+		if slices.Contains(v.ServicesOf(s), service) {
 			out = append(out, s)
 		}
 	}
@@ -193,7 +193,7 @@ func (v *View) Governs(ns, service string) []*Set {
 func (v *View) FQDN(m *Member) string {
 	service := m.Set
 	if s := v.Set(m.Namespace, m.Set); s != nil {
-		service = s.Spec.ServiceName
+		service = v.ServiceOf(s, m)
 	}
 	return spec.MemberFQDN(m.Name(), service, m.Namespace, v.Cluster.Zone)
 }

@@ -28,6 +28,8 @@ type UndoRollout struct {
 	Auto         bool   `json:"auto,omitempty"`
 	IfGeneration uint64 `json:"ifGeneration,omitempty"` // the set's, for Auto
 	Message      string `json:"message,omitempty"`
+	// UID makes those of volumes that the revision names and that are gone.
+	UID string `json:"uid,omitempty"`
 }
 
 func (*PauseRollout) kind() string { return "PauseRollout" }
@@ -37,7 +39,8 @@ func (*UndoRollout) kind() string  { return "UndoRollout" }
 // while an older node is there, keep the rules that they were made under:
 //
 //	0: a revision is a template only, and is trimmed when a rollout is complete
-//	1: it notes who asked for it and why, what it was made from, and when it was last asked for
+//	1: it notes who asked for it and why, what it was made from, and when it was last asked for;
+//	   volumes and the governing service may be changed, and a volume is not made smaller
 const RulesNow = 1
 
 // Rollback notes that a set went back to an older revision; the next change of the
@@ -70,20 +73,32 @@ func images(init []spec.InitStep, processes []spec.Process) bool {
 		slices.ContainsFunc(processes, func(p spec.Process) bool { return p.Image != "" })
 }
 
-// Definition is the definition with what r was made from in place of what s is made
+// Definition is the set's definition with what r was made from in place of what it is made
 // from now; ok is false when that is not known, for r is of an older version's making.
-func (r *Revision) Definition(s spec.StatefulSetSpec) (out spec.StatefulSetSpec, ok bool) {
-	out = s.Clone()
+// Volumes that both name keep their sizes.
+func (v *View) Definition(s *Set, r *Revision) (out spec.StatefulSetSpec, ok bool) {
+	out = s.Spec.Clone()
 	switch t := r.Template; {
 	case r.Source != nil:
 		out.Init, out.Processes, out.Scratch = r.Source.Init, r.Source.Processes, r.Source.Scratch
 	case images(t.Init, t.Processes):
-		return s, false
+		return s.Spec, false
 	default:
 		out.Init, out.Processes, out.Scratch = t.Init, t.Processes, t.Scratch
 	}
 	if r.Template.Resolve != "" {
 		out.Network.Resolve = r.Template.Resolve
+	}
+	shape := v.ShapeOf(s, r.Hash)
+	out.ServiceName = shape.Service
+	if !shape.Same(spec.Shape{Service: shape.Service, Volumes: out.Volumes}) {
+		now := out.Volumes
+		out.Volumes = slices.Clone(shape.Volumes)
+		for i, vs := range out.Volumes {
+			if at := slices.IndexFunc(now, func(n spec.VolumeSpec) bool { return n.Name == vs.Name }); at >= 0 {
+				out.Volumes[i] = now[at]
+			}
+		}
 	}
 	for i := range out.Volumes {
 		out.Volumes[i].MountPath = r.Template.VolumeMounts[out.Volumes[i].Name]
@@ -198,7 +213,7 @@ func (t *tx) undoRollout(c *UndoRollout) *spec.Error {
 	if r.Hash == old.Revision {
 		return nil
 	}
-	definition, ok := r.Definition(old.Spec)
+	definition, ok := t.Definition(old, r)
 	if !ok {
 		return refuse("RevisionIncomplete", "cannot go back to revision %d of statefulset %s: it is of an older supd's making, and what its images meant is not known any more; apply its definition again", r.Number, c.Name)
 	}
@@ -210,7 +225,11 @@ func (t *tx) undoRollout(c *UndoRollout) *spec.Error {
 	}
 	s.Rollback = &Rollback{From: old.Revision, At: t.now, Auto: c.Auto, Who: t.e.Who, Why: why}
 	s.Meta.Generation++
+	if err := t.reshape(old, &s, c.UID); err != nil {
+		return err
+	}
 	t.askRevision(&s, true, why)
+	t.ensureService(&s)
 	t.saveSet(&s)
 	if c.Auto {
 		t.warn(c.Namespace, "statefulset/"+c.Name, "RolledBack", "revision %s stalled: members go back to %s: %s", old.Revision, s.Revision, c.Message)

@@ -172,6 +172,8 @@ type Set struct {
 	ResumedAt time.Time `json:"resumedAt,omitzero"`
 	// Rollback: Revision is an older one that the set went back to.
 	Rollback *Rollback `json:"rollback,omitempty"`
+	// Beginning is nil while volumes and service are those the set was made with.
+	Beginning *Beginning `json:"beginning,omitempty"`
 }
 
 // Replicas wanted; 0 when the set is being deleted.
@@ -296,6 +298,9 @@ type Volume struct {
 	Emptying bool `json:"emptying,omitempty"`
 	// Returned: bound again after it was retained.
 	Returned bool `json:"returned,omitempty"`
+	// Added to a member that had run: what is done once for the member's volumes was done
+	// before this one came.
+	Added bool `json:"added,omitempty"`
 	// AbandonedAt is when it was given up by its typed name; from then on it is called
 	// NAME.UID8. Marked: its node has written that into the container.
 	AbandonedAt time.Time `json:"abandonedAt,omitzero"`

@@ -22,23 +22,30 @@ type crowd struct {
 	hosts []netid.Host
 }
 
-// all gives the facts and hosts of all members, by ordinal. They are shared: nobody changes them.
-func (c *crowd) all() ([]template.Member, []netid.Host) {
-	c.once.Do(func() {
-		c.facts, c.hosts = make([]template.Member, len(c.members)), make([]netid.Host, len(c.members))
-		for i, m := range c.members {
-			c.facts[i] = memberFacts(c.set, c.zone, m)
-			c.hosts[i] = netid.MemberHost(m.IP, m.Name(), c.set.Spec.ServiceName, m.Namespace, c.zone)
-		}
-	})
+// all gives the facts and hosts of all members, by ordinal, as a member of that governing service sees them. They are
+// shared: nobody changes them.
+func (c *crowd) all(service string) ([]template.Member, []netid.Host) {
+	if service != c.set.Spec.ServiceName { // of an earlier revision, and soon gone
+		return c.make(service)
+	}
+	c.once.Do(func() { c.facts, c.hosts = c.make(service) })
 	return c.facts, c.hosts
 }
 
-func memberFacts(set *state.Set, zone string, m *state.Member) template.Member {
+func (c *crowd) make(service string) ([]template.Member, []netid.Host) {
+	facts, hosts := make([]template.Member, len(c.members)), make([]netid.Host, len(c.members))
+	for i, m := range c.members {
+		facts[i] = memberFacts(service, c.zone, m)
+		hosts[i] = netid.MemberHost(m.IP, m.Name(), service, m.Namespace, c.zone)
+	}
+	return facts, hosts
+}
+
+func memberFacts(service, zone string, m *state.Member) template.Member {
 	name := m.Name()
 	return template.Member{
 		Name: name, Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal, IP: m.IP, Hostname: name,
-		FQDN: spec.MemberFQDN(name, set.Spec.ServiceName, m.Namespace, zone), Node: m.Node,
+		FQDN: spec.MemberFQDN(name, service, m.Namespace, zone), Node: m.Node,
 		Epoch: m.Epoch, Revision: spec.RevisionName(m.Set, m.Revision), Volumes: orWord(m.VolumesState, "new"),
 		Joining: m.Joining, Bootstrap: m.Bootstrap, Ready: m.Ready(), Ports: m.Ports,
 	}

@@ -247,7 +247,7 @@ func (j job) hookOf(c call) spec.Hook {
 // leaverFacts are what a template may know of a member that is gone.
 func (j job) leaverFacts(l state.Leaver) template.Member {
 	k := j.key
-	return memberFacts(j.part.Set, j.part.Cluster.Zone, &state.Member{Namespace: k.Namespace, Set: k.Set, Ordinal: l.Ordinal, IP: l.IP, Node: l.Node, Ports: l.Ports})
+	return memberFacts(j.part.Service, j.part.Cluster.Zone, &state.Member{Namespace: k.Namespace, Set: k.Set, Ordinal: l.Ordinal, IP: l.IP, Node: l.Node, Ports: l.Ports})
 }
 
 // attemptKey is what counts the tries of a hook.

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"supd/raftstore/state"
 	"supd/supervisor/keeper"
 	"supd/supervisor/probe"
 	"supd/supervisor/spec"
@@ -21,7 +22,7 @@ const maxInitOutput = 256 << 10
 
 // init runs the init steps in order. One with once is passed over when it has
 // succeeded for all of the member's volumes, and noted in each, durably, before
-// the next step.
+// the next step. A volume that was added later does not have it done again.
 func (j job) init(ctx context.Context, r *rendering, dirs map[string]volumes.Dir) error {
 	for i, s := range r.init {
 		if s.spec.Once {
@@ -67,7 +68,11 @@ func (j job) onceDone(step string) (bool, error) {
 	if len(j.part.Volumes) == 0 {
 		return false, failf(InitFailed, "init step %s is to run once, but there is no volume to note that in", step)
 	}
+	added := !slices.ContainsFunc(j.part.Volumes, func(v *state.Volume) bool { return !v.Added })
 	for _, vol := range j.part.Volumes {
+		if vol.Added && !added {
+			continue
+		}
 		steps, err := j.a.o.Pool.Once(claimMade(j.part, vol.Template))
 		if err != nil {
 			return false, err

@@ -71,16 +71,18 @@ func (j job) do(ctx context.Context) outcome {
 // locks are the lock files that the member's processes hold while they run, as far as they are beside its volumes. A
 // keeper that has lost its records finds by them what runs.
 func (j job) locks() []string {
-	if j.part.Template == nil || len(j.part.Volumes) == 0 {
-		return nil
-	}
-	dir, err := j.a.o.Pool.Where(claimOf(j.part, j.part.Volumes[0]))
-	if err != nil { // it has no place, so nothing was started in it
+	if j.part.Template == nil {
 		return nil
 	}
 	var paths []string
-	for _, p := range j.part.Template.Processes {
-		paths = append(paths, dir.Lock(p.Name))
+	for _, vol := range j.part.Volumes { // which of them it was depends on those that there were at the start
+		dir, err := j.a.o.Pool.Where(claimOf(j.part, vol))
+		if err != nil { // it has no place, so nothing was started in it
+			continue
+		}
+		for _, p := range j.part.Template.Processes {
+			paths = append(paths, dir.Lock(p.Name))
+		}
 	}
 	return paths
 }

@@ -15,8 +15,8 @@ func (j job) names(r *rendering) error {
 		return nil
 	}
 	p := j.part
-	_, all := j.crowd.all()
-	me := netid.MemberHost(p.Member.IP, p.Member.Name(), p.Set.Spec.ServiceName, p.Member.Namespace, p.Cluster.Zone)
+	_, all := j.crowd.all(p.Service)
+	me := netid.MemberHost(p.Member.IP, p.Member.Name(), p.Service, p.Member.Namespace, p.Cluster.Zone)
 	r.hosts = netid.Hosts(me, all)
 	if j.a.o.MemberDNS == "" {
 		return nil

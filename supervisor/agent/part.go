@@ -8,6 +8,7 @@ import (
 
 	"supd/raftstore/state"
 	"supd/supervisor/spec"
+	"supd/volumes"
 )
 
 // Key names a member.
@@ -45,8 +46,10 @@ type Part struct {
 	Template *spec.Template
 	Revision *state.Revision
 	Volumes  []*state.Volume
-	Cluster  *state.Cluster
-	Node     *state.Node
+	// Service governs the set as the member's revision has it.
+	Service string
+	Cluster *state.Cluster
+	Node    *state.Node
 	// bound: the keeper has something of the present epoch by the lease.
 	bound bool
 	// peers changes with the list of members, their addresses and ports.
@@ -95,6 +98,21 @@ func setViewOf(v *state.View, k setKey, old setView) setView {
 	return s
 }
 
+// lockVolume is the one of the volumes there are beside which the locks of the member's
+// processes are: the oldest, for what a definition adds later changes nothing then. "": none.
+func (p Part) lockVolume(dirs map[string]volumes.Dir) string {
+	var oldest *state.Volume
+	for _, vol := range p.Volumes {
+		if _, there := dirs[vol.Template]; there && (oldest == nil || vol.CreatedAt.Before(oldest.CreatedAt)) {
+			oldest = vol
+		}
+	}
+	if oldest == nil {
+		return ""
+	}
+	return oldest.Template
+}
+
 // partOf cuts a member's part out of the View. It is kept: so it holds on to nothing of the View but the member's own.
 func partOf(v *state.View, c *state.Cluster, node string, k Key, s setView) Part {
 	p := Part{Key: k, Set: s.set, Cluster: c, Node: v.Node(node), peers: s.peers}
@@ -108,5 +126,8 @@ func partOf(v *state.View, c *state.Cluster, node string, k Key, s setView) Part
 		p.Template = &p.Revision.Template
 	}
 	p.Volumes = v.MemberVolumes(k.Namespace, k.Set, k.Ordinal)
+	if s.set != nil {
+		p.Service = v.ServiceOf(s.set, m)
+	}
 	return p
 }

@@ -107,7 +107,11 @@ func (j job) prepare(ctx context.Context) (p *prepared, onJoin spec.HookStatus, 
 // rendered from something that has changed since.
 func (j job) adopt(ctx context.Context) (*prepared, map[string]keeper.Settings, error) {
 	for _, vol := range j.part.Volumes {
-		if err := j.sayMade(ctx, vol); err != nil {
+		err := j.sayMade(ctx, vol)
+		if vol.Added && !vol.Made && errors.Is(err, volumes.ErrMissing) {
+			continue // it was added since: the next start makes it
+		}
+		if err != nil {
 			return nil, nil, err
 		}
 	}
@@ -134,6 +138,11 @@ func (j job) renderAgain() (*rendering, error) {
 		d, err := j.a.o.Pool.Where(claimOf(j.part, vol))
 		if err != nil {
 			return nil, err
+		}
+		if vol.Added && !vol.Made {
+			if _, err := os.Stat(d.Data); errors.Is(err, os.ErrNotExist) {
+				continue // the next start makes it
+			}
 		}
 		dirs[vol.Template] = d
 	}

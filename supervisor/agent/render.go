@@ -40,7 +40,7 @@ func (r *rendering) prepared(j job) *prepared {
 func (j job) factsOf(dirs map[string]volumes.Dir) *template.Facts {
 	p := j.part
 	m := p.Member
-	service := p.Set.Spec.ServiceName
+	service := p.Service
 	f := &template.Facts{
 		Set: template.Set{
 			Name: m.Set, Replicas: p.Set.Replicas(), Service: service,
@@ -52,8 +52,8 @@ func (j job) factsOf(dirs map[string]volumes.Dir) *template.Facts {
 	if p.Node != nil {
 		f.Node.Address, f.Node.Labels = p.Node.HostIP, p.Node.Labels
 	}
-	f.Members, _ = j.crowd.all()
-	f.Member = memberFacts(p.Set, p.Cluster.Zone, m)
+	f.Members, _ = j.crowd.all(p.Service)
+	f.Member = memberFacts(p.Service, p.Cluster.Zone, m)
 	for name, d := range dirs {
 		f.Volumes[name] = d.Data
 	}
@@ -91,8 +91,8 @@ func (j job) render(dirs map[string]volumes.Dir) (*rendering, error) {
 			return nil, err
 		}
 		lock := ""
-		if len(j.part.Volumes) > 0 {
-			lock = dirs[j.part.Volumes[0].Template].Lock(proc.Name)
+		if name := j.part.lockVolume(dirs); name != "" {
+			lock = dirs[name].Lock(proc.Name)
 		}
 		start := keeper.Start{
 			Member: j.key.String(), Process: proc.Name, Epoch: j.step.Epoch, Exec: x,

@@ -57,9 +57,9 @@ func (p *process) remember() recorded {
 		w.life = life{}
 	}
 	if w.rerr != nil {
-		p.start = damagedStart(p.key, &w)
+		p.start = ask(damagedStart(p.key, &w))
 	} else if w.record.Boot == p.k.boot {
-		p.start = w.record.Start
+		p.start = ask(w.record.Start)
 	}
 	if p.start.Fence {
 		if w.lerr == nil && w.life.Boot == p.k.boot && (w.rerr != nil || w.life.Epoch == p.start.Epoch) {
@@ -88,7 +88,7 @@ func (p *process) adopt(w *recorded) {
 		p.damaged(w)
 		return
 	}
-	p.start, p.want = r.Start, r.Want
+	p.start, p.want = ask(r.Start), r.Want
 	p.status.Epoch, p.status.Fenced = r.Start.Epoch, r.Fenced
 	if r.Boot != p.k.boot {
 		p.status.LastExit = Exit{Code: -1, Unknown: true}
@@ -142,7 +142,7 @@ func (p *process) recall(l life) {
 func (p *process) damaged(w *recorded) {
 	err, l := w.rerr, w.life
 	p.bad = err
-	p.start = damagedStart(p.key, w)
+	p.start = ask(damagedStart(p.key, w))
 	p.status.State, p.why = Failed, "its record can't be read: "+err.Error()
 	p.status.Epoch = l.Epoch
 	if l.Boot == p.k.boot {

@@ -507,9 +507,14 @@ func TestKeeperKilledAtAnyMoment(t *testing.T) {
 					return err == nil
 				})
 				r.seeState("a", keeper.Running)
-				if got := copies(t, word); len(got) != 1 {
-					t.Fatalf("round %d: %v run", i, got)
-				}
+				// One that was adopted may have the signal of a restart that was cut short, and be about to die.
+				within(t, "one copy", func() bool {
+					got := copies(t, word)
+					if len(got) > 1 {
+						t.Fatalf("round %d: %v run", i, got)
+					}
+					return len(got) == 1
+				})
 			}
 		}
 	})

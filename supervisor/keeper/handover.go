@@ -195,7 +195,7 @@ func (m *member) handOver(h *handover) handedMember {
 
 func (p *process) handOver(h *handover) handedProcess {
 	out := handedProcess{
-		Start: p.start, Want: p.want, Status: p.status, Why: p.why, Trouble: p.trouble,
+		Start: p.start.whole(), Want: p.want, Status: p.status, Why: p.why, Trouble: p.trouble,
 		Streak: p.streak.streak, Pause: p.streak.pause, Killed: p.killed, Again: p.again,
 		KillIn: untilTime(p.killAt), StartIn: untilTime(p.status.NextStart),
 		PID: p.last.pid, Ticks: p.last.ticks, LastOwn: p.lastOwn, Grace: int(p.grace.get()), Place: p.place,

@@ -32,7 +32,7 @@ type process struct {
 	m   *member
 	key key
 
-	start   Start
+	start   asked
 	want    want
 	bad     error // the record can't be read
 	status  Status
@@ -161,7 +161,8 @@ func (p *process) note() {
 
 // save writes the record for good.
 func (p *process) save() error {
-	r := record{Version: (&request{Start: &p.start}).needs(), Boot: p.k.boot, Want: p.want, Fenced: p.status.Fenced, Start: p.start}
+	r := record{Boot: p.k.boot, Want: p.want, Fenced: p.status.Fenced, Start: p.start.whole()}
+	r.Version = (&request{Start: &r.Start}).needs()
 	if err := writeSynced(p.k.files.record(p.key), &r); err != nil {
 		return fmt.Errorf("cannot write the record of %s: %w", p.key, err)
 	}
@@ -217,7 +218,7 @@ func (p *process) spawn(lock int) *ErrExec {
 	p.last, p.status.State = procStat{}, Starting
 	env, deaf := p.openEar()
 	p.note()
-	x := p.start.Exec
+	x := p.start.whole().Exec
 	x.Env = withNotify(x.Env, env)
 	before := time.Now()
 	may := func() error { return p.k.lease.may(p) }

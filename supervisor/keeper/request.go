@@ -103,7 +103,7 @@ func (p *process) begin(s Start) error {
 	was := p.start
 	decided := s.Decided
 	s.Decided = 0
-	p.start = s
+	p.start = ask(s)
 	p.killed = true // what is left of its cgroup may have other limits
 	lock, err := p.witnesses()
 	if err == nil {

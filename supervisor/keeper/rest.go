@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"context"
+	"runtime"
 	"runtime/debug"
 	"time"
 )
@@ -29,6 +30,7 @@ func (k *Keeper) rest(ctx context.Context) {
 		case <-k.busy:
 			t.Reset(restAfter)
 		case <-t.C:
+			runtime.GC() // pools let go of what they hold at the second collection
 			debug.FreeOSMemory()
 		}
 	}

@@ -43,7 +43,7 @@ func (k *Keeper) restore() {
 }
 
 func (p *process) inherit(h *handover, hp handedProcess) {
-	p.start, p.want, p.status, p.why, p.trouble = hp.Start, hp.Want, hp.Status, hp.Why, hp.Trouble
+	p.start, p.want, p.status, p.why, p.trouble = ask(hp.Start), hp.Want, hp.Status, hp.Why, hp.Trouble
 	if hp.Bad != "" {
 		p.bad = errors.New(hp.Bad)
 	}

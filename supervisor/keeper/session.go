@@ -122,7 +122,8 @@ func (k *Keeper) startSession(q *Session, files []int) (*session, error) {
 	case p.status.State != Running:
 		return nil, fmt.Errorf("%w: %s is %s", ErrBusy, p.key, p.status.State)
 	}
-	e := inside(&p.start.Exec, q)
+	whole := p.start.whole()
+	e := inside(&whole.Exec, q)
 	if err := checkExec(&e); err != nil {
 		return nil, err
 	}

@@ -34,7 +34,7 @@ func (p *planner) drain(w *world) {
 			p.propose(stop(w.s, m, state.WhyDrain, budget))
 			w.down[m.Ordinal] = true
 		default:
-			p.wait(w.s, m.Name(), "DrainBudget", "is stopped for the drain of node %s when fewer than %d members are unavailable (%s)", m.Node, budget, p.firstDown(w, w.down))
+			p.wait(w.s, m.Name(), "DrainBudget", "is stopped for the drain of node %s when fewer than %d members are unavailable (%s); a larger maxUnavailable lets more be down at once", m.Node, budget, p.firstDown(w, w.down))
 		}
 	}
 }

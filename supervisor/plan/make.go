@@ -273,12 +273,30 @@ func (p *planner) recreating(w *world) bool {
 }
 
 func (p *planner) start(w *world, m *state.Member) {
+	if p.unbound(w, m, "is not started") {
+		return
+	}
 	n := p.v.Node(m.Node)
 	p.propose(&state.StartMember{
 		Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal, Revision: w.s.NextRevision(m),
 		Bootstrap: p.bootstraps(w, m), IfEpoch: m.Epoch, IfGeneration: m.Generation,
 		Fence: w.s.Spec.OnNodeLoss == spec.Fence && n != nil && n.Fences,
 	})
+}
+
+// unbound tells, and says, that a member's next revision needs a directory that is not
+// there any more: it was dropped from the definition and released.
+func (p *planner) unbound(w *world, m *state.Member, what string) bool {
+	name, phase := p.v.Unbound(w.s, m, w.s.NextRevision(m))
+	if name == "" {
+		return false
+	}
+	if phase == "" {
+		phase = "gone"
+	}
+	p.wait(w.s, m.Name(), "VolumeDropped", "%s with revision %s: that needs the directory %s, which was dropped from the definition and is %s",
+		what, spec.RevisionName(w.s.Meta.Name, w.s.NextRevision(m)), name, phase)
+	return true
 }
 
 // bootstraps: the lowest wanted ordinal, while none of the set runs.

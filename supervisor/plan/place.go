@@ -70,7 +70,7 @@ func (p *planner) replace(w *world) {
 // tied returns the node that an ordinal's directories are on and the volume that says
 // so, or "". One on a node that takes no members now comes first.
 func (p *planner) tied(w *world, ordinal int) (node, volume string) {
-	for _, vs := range w.s.Spec.Volumes {
+	for _, vs := range p.v.SlotVolumes(w.s, ordinal) {
 		v := p.v.Volume(w.s.Meta.Namespace, spec.VolumeName(vs.Name, w.s.Meta.Name, ordinal))
 		if v == nil || v.Phase == spec.VolumePending && !v.Made && !v.Returned {
 			continue
@@ -86,7 +86,7 @@ func (p *planner) tied(w *world, ordinal int) (node, volume string) {
 func (p *planner) slot(w *world, ordinal int, sofar []state.Slot, not string) (state.Slot, bool) {
 	name := spec.MemberName(w.s.Meta.Name, ordinal)
 	uids := map[string]string{}
-	for _, vs := range w.s.Spec.Volumes {
+	for _, vs := range p.v.SlotVolumes(w.s, ordinal) {
 		vn := spec.VolumeName(vs.Name, w.s.Meta.Name, ordinal)
 		v := p.v.Volume(w.s.Meta.Namespace, vn)
 		switch {
@@ -149,7 +149,7 @@ func (p *planner) node(w *world, ordinal int, sofar []state.Slot, not string) (n
 		case n == nil:
 			return nil, "VolumeNodeLost", "its directory " + volume + " is on node " + tied + ", which is forgotten: it never comes back by itself; supctl volume abandon " + volume + " gives it up and makes an empty one elsewhere"
 		case n.State != spec.NodeReady:
-			return nil, "VolumeNodeLost", "its directory " + volume + " is on node " + tied + ", which does not answer: bring the node back, or give the directory up by name (supctl explain " + spec.MemberName(w.s.Meta.Name, ordinal) + ")"
+			return nil, "VolumeNodeLost", "its directory " + volume + " is on node " + tied + ", which does not answer: bring the node back, or give the directory up by its name: supctl volume abandon " + volume
 		case n.Cordoned:
 			return nil, "VolumeNodeLost", "its directories are on node " + tied + ", which is cordoned: supctl node uncordon " + tied
 		case p.conflict(w, ordinal, n) != "":

@@ -131,8 +131,8 @@ func (b *bench) tell(phase string, steady bool, ordinals ...int) {
 		run := phase == spec.MemberRunning
 		b.seq[m.Node]++
 		var volumes []state.VolumeReport
-		if vol := b.v.Volume("default", fmt.Sprintf("data-web-%d", o)); vol != nil {
-			volumes = []state.VolumeReport{{Namespace: "default", Name: vol.Name(), UID: vol.UID, Event: state.VolumeMade}}
+		for _, vol := range b.v.MemberVolumes("default", "web", o) {
+			volumes = append(volumes, state.VolumeReport{Namespace: "default", Name: vol.Name(), UID: vol.UID, Event: state.VolumeMade})
 		}
 		b.do(&state.Report{
 			Node: m.Node, Run: "r", Seq: b.seq[m.Node],

@@ -28,7 +28,7 @@ func (p *planner) rollBack(w *world) bool {
 		return false
 	}
 	p.propose(&state.UndoRollout{
-		Namespace: s.Meta.Namespace, Name: s.Meta.Name, Revision: s.Current, Auto: true, IfGeneration: s.Meta.Generation,
+		Namespace: s.Meta.Namespace, Name: s.Meta.Name, Revision: s.Current, Auto: true, IfGeneration: s.Meta.Generation, UID: p.uid(),
 		Message: fmt.Sprintf("no progress for %s (%s)", s.ProgressDeadline(), p.why(w, bad)),
 	})
 	return true

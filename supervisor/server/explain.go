@@ -29,6 +29,7 @@ var rules = []struct {
 	{"VolumeNodeLost", "a member with volumes never moves by itself; its directory is on a node that takes no members now", "it starts when that node answers and is not cordoned, or when the directory is given up by its name", "supctl describe node %s", "node"},
 	{"NotFenced", "with onNodeLoss Fence a member is started elsewhere only when its node had said that this start of it ends with the node's lease; a keeper or supd of an older version, or a change of onNodeLoss a moment before, did not", "it goes on when the node answers again, or when its machine is vouched for to be dead", "supctl explain node/%s", "node"},
 	{"VolumeReleasing", "a name is free only when its released directory is gone", "it is reserved when the directory is gone", "supctl volume undo-release %s", "volume"},
+	{"VolumeDropped", "a revision that names a volume starts only with its directory; this one was dropped from the definition and released", "it goes on when the set's newest revision is the one for it (lower the partition, or resume the rollout)", "supctl rollout history %s", "set"},
 	{"NameTaken", "a volume's name has one owner", "nothing, until the other volume is released", "supctl volume list", ""},
 	{"NoAddress", "every member has its own address of the plan", "nothing, until addresses are free", "supctl get members -A -o wide", ""},
 	{"NoNode", "a member is placed on a node that is Ready, not cordoned, and fits placement and ports", "it is reserved when such a node is there", "supctl node list", ""},
@@ -118,6 +119,9 @@ func ExplainMember(v *state.View, m *state.Member, waits []spec.Wait) client.Exp
 	if ok {
 		x.Actual += ", healthy"
 	} else {
+		if v.Node(m.Node) == nil {
+			message = "its node " + m.Node + " was forgotten"
+		}
 		x.Actual += ", not healthy: " + message
 	}
 	x.Details = append(x.Details, lossOptions(v, s, m)...)
@@ -139,6 +143,9 @@ func ExplainMember(v *state.View, m *state.Member, waits []spec.Wait) client.Exp
 		content(&x)
 	default:
 		advise(&x, reason, args)
+	}
+	if s != nil && v.Node(m.Node) == nil {
+		explainTied(&x, v, s, m.Ordinal)
 	}
 	if s != nil && ok && s.Outdated(m) && s.Spec.UpdateStrategy.Type == spec.OnDelete {
 		x.Rule = "with updateStrategy OnDelete a member follows a changed definition when it is deleted"
@@ -191,6 +198,9 @@ func ExplainSet(v *state.View, s *state.Set, now time.Time, waits []spec.Wait) c
 		w := waits[0]
 		addMemberArgs(v, s, w, args)
 		advise(&x, w.Reason, args)
+		if _, ordinal, ok := spec.SplitMember(w.Subject); ok && w.Reason == "VolumeNodeLost" {
+			explainTied(&x, v, s, ordinal)
+		}
 		// What a set waits for is mended at the member that is sick.
 		if args["sick"] != "" && (w.Reason == "ScaleDownBlocked" || w.Reason == "Budget" || w.Reason == "Order") {
 			x.Command = withNamespace("supctl explain "+args["sick"], s.Meta.Namespace)
@@ -421,12 +431,16 @@ func explainMissing(rd reading, ns, name string) (client.Explanation, bool) {
 	}
 	waits := rd.waits(s)
 	w, waiting := waitOf(waits, name)
+	if !waiting { // what holds the whole set holds it too
+		w, waiting = waitOf(waits, set)
+	}
 	if !waiting {
 		return x, true
 	}
 	args := map[string]string{"ns": ns, "set": set}
 	addMemberArgs(rd.v, s, w, args)
 	advise(&x, w.Reason, args)
-	x.Details = append(x.Details, name+" "+w.Message)
+	x.Details = append(x.Details, w.Subject+" "+w.Message)
+	explainTied(&x, rd.v, s, ordinal)
 	return x, true
 }

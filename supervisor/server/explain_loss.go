@@ -1,7 +1,10 @@
 package server
 
 import (
+	"slices"
+
 	"supd/raftstore/state"
+	"supd/supervisor/client"
 	"supd/supervisor/spec"
 )
 
@@ -9,6 +12,37 @@ import (
 func forgetOption(node string) string {
 	return "if the machine never comes back: supctl node forget " + node +
 		" (members without volumes start elsewhere, those with volumes wait until each volume is abandoned; risk: if it runs on, cut off, members with onNodeLoss Keep are there twice until it hears of it)"
+}
+
+// abandonOption says what giving a directory up does, and its risk.
+func abandonOption(vol *state.Volume) string {
+	return "give its data up: " + abandonCommand(vol) +
+		" (it starts elsewhere with an empty directory; risk: what is on the old one is missing, and if it runs on, cut off, it is there twice)"
+}
+
+func abandonCommand(vol *state.Volume) string {
+	return withNamespace("supctl volume abandon "+vol.Name(), vol.Namespace)
+}
+
+// explainTied says how an ordinal that waits for its directory's node gets out of that.
+func explainTied(x *client.Explanation, v *state.View, s *state.Set, ordinal int) {
+	for _, vs := range s.Spec.Volumes {
+		vol := v.Volume(s.Meta.Namespace, spec.VolumeName(vs.Name, s.Meta.Name, ordinal))
+		if vol == nil {
+			continue
+		}
+		n := v.Node(vol.Node)
+		if n != nil && n.State != spec.NodeLost {
+			continue
+		}
+		if option := abandonOption(vol); !slices.Contains(x.Details, option) {
+			x.Details = append(x.Details, option)
+		}
+		if n == nil {
+			x.Rule = "a member with volumes never moves by itself; its directory is on a machine that was forgotten"
+			x.Next, x.Command = "that machine never comes back by itself: it starts elsewhere when the directory is given up by its name", abandonCommand(vol)
+		}
+	}
 }
 
 // lossOptions are the ways out for a member whose node is Lost or forgotten, with the
@@ -32,8 +66,7 @@ func lossOptions(v *state.View, s *state.Set, m *state.Member) (out []string) {
 	}
 	for _, vol := range v.MemberVolumes(m.Namespace, m.Set, m.Ordinal) {
 		if vol.Node == m.Node {
-			out = append(out, withNamespace("give its data up: supctl volume abandon "+vol.Name(), vol.Namespace)+
-				" (it starts elsewhere with an empty directory; risk: what is on the old one is missing, and if it runs on, cut off, it is there twice)")
+			out = append(out, abandonOption(vol))
 		}
 	}
 	return append(out, withNamespace("or do without it: supctl scale "+m.Set+" --replicas N --accept-unhealthy "+m.Name(), m.Namespace)+" (for the highest ordinals; its identity stays taken until its node is back or forgotten)")

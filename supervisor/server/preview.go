@@ -56,7 +56,7 @@ const maxRounds = 5000
 
 // Preview runs Apply and the planner on a copy of the View, with agents that do at
 // once what they are told and never fail, until nothing changes. Members that are
-// unwell now stay so unless they are started anew; nodes that do not answer stay
+// unwell now stay so unless they are started anew, or lack nothing but time; nodes that do not answer stay
 // silent. It is pure.
 func Preview(v *state.View, e state.Entry, cmd *state.PutSet) (*client.Preview, *spec.Error) {
 	p := &preview{now: e.At, ns: cmd.Namespace, set: cmd.Name, before: v}
@@ -276,6 +276,10 @@ func (p *preview) does(m *state.Member) (state.Observation, bool) {
 		return state.Observation{
 			Epoch: m.Epoch, Phase: spec.MemberRunning, Started: true, Ready: true, Steady: true, StartedAt: p.now, StartedOK: p.now,
 		}, true
+	case m.Ready() && !m.Seen.Steady: // it lacks nothing but time
+		seen := m.Seen
+		seen.Steady, seen.Reason, seen.Message = true, "", ""
+		return seen, true
 	}
 	return state.Observation{}, false
 }

@@ -94,7 +94,7 @@ func (s *Server) undoRollout(w http.ResponseWriter, r *http.Request) error {
 	if version == 0 && in.ToRevision == 0 {
 		version = set.Meta.ResourceVersion // the one before is another after every change
 	}
-	return s.proposeRollout(w, r, &state.UndoRollout{Namespace: set.Meta.Namespace, Name: set.Meta.Name, Revision: rev.Hash, IfVersion: version})
+	return s.proposeRollout(w, r, &state.UndoRollout{Namespace: set.Meta.Namespace, Name: set.Meta.Name, Revision: rev.Hash, IfVersion: version, UID: newUID()})
 }
 
 // proposeRollout proposes what answers with the set's rollout.
@@ -144,7 +144,7 @@ func revisionToUndo(v *state.View, s *state.Set, number uint64) (*state.Revision
 // checkUndone tries the definition that going back to r makes: an older one may not fit
 // what was changed since besides the template.
 func checkUndone(v *state.View, s *state.Set, r *state.Revision) error {
-	definition, ok := r.Definition(s.Spec)
+	definition, ok := v.Definition(s, r)
 	if !ok {
 		return nil // Apply says why
 	}

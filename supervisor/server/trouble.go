@@ -75,7 +75,7 @@ func askTroubles(s *Server, r *http.Request, objects []object) {
 func (s *Server) noLeaderBecause(what string) error {
 	err := noLeader(what)
 	if t := s.o.Cluster.Status().Trouble; t != "" {
-		err.Message += "; and node " + s.o.Node + " is in trouble: " + t
+		err.Message += "; node " + s.o.Node + " is in trouble, so ask another (--addr): " + t
 	}
 	return err
 }

@@ -66,6 +66,7 @@ type setRecord struct {
 	gone            []int                           // ordinals after which something is to be done
 	formed          bool                            // by its hook
 	marked          bool                            // and that is noted
+	first           []spec.VolumeSpec               // the volumes it was made with
 }
 
 func (s *setRecord) wants(o int) bool {

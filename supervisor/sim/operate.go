@@ -37,6 +37,8 @@ func (w *World) operate() {
 		c = w.flip(o, cur)
 	case n < 20 && cur != nil && !w.narrow && w.chance(0.3):
 		c = w.rollout(o, cur)
+	case n < 20 && cur != nil && !w.narrow && !w.plain && w.chance(0.3):
+		c = w.reshape(o, cur)
 	case n < 20:
 		c = w.define(o, []string{kindGood, kindGood, kindGood, kindSlow, kindNever, kindLoop}[w.rng.IntN(6)])
 	case n < 50:
@@ -197,6 +199,24 @@ func (w *World) rollout(o *operated, cur *setRecord) state.Command {
 	}
 	hashes := sortedKeys(cur.kinds)
 	return &state.UndoRollout{Namespace: namespace, Name: o.name, Revision: hashes[w.rng.IntN(len(hashes))]}
+}
+
+// reshape adds volumes to a living set and drops others, and changes nothing else.
+func (w *World) reshape(o *operated, cur *setRecord) state.Command {
+	s := cur.spec
+	replicas := cur.replicas
+	s.Replicas = &replicas
+	s.Volumes = nil
+	for _, name := range []string{"data", "logs", "more"} {
+		if w.chance(0.6) {
+			s.Volumes = append(s.Volumes, spec.VolumeSpec{Name: name})
+		}
+	}
+	o.fixed.Volumes = s.Volumes
+	return &state.PutSet{
+		Namespace: namespace, Name: o.name, UID: w.uid("set"), Spec: s, Template: spec.Template{Processes: s.Processes},
+		Silent: w.silentMembers(), Rules: state.RulesNow,
+	}
 }
 
 // mend gives every living set a good template, lets all nodes take members and the

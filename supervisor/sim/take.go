@@ -151,13 +151,15 @@ func (c *checker) takeSet(x *state.PutSet, res state.Result) {
 		start = x.Spec.Ordinals.Start
 	}
 	if s == nil {
-		s = &setRecord{replicas: *x.Spec.Replicas, start: start, current: x.Template.Hash(), kinds: map[string]spec.StatefulSetSpec{}}
+		s = &setRecord{replicas: *x.Spec.Replicas, start: start, first: x.Spec.Volumes, current: x.Template.Hash(), kinds: map[string]spec.StatefulSetSpec{}}
 		c.sets[k] = s
 	} else if res.Changed {
 		c.resize(k, s, *x.Spec.Replicas, start, x.AcceptUnhealthy, x.Silent)
 	}
-	s.spec, s.hash, s.kind = x.Spec, x.Template.Hash(), x.Template.Processes[0].Command[0]
+	was := s.spec.Volumes
+	s.spec, s.hash, s.kind = x.Spec, s.revision(x), x.Template.Processes[0].Command[0]
 	s.kinds[s.hash] = x.Spec
+	c.reshape(k, s, was, x.UID)
 }
 
 // takeUndo: a set goes back to a template that it had, by itself only to the one that all
@@ -172,7 +174,9 @@ func (c *checker) takeUndo(x *state.UndoRollout) {
 	if x.Auto && (s.paused || x.Revision != s.current || !s.spec.AutoRollback) {
 		c.fail("rollback", "%s goes back by itself to %s: current %s, paused %v, asked for %v", x.Name, x.Revision, s.current, s.paused, s.spec.AutoRollback)
 	}
-	s.hash, s.spec.Processes, s.kind = x.Revision, was.Processes, was.Processes[0].Command[0]
+	volumes := s.spec.Volumes
+	s.hash, s.spec.Processes, s.spec.Volumes, s.kind = x.Revision, was.Processes, was.Volumes, was.Processes[0].Command[0]
+	c.reshape(x.Namespace+"/"+x.Name, s, volumes, x.UID)
 }
 
 // resize: fewer members only while all are healthy, or the sick are named (S5). The name
@@ -272,7 +276,13 @@ func (c *checker) takeSlot(ns, set string, slot state.Slot, fresh bool) {
 		c.members[id] = m
 	}
 	m.node = slot.Node
-	for _, vs := range s.spec.Volumes {
+	volumes := s.spec.Volumes
+	if fresh {
+		volumes = union(volumes, s.kinds[s.next(m)].Volumes)
+	} else {
+		c.leave(id, s)
+	}
+	for _, vs := range volumes {
 		c.bind(id, spec.VolumeName(vs.Name, set, slot.Ordinal), slot, vs.Name)
 	}
 }
@@ -310,6 +320,7 @@ func (c *checker) takeStart(x *state.StartMember) {
 		c.fail("S1", "%s may be started anew though its epoch %d is not known to be over", id, m.epoch)
 	}
 	m.epoch, m.revision, m.wish, m.seen, m.readySince = c.lastEp, x.Revision, state.WishRun, state.Observation{}, time.Time{}
+	c.hold(id, c.sets[x.Namespace+"/"+x.Set], m)
 }
 
 // gone: nothing of an identity runs anywhere.
@@ -415,11 +426,15 @@ func (c *checker) takeDrop(x *state.DropMember) {
 	if s.deleting {
 		policy = s.spec.VolumeRetention.WhenDeleted
 	}
-	for _, vs := range s.spec.Volumes {
-		k := x.Namespace + "/" + spec.VolumeName(vs.Name, x.Set, x.Ordinal)
+	for _, name := range templates {
+		k := x.Namespace + "/" + spec.VolumeName(name, x.Set, x.Ordinal)
 		v := c.volumes[k]
-		if v == nil {
-			continue // abandoned
+		if v == nil || v.phase != spec.VolumeBound {
+			continue // abandoned, or never its own
+		}
+		policy := policy
+		if !named(s.spec.Volumes, name) {
+			policy = spec.Retain // dropped from the definition, whose wish it is no more
 		}
 		if policy == spec.Delete && c.forgotten[v.node] {
 			delete(c.volumes, k)

@@ -120,7 +120,7 @@ func (c *checker) takeAbandon(x *state.AbandonVolume) {
 	if !c.away(v.node) {
 		c.fail("S3", "%s is abandoned while its node %s is %s", x.Name, v.node, c.nodes[v.node].state)
 	}
-	if m := c.members[v.identity]; m != nil && m.node == v.node {
+	if m := c.members[v.identity]; m != nil && m.node == v.node && v.phase != spec.VolumeRetained {
 		c.over(v.identity, m)
 	}
 	v.released = v.phase == spec.VolumeReleasing

@@ -40,9 +40,7 @@ func (c *checker) started(h *host, p *process) {
 		c.use(h, p, d)
 	}
 	if m := c.members[p.identity]; m != nil {
-		if want := len(c.sets[namespace+"/"+m.set].spec.Volumes); len(p.dirs) != want {
-			c.fail("S4", "%s starts with %d of its %d directories", p.identity, len(p.dirs), want)
-		}
+		c.complete(p, m)
 	}
 }
 
@@ -159,6 +157,8 @@ func (c *checker) planned(h *host, out plan.Plan) {
 		case *state.Place:
 			acts[x.Namespace+"/"+x.Set] = true
 		case *state.DropSet:
+			acts[x.Namespace+"/"+x.Name] = true
+		case *state.UndoRollout:
 			acts[x.Namespace+"/"+x.Name] = true
 		}
 	}
