@@ -375,6 +375,9 @@ func cmdStartNode(ts *testscript.TestScript, neg bool, args []string) {
 		c := exec.Command(filepath.Join(w.bin, "supd"), "run", "--config", filepath.Join(w.dir, "node-"+k, "supd.yaml"))
 		c.Stdout, c.Stderr = log, log
 		c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		if w.uid != 0 {
+			c.SysProcAttr.Credential = &syscall.Credential{Uid: w.uid, Gid: w.uid}
+		}
 		ts.Check(c.Start())
 		ts.Check(log.Close())
 		w.nodes = append(w.nodes, c)

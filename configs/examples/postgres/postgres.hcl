@@ -28,13 +28,17 @@ statefulset "postgres" {
       umask 0077
       [ ! -e pgdata ] || exit 0
       rm -rf pgdata.new
-      # Fails cleanly while who is copied is not there: tried again.
+      # Fails cleanly while who is copied is not there: tried again. A slot keeps for this
+      # member what it has not read yet.
       copy() {
         "$BIN/pg_basebackup" --dbname="host=$1 user=replication application_name=${member.name}" \
           --pgdata=pgdata.new --wal-method=stream --checkpoint=fast
         touch pgdata.new/standby.signal
       }
+      slot='SELECT pg_create_physical_replication_slot($$%s$$, true) WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $$%s$$);'
       %{ if member.ordinal > members[0].ordinal ~}
+      printf "$slot" supd_${member.ordinal} supd_${member.ordinal} |
+        psql --no-psqlrc -v ON_ERROR_STOP=1 -q -o /dev/null "host=$PRIMARY user=replication dbname=postgres"
       copy "$PRIMARY"
       %{ else ~}
       if [ -n "$RESTORE_FROM" ]; then
@@ -42,6 +46,9 @@ statefulset "postgres" {
         copy "$RESTORE_FROM.${set.fqdn}"
         "$BIN/pg_ctl" start -D pgdata.new -w -o "-c listen_addresses= -c unix_socket_directories=/run/postgresql"
         "$BIN/pg_ctl" promote -D pgdata.new -w
+        for n in ${join(" ", [for m in peers : m.ordinal])}; do
+          printf "$slot" supd_$n supd_$n | psql --no-psqlrc -v ON_ERROR_STOP=1 -q -o /dev/null -h /run/postgresql -U postgres
+        done
         "$BIN/pg_ctl" stop -D pgdata.new -w -m fast
       elif ${set.formed}; then
         # A new directory is no new database: replicas would refuse it, and clients find it empty.
@@ -74,8 +81,11 @@ statefulset "postgres" {
       "-c", "wal_level=replica",
       "-c", "hot_standby=on",
       "-c", "max_wal_senders=10",
-      # How far a replica may fall behind while it is away.
+      "-c", "max_replication_slots=10",
+      # How far a replica may fall behind: while it is here, and for a while when it was scaled away.
+      "-c", "max_slot_wal_keep_size=10GB",
       "-c", "wal_keep_size=1GB",
+      "-c", "primary_slot_name=%{ if member.ordinal > members[0].ordinal }supd_${member.ordinal}%{ endif }",
       "-c", "wal_retrieve_retry_interval=1s",
       "-c", "primary_conninfo=host=${members[0].fqdn} port=${members[0].port.sql} user=replication application_name=${member.name} connect_timeout=3",
       "-c", "work_mem=4MB",
@@ -99,6 +109,22 @@ statefulset "postgres" {
       expect  = "^(primary|streaming)\\s*$"
       period  = "500ms"
       timeout = "2s"
+    }
+
+    # One that returns to its directory gets its slot again. One that is gone loses it, so that
+    # nobody who is gone fills the primary's disk; run on the lowest member, which is the primary.
+    hook "on_join" {
+      command = ["/bin/sh", "-euc", <<-EOT
+        %{ if member.ordinal > members[0].ordinal ~}
+        psql --no-psqlrc -v ON_ERROR_STOP=1 -q -o /dev/null "host=${members[0].fqdn} user=replication dbname=postgres connect_timeout=3" \
+          -c "SELECT pg_create_physical_replication_slot('supd_${member.ordinal}', true) WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = 'supd_${member.ordinal}')"
+        %{ endif ~}
+      EOT
+      ]
+    }
+    hook "after_leave" {
+      command = ["/usr/bin/psql", "--no-psqlrc", "-v", "ON_ERROR_STOP=1", "--host=/run/postgresql", "--port=${port.sql}", "--username=postgres", "-Atqc",
+        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = 'supd_${leaver.ordinal}'", "postgres"]
     }
 
     # SIGTERM would wait for clients to go, for ever.
