@@ -39,7 +39,7 @@ func (p *planner) update(w *world) {
 		}
 		return
 	}
-	budget := maxUnavailable(w.s)
+	budget := MaxUnavailable(w.s)
 	waiting := false
 	for _, m := range due {
 		switch {
@@ -150,8 +150,8 @@ func (p *planner) stopFor(w *world, m *state.Member, budget int) {
 	p.propose(stop(w.s, m, why, budget))
 }
 
-// maxUnavailable of a set: percentages are rounded up to at least one.
-func maxUnavailable(s *state.Set) int {
+// MaxUnavailable of a set: percentages are rounded up to at least one.
+func MaxUnavailable(s *state.Set) int {
 	r := s.Spec.UpdateStrategy.RollingUpdate
 	if r == nil || r.MaxUnavailable == "" {
 		return 1
