@@ -47,6 +47,7 @@ func Fields() []string {
 		"Report members.seen.fenced",
 		"PutSet rules",
 		"PutSet template.shape",
+		"StartMember ports",
 	}
 }
 

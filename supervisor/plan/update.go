@@ -46,7 +46,7 @@ func (p *planner) update(w *world) {
 		case p.draining(m): // it is stopped anyway, and starts as it is wanted then
 		case !p.nodeReady(m):
 			p.wait(w.s, m.Name(), "NodeLost", "is restarted when its node %s answers again", m.Node)
-		case p.unbound(w, m, "is not restarted"):
+		case p.unbound(w, m, "is not restarted"), p.portTaken(w, m):
 		case p.mayReplace(w, m):
 			p.stopFor(w, m, state.OnlyUnready)
 		case waiting: // behind a higher one; what serves nobody is still replaced
