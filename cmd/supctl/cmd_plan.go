@@ -109,6 +109,9 @@ func (a *app) tellPlan(p previewed) error {
 	if len(p.preview.Removes) > 0 {
 		a.printf("removed:   %s\n", strings.Join(p.preview.Removes, ", "))
 	}
+	for _, note := range p.preview.Notes {
+		a.printf("%s\n", note)
+	}
 	for _, w := range p.preview.Waits {
 		a.printf("then %s %s\n", w.Subject, w.Message)
 	}

@@ -77,6 +77,11 @@ func (t *tx) checkSlot(s *Set, slot Slot) *spec.Error {
 			}
 		}
 	}
+	return t.checkPorts(ns, set, slot)
+}
+
+// checkPorts refuses ports that another member has at the address.
+func (t *tx) checkPorts(ns, set string, slot Slot) *spec.Error {
 	if len(slot.Ports) == 0 {
 		return nil
 	}
@@ -247,8 +252,15 @@ func (t *tx) startMember(c *StartMember) *spec.Error {
 	if c.Fence && (s.Spec.OnNodeLoss != spec.Fence || !n.Fences) {
 		return stale("member %s is not to be fenced any more, or its node promises it no more", old.Name())
 	}
+	if err := t.checkPorts(c.Namespace, c.Set, Slot{Ordinal: c.Ordinal, IP: old.IP, Ports: c.Ports}); err != nil {
+		return err
+	}
 	t.Cluster.Epoch++
 	m := *old
+	if len(c.Ports) > 0 {
+		m.Ports = c.Ports
+		put(t, &t.ids, ordinalKey(c.Namespace, c.Set, m.Ordinal), &Identity{c.Namespace, c.Set, m.Ordinal, m.Node, m.IP, m.Ports})
+	}
 	m.Joining = s.Formed && (m.Epoch == 0 || m.Fresh || t.stillJoins(old, c.Revision))
 	m.Fence, m.Fresh = c.Fence, false
 	m.Epoch, m.Revision, m.Wish, m.Why, m.Bootstrap = t.Cluster.Epoch, c.Revision, WishRun, "", c.Bootstrap

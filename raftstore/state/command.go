@@ -185,6 +185,9 @@ type StartMember struct {
 	// Fence: the set asks for it, and the node's agent promises (Node.Fences) to start this
 	// epoch by the lease or not at all.
 	Fence bool `json:"fence,omitempty"`
+	// Ports are the member's from now on, where its revision has others than it had; none: as
+	// they are.
+	Ports map[string]int `json:"ports,omitempty"`
 }
 
 // StopMember asks a member's node to stop it. Gone says that its record goes

@@ -110,7 +110,7 @@ func rolloutShape(n, epoch uint64) []state.Command {
 		put(1, "form", volume("data", "1Gi"), volume("logs", "")), // refused: smaller
 		&state.DeleteMember{Namespace: "default", Set: "form"},
 		&state.Report{Node: "n4", Run: "r1", Seq: 2, Members: []state.MemberReport{stopped(epoch + 1)}},
-		&state.StartMember{Namespace: "default", Set: "form", Revision: both, IfEpoch: epoch + 1, IfGeneration: n + 7},
+		&state.StartMember{Namespace: "default", Set: "form", Revision: both, IfEpoch: epoch + 1, IfGeneration: n + 7, Ports: map[string]int{"client": 7000}},
 		put(1, "gate", volume("data", "2Gi")),
 		&state.ReleaseVolume{Namespace: "default", Name: "logs-form-0"}, // refused: the present start may use it
 		&state.DeleteMember{Namespace: "default", Set: "form"},

@@ -60,6 +60,7 @@ func Fields() []string {
 		"PutSet spec.processes.hooks.*.signal",
 		"PutSet template.processes.hooks.*.signal",
 		"PutSet template.shape",
+		"StartMember ports",
 	}
 }
 

@@ -182,6 +182,8 @@ type Preview struct {
 	Steps    []Step            `json:"steps"`
 	Restarts []string          `json:"restarts"` // members that run now and would be started anew
 	Removes  []string          `json:"removes"`  // members that would be gone at the end
+	// Notes say in sentences how it would go: how many at a time, or that nobody is restarted.
+	Notes []string `json:"notes"`
 	// Waits are what the set would still wait for at the end.
 	Waits    []spec.Wait `json:"waits"`
 	Warnings []string    `json:"warnings"`

@@ -16,7 +16,7 @@ func (p *planner) draining(m *state.Member) bool {
 // budget that all voluntary downtime shares; who serves nobody is stopped at once. Who is
 // down and has no directories there gets a place elsewhere; the others keep theirs.
 func (p *planner) drain(w *world) {
-	budget := maxUnavailable(w.s)
+	budget := MaxUnavailable(w.s)
 	for i := len(w.members) - 1; i >= 0; i-- {
 		m := w.members[i]
 		if !p.draining(m) || m == w.going || p.recreates(w, m) {

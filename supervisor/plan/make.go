@@ -276,11 +276,16 @@ func (p *planner) start(w *world, m *state.Member) {
 	if p.unbound(w, m, "is not started") {
 		return
 	}
+	ports, taken := p.nextPorts(w, m)
+	if taken != "" {
+		p.wait(w.s, m.Name(), "PortTaken", "%s", taken)
+		return
+	}
 	n := p.v.Node(m.Node)
 	p.propose(&state.StartMember{
 		Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal, Revision: w.s.NextRevision(m),
 		Bootstrap: p.bootstraps(w, m), IfEpoch: m.Epoch, IfGeneration: m.Generation,
-		Fence: w.s.Spec.OnNodeLoss == spec.Fence && n != nil && n.Fences,
+		Fence: w.s.Spec.OnNodeLoss == spec.Fence && n != nil && n.Fences, Ports: ports,
 	})
 }
 

@@ -274,8 +274,59 @@ func (p *planner) address(w *world, ordinal int, n *state.Node) (string, map[str
 	return ip, ports, true
 }
 
-func (p *planner) wantedPorts(s *state.Set) (ports []spec.Port) {
-	r := p.v.Revision(s.Meta.Namespace, s.Meta.Name, s.Revision)
+// nextPorts are the ports of a member's next start, nil if they are those that it has; or
+// which of them is another member's. Chosen ones are kept.
+func (p *planner) nextPorts(w *world, m *state.Member) (ports map[string]int, taken string) {
+	wanted := p.revisionPorts(w.s, w.s.NextRevision(m))
+	same := len(wanted) == len(m.Ports)
+	for _, port := range wanted {
+		same = same && m.Ports[port.Name] != 0 && (port.Port == 0 || port.Port == m.Ports[port.Name])
+	}
+	if same || len(wanted) == 0 {
+		return nil, ""
+	}
+	if p.ips == nil {
+		p.remember()
+	}
+	ports = map[string]int{}
+	for _, port := range wanted {
+		switch {
+		case port.Port != 0:
+			ports[port.Name] = port.Port
+		case m.Ports[port.Name] != 0:
+			ports[port.Name] = m.Ports[port.Name]
+		}
+	}
+	for _, port := range wanted {
+		if ports[port.Name] == 0 {
+			ports[port.Name] = p.freePort(m.IP, ports)
+		}
+		at := m.IP + ":" + strconv.Itoa(ports[port.Name])
+		for other := range p.v.MemberAt(m.IP) {
+			for _, number := range other.Ports {
+				if number == ports[port.Name] && (other.Set != m.Set || other.Ordinal != m.Ordinal || other.Namespace != m.Namespace) {
+					return nil, "its revision's port " + port.Name + ", " + at + ", is taken by " + other.Name()
+				}
+			}
+		}
+		p.ports[at] = true
+	}
+	return ports, ""
+}
+
+// portTaken tells, and says, that a restart would end in waiting for a port.
+func (p *planner) portTaken(w *world, m *state.Member) bool {
+	_, taken := p.nextPorts(w, m)
+	if taken != "" {
+		p.wait(w.s, m.Name(), "PortTaken", "is not restarted: %s", taken)
+	}
+	return taken != ""
+}
+
+func (p *planner) wantedPorts(s *state.Set) []spec.Port { return p.revisionPorts(s, s.Revision) }
+
+func (p *planner) revisionPorts(s *state.Set, revision string) (ports []spec.Port) {
+	r := p.v.Revision(s.Meta.Namespace, s.Meta.Name, revision)
 	if r == nil {
 		return nil
 	}

@@ -386,3 +386,59 @@ func TestOnDeleteLeavesTheOnceWell(t *testing.T) {
 	b.now = b.now.Add(time.Hour)
 	b.expect()
 }
+
+// A template with other ports gives members those with their next start, and keeps what
+// was chosen; one whose port is another member's waits, and takes nobody down for it.
+func TestPortsFollowTheTemplate(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "n1", "n2", "n3")
+	ports := func(mode string, ports ...spec.Port) func(*spec.StatefulSetSpec) {
+		return func(s *spec.StatefulSetSpec) {
+			s.Network.Mode, s.Processes[0].Ports = mode, ports
+		}
+	}
+	if err := b.set(3, "a", ports(spec.NetworkMember, spec.Port{Name: "peer"}, spec.Port{Name: "client", Port: 2379})); err != nil {
+		t.Fatal(err)
+	}
+	b.live()
+	peer := b.v.Member("default", "web", 1).Ports["peer"]
+	if err := b.set(3, "a", ports(spec.NetworkMember, spec.Port{Name: "peer"}, spec.Port{Name: "client", Port: 2390}, spec.Port{Name: "admin"})); err != nil {
+		t.Fatal(err)
+	}
+	b.expect("stop 2 Rollout")
+	b.live()
+	b.all("a")
+	m := b.v.Member("default", "web", 1)
+	if m.Ports["peer"] != peer || m.Ports["client"] != 2390 || m.Ports["admin"] == 0 || m.Ports["admin"] == peer {
+		t.Errorf("ports %v, want peer %d, client 2390 and an admin of its own", m.Ports, peer)
+	}
+	if id := b.v.Identity("default", "web", 1); id.Ports["admin"] != m.Ports["admin"] {
+		t.Errorf("identity %+v", id)
+	}
+}
+
+func TestTakenPortTakesNobodyDown(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "n1")
+	on := func(name string, port int) *spec.Error {
+		n := 1
+		p := []spec.Process{{Name: "main", Exec: spec.Exec{Command: []string{name}}, Ports: []spec.Port{{Name: "client", Port: port}}}}
+		return b.apply(&state.PutSet{
+			Namespace: "default", Name: name, UID: name, Rules: state.RulesNow, Template: spec.Template{Processes: p},
+			Spec: spec.StatefulSetSpec{Replicas: &n, ServiceName: name, Network: spec.Network{Mode: spec.NetworkNode}, Processes: p},
+		})
+	}
+	for name, port := range map[string]int{"web": 2379, "other": 2380} {
+		if err := on(name, port); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.live()
+	if err := on("web", 2380); err != nil {
+		t.Fatal(err)
+	}
+	b.expect()
+	if got := b.waits(); !strings.Contains(got, "web-0 PortTaken") {
+		t.Errorf("waits: %q", got)
+	}
+}

@@ -39,14 +39,14 @@ func (p *planner) update(w *world) {
 		}
 		return
 	}
-	budget := maxUnavailable(w.s)
+	budget := MaxUnavailable(w.s)
 	waiting := false
 	for _, m := range due {
 		switch {
 		case p.draining(m): // it is stopped anyway, and starts as it is wanted then
 		case !p.nodeReady(m):
 			p.wait(w.s, m.Name(), "NodeLost", "is restarted when its node %s answers again", m.Node)
-		case p.unbound(w, m, "is not restarted"):
+		case p.unbound(w, m, "is not restarted"), p.portTaken(w, m):
 		case p.mayReplace(w, m):
 			p.stopFor(w, m, state.OnlyUnready)
 		case waiting: // behind a higher one; what serves nobody is still replaced
@@ -150,8 +150,8 @@ func (p *planner) stopFor(w *world, m *state.Member, budget int) {
 	p.propose(stop(w.s, m, why, budget))
 }
 
-// maxUnavailable of a set: percentages are rounded up to at least one.
-func maxUnavailable(s *state.Set) int {
+// MaxUnavailable of a set: percentages are rounded up to at least one.
+func MaxUnavailable(s *state.Set) int {
 	r := s.Spec.UpdateStrategy.RollingUpdate
 	if r == nil || r.MaxUnavailable == "" {
 		return 1

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"supd/raftstore/state"
@@ -60,19 +61,45 @@ const maxRounds = 5000
 // silent. It is pure.
 func Preview(v *state.View, e state.Entry, cmd *state.PutSet) (*client.Preview, *spec.Error) {
 	p := &preview{now: e.At, ns: cmd.Namespace, set: cmd.Name, before: v}
-	out := &client.Preview{Steps: []client.Step{}, Restarts: []string{}, Removes: []string{}, Waits: []spec.Wait{}, Warnings: []string{}}
+	out := &client.Preview{Steps: []client.Step{}, Restarts: []string{}, Removes: []string{}, Notes: []string{}, Waits: []spec.Wait{}, Warnings: []string{}}
 	next, res := v.Apply(v.Index+1, e)
 	if res.Err != nil {
 		return nil, res.Err
 	}
 	p.v = next
 	out.Result = resultWord(res)
-	if set := next.Set(cmd.Namespace, cmd.Name); set != nil {
+	set := next.Set(cmd.Namespace, cmd.Name)
+	if set != nil {
 		o := StatefulSet(next, set, e.At, nil)
 		out.Object = &o
 	}
 	p.run(out)
+	if set != nil {
+		out.Notes = notes(set, out)
+	}
 	return out, nil
+}
+
+// notes say how many are restarted at a time, or that none is though something changes.
+func notes(s *state.Set, out *client.Preview) []string {
+	notes := []string{}
+	r := s.Spec.UpdateStrategy.RollingUpdate
+	switch {
+	case len(out.Restarts) == 0 && out.Result == client.Configured:
+		return append(notes, "no member is restarted: what changes is followed as it is")
+	case len(out.Restarts) == 0:
+		return notes
+	case s.Spec.UpdateStrategy.Type == spec.Recreate:
+		return append(notes, "all members stop before any starts (Recreate)")
+	}
+	n := plan.MaxUnavailable(s)
+	note := fmt.Sprintf("at most %d of %d members are unavailable at a time", n, s.Replicas())
+	if r != nil && r.MaxUnavailable != "" {
+		if _, number := r.MaxUnavailable.Int(); !number {
+			note += fmt.Sprintf(": maxUnavailable %s of %d is %d, rounded up", r.MaxUnavailable, s.Replicas(), n)
+		}
+	}
+	return append(notes, note)
 }
 
 type preview struct {
@@ -138,8 +165,36 @@ func (p *preview) apply(c state.Command) ([]client.Step, bool) {
 	if res.Err != nil || !res.Changed {
 		return nil, false
 	}
+	if start, ok := c.(*state.StartMember); ok && len(steps) == 1 {
+		for _, what := range directories(p.v, next, start) {
+			steps[0].Why = strings.TrimPrefix(steps[0].Why+"; "+what, "; ")
+		}
+	}
 	p.v = next
 	return steps, true
+}
+
+// directories says which of a member's directories come and go with a start.
+func directories(before, after *state.View, c *state.StartMember) (out []string) {
+	now := after.MemberVolumes(c.Namespace, c.Set, c.Ordinal)
+	has := func(list []*state.Volume, name string) bool {
+		return slices.ContainsFunc(list, func(v *state.Volume) bool { return v.Name() == name })
+	}
+	was := before.MemberVolumes(c.Namespace, c.Set, c.Ordinal)
+	for _, v := range now {
+		switch {
+		case v.Added && !v.Made:
+			out = append(out, "new directory "+v.Name())
+		case !has(was, v.Name()):
+			out = append(out, "its directory "+v.Name()+" is back")
+		}
+	}
+	for _, v := range was {
+		if !has(now, v.Name()) {
+			out = append(out, "its directory "+v.Name()+" is retained")
+		}
+	}
+	return out
 }
 
 func (p *preview) describe(c state.Command) []client.Step {
@@ -166,7 +221,7 @@ func (p *preview) describe(c state.Command) []client.Step {
 		}
 		return []client.Step{{Verb: "start", Subject: name(c.Ordinal), Node: node(c.Ordinal), Why: why}}
 	case *state.StopMember:
-		return []client.Step{{Verb: "stop", Subject: name(c.Ordinal), Why: stopWords(c.Why)}}
+		return []client.Step{{Verb: "stop", Subject: name(c.Ordinal), Why: p.stopWhy(c)}}
 	case *state.KeepMember:
 		return []client.Step{{Verb: "keep", Subject: name(c.Ordinal), Why: "it was on its way out"}}
 	case *state.DropMember:
@@ -181,6 +236,19 @@ func (p *preview) describe(c state.Command) []client.Step {
 		return []client.Step{{Verb: "run", Subject: name(c.Ordinal), Node: node(c.Ordinal), Why: why}}
 	}
 	return nil // bookkeeping: nothing that users would call a step
+}
+
+// stopWhy says why a member is stopped: of a rollout, what in its template changed.
+func (p *preview) stopWhy(c *state.StopMember) string {
+	m, set := p.v.Member(p.ns, p.set, c.Ordinal), p.v.Set(p.ns, p.set)
+	if c.Why != "Rollout" || m == nil || set == nil {
+		return stopWords(c.Why)
+	}
+	was, is := p.v.Revision(p.ns, p.set, m.Revision), p.v.Revision(p.ns, p.set, set.Wanted(c.Ordinal))
+	if was == nil || is == nil {
+		return stopWords(c.Why)
+	}
+	return stopWords(c.Why) + ": " + strings.Join(was.Template.Changes(is.Template), "; ")
 }
 
 func stopWords(why string) string {

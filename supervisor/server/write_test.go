@@ -257,8 +257,26 @@ func TestPreview(t *testing.T) {
 	probe := servertest.Web(3)
 	probe.Spec.Processes[0].Readiness.Exec = []string{"true"}
 	want(probe, "")
+	percent := servertest.Web(3)
+	percent.Spec.Processes[0].Env = spec.Env{{Name: "A", Value: "b"}}
+	percent.Spec.Volumes = append(percent.Spec.Volumes, spec.VolumeSpec{Name: "logs"})
+	percent.Spec.UpdateStrategy.RollingUpdate = &spec.RollingUpdateOptions{MaxUnavailable: "20%"}
+	p, err := c.Preview(ctx, client.PreviewRequest{StatefulSet: percent}, client.WriteOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := p.Steps[0].Why + " | " + p.Steps[1].Why; !strings.Contains(got, "template changed: process main: env; volumes") || !strings.Contains(got, "new directory logs-web-2") {
+		t.Errorf("the first steps are because of %s", got)
+	}
+	if got := strings.Join(p.Notes, "; "); got != "at most 1 of 3 members are unavailable at a time: maxUnavailable 20% of 3 is 1, rounded up" {
+		t.Errorf("notes: %s", got)
+	}
+	p, err = c.Preview(ctx, client.PreviewRequest{StatefulSet: probe}, client.WriteOptions{})
+	if err != nil || len(p.Restarts) != 0 || len(p.Notes) != 1 || !strings.Contains(p.Notes[0], "no member is restarted") {
+		t.Errorf("another probe: %+v, %v", p, err)
+	}
 	n.Sicken("default", "web-2", "sick")
-	_, err := c.Preview(ctx, client.PreviewRequest{StatefulSet: servertest.Web(1)}, client.WriteOptions{})
+	_, err = c.Preview(ctx, client.PreviewRequest{StatefulSet: servertest.Web(1)}, client.WriteOptions{})
 	if e := asSpec(t, err); e.Code != spec.CodeRefused || !strings.Contains(e.Message, "web-2") {
 		t.Errorf("preview of a refused scale-down = %v, want it refused", e)
 	}

@@ -35,10 +35,10 @@ func (w *World) operate() {
 		c = &state.AbandonVolume{Namespace: namespace, Name: w.strandedVolume()}
 	case n < 20 && cur != nil && w.chance(0.25):
 		c = w.flip(o, cur)
-	case n < 20 && cur != nil && !w.narrow && w.chance(0.3):
-		c = w.rollout(o, cur)
-	case n < 20 && cur != nil && !w.narrow && !w.plain && w.chance(0.3):
-		c = w.reshape(o, cur)
+	case n < 20 && cur != nil && !w.narrow && w.chance(0.6):
+		if c = w.rollout(o, cur); w.chance(0.5) && !w.plain {
+			c = w.reshape(o, cur)
+		}
 	case n < 20:
 		c = w.define(o, []string{kindGood, kindGood, kindGood, kindSlow, kindNever, kindLoop}[w.rng.IntN(6)])
 	case n < 50:

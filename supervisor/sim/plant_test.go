@@ -27,6 +27,8 @@ type plant struct {
 	from uint64
 	// hooks: sets have some, which the other bugs need not.
 	hooks bool
+	// wide: operators also pause, undo and reshape, without which most bugs show sooner.
+	wide bool
 }
 
 type resolver = func(*state.View, string) []string
@@ -44,6 +46,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 				for _, o := range w.ops {
 					o.hooked = p.hooks
 				}
+				w.narrow = !p.wide
 				if p.world != nil {
 					p.world(w)
 				}
@@ -92,18 +95,18 @@ func plantsInApply() []plant {
 		{name: "reports count twice", by: []string{"S5"}, apply: takesOldReports},
 		{name: "Apply looks at something else than the log", by: []string{"S14"}, apply: flaky()},
 		{name: "a member is taken over before its node is lost", by: []string{"S1"}, apply: takesOverEarly, plan: suspectsAreLost},
-		{name: "a member is taken over that is not fenced", by: []string{"S1"}, apply: fencesAll, plan: takesOverAll, world: narrow},
+		{name: "a member is taken over that is not fenced", by: []string{"S1"}, apply: fencesAll, plan: takesOverAll},
 		{name: "a volume is abandoned in reach", by: []string{"S3"}, apply: abandonsAll},
 		{name: "a node in use is forgotten", by: []string{"S1"}, apply: forgetsAll},
 		{name: "a restore gives epochs again", by: []string{"S2"}, apply: restoresEpochs},
 		{name: "a restore restarts who runs", by: []string{"S10"}, apply: restoresByRestart},
 		{name: "who is asked to leave has left", by: []string{"hooks"}, apply: believesHook, hooks: true},
+		{name: "a pause is not kept", wide: true, by: []string{"pause", "S11"}, apply: pausesNothing},
+		{name: "what is dropped from a definition is released", wide: true, by: []string{"S3"}, apply: releasesDropped},
+		{name: "a dropped directory is made anew when it comes back", wide: true, from: 41, by: []string{"S4"}, apply: forgetsDropped},
 		{name: "the budget is not checked", by: []string{"S8"}, apply: overspends, plan: restartsAll},
 	}
 }
-
-// narrow leaves rollouts out, for bugs that show only when much else comes together.
-func narrow(w *World) { w.narrow = true }
 
 func plantsInPlan() []plant {
 	return []plant{
@@ -138,10 +141,10 @@ func plantsInPlan() []plant {
 		{name: "members are restarted for the sake of it", by: []string{"S6"}, plan: restless},
 		{name: "the service lists who is on a suspect node", by: []string{"S12"}, resolve: listsAllReady},
 		{name: "agents act on an old View after a restart", by: []string{"S13", "S3"}, world: func(w *World) { w.hasty = true }},
-		{name: "a fence is reported that the keeper does not have", by: []string{"S1"}, from: 30, world: func(w *World) { w.narrow, w.trusting, w.plain, w.rough, w.busy = true, true, true, 1, 0.25 }},
-		{name: "a lease counts from its answer", by: []string{"S1"}, world: func(w *World) { w.narrow, w.lateLease, w.slow, w.plain, w.rough = true, true, true, true, 1 }},
-		{name: "the keeper does not end what is fenced", by: []string{"S1"}, world: func(w *World) { w.narrow, w.lenient = true, true }},
-		{name: "what is stale is not stopped first", by: []string{"S1", "S2", "S7"}, from: 50, world: func(w *World) { w.narrow, w.careless = true, true }},
+		{name: "a fence is reported that the keeper does not have", by: []string{"S1"}, from: 30, world: func(w *World) { w.trusting, w.plain, w.rough, w.busy = true, true, 1, 0.25 }},
+		{name: "a lease counts from its answer", by: []string{"S1"}, world: func(w *World) { w.lateLease, w.slow, w.plain, w.rough = true, true, true, 1 }},
+		{name: "the keeper does not end what is fenced", by: []string{"S1"}, world: func(w *World) { w.lenient = true }},
+		{name: "what is stale is not stopped first", by: []string{"S1", "S2", "S7"}, from: 50, world: func(w *World) { w.careless = true }},
 	}
 }
 
@@ -532,4 +535,51 @@ func forgetsAll(v *state.View, i uint64, e state.Entry) (*state.View, state.Resu
 		}
 	}
 	return v.Apply(i, e)
+}
+
+// pausesNothing takes a pause for nothing.
+func pausesNothing(v *state.View, i uint64, e state.Entry) (*state.View, state.Result) {
+	next, res := v.Apply(i, e)
+	if c, ok := e.Cmd.(*state.PauseRollout); ok && res.Err == nil && c.Paused {
+		next, _ = next.Apply(i, state.Entry{At: e.At, Cmd: &state.PauseRollout{Namespace: c.Namespace, Name: c.Name}})
+	}
+	return next, res
+}
+
+// dropped are the retained directories of an ordinal that has just been started.
+func dropped(v *state.View, e state.Entry, res state.Result) (out []*state.Volume) {
+	c, ok := e.Cmd.(*state.StartMember)
+	if !ok || res.Err != nil {
+		return nil
+	}
+	for vol := range v.Volumes(c.Namespace) {
+		if vol.Set == c.Set && vol.Ordinal == c.Ordinal && vol.Phase == spec.VolumeRetained && vol.Made {
+			out = append(out, vol)
+		}
+	}
+	return out
+}
+
+func releasesDropped(v *state.View, i uint64, e state.Entry) (*state.View, state.Result) {
+	next, res := v.Apply(i, e)
+	for _, vol := range dropped(next, e, res) {
+		next, _ = next.Apply(i, state.Entry{At: e.At, Cmd: &state.ReleaseVolume{Namespace: vol.Namespace, Name: vol.Name(), At: e.At}})
+	}
+	return next, res
+}
+
+// forgetsDropped gives them up, as if their node were lost.
+func forgetsDropped(v *state.View, i uint64, e state.Entry) (*state.View, state.Result) {
+	next, res := v.Apply(i, e)
+	for _, vol := range dropped(next, e, res) {
+		was := next.Node(vol.Node).State
+		set := func(to string) {
+			next, _ = next.Apply(i, state.Entry{At: e.At, Cmd: &state.SetNode{Name: vol.Node, State: to, IfGeneration: next.Node(vol.Node).Generation}})
+		}
+		set(spec.NodeSuspect)
+		set(spec.NodeLost)
+		next, _ = next.Apply(i, state.Entry{At: e.At, Cmd: &state.AbandonVolume{Namespace: vol.Namespace, Name: vol.Name()}})
+		set(was)
+	}
+	return next, res
 }

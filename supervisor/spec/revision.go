@@ -26,21 +26,7 @@ type Template struct {
 // restarted to follow it. Probes, stop and restart settings and post-start hooks
 // are followed without a restart and do not count.
 func (t Template) Hash() string {
-	c := t
-	c.Processes = make([]Process, len(t.Processes))
-	for i, p := range t.Processes {
-		p.Startup, p.Readiness, p.Liveness = nil, nil, nil
-		p.Hooks, p.Stop, p.Restart = nil, Stop{}, Restart{}
-		c.Processes[i] = p
-	}
-	if t.Shape != nil {
-		shape := Shape{Service: t.Shape.Service, Volumes: []VolumeSpec{}}
-		for _, name := range t.Shape.volumeNames() {
-			shape.Volumes = append(shape.Volumes, VolumeSpec{Name: name})
-		}
-		c.Shape = &shape
-	}
-	b, err := json.Marshal(c)
+	b, err := json.Marshal(t.restarting())
 	if err != nil {
 		panic("spec: a template is always marshalled: " + err.Error())
 	}
