@@ -188,7 +188,7 @@ func actsAtOnce(c Command) bool {
 	switch c := c.(type) {
 	case *StopMember:
 		return c.Why != WhyShutdown
-	case *Reserve, *Place, *TakeOver, *StartMember, *KeepMember, *DropMember, *DropSet, *MarkFormed, *SetCurrent, *EmptyVolume, *AskHook,
+	case *Reserve, *Place, *TakeOver, *StartMember, *KeepMember, *DropMember, *DropSet, *MarkFormed, *SetCurrent, *EmptyVolume, *AskHook, *StartHeld, *LetGo,
 		*DeleteMember, *ReleaseVolume:
 		return true
 	}

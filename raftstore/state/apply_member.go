@@ -213,7 +213,10 @@ func (m *Member) MayStart() bool {
 	return false
 }
 
-func (t *tx) startMember(c *StartMember) *spec.Error {
+func (t *tx) startMember(c *StartMember) *spec.Error { return t.newEpoch(c, false) }
+
+// newEpoch lets a member be started or, held, tell its position.
+func (t *tx) newEpoch(c *StartMember, held bool) *spec.Error {
 	old, err := t.assignment(c.Namespace, c.Set, c.Ordinal, c.IfEpoch, c.IfGeneration)
 	if err != nil {
 		return err
@@ -242,7 +245,7 @@ func (t *tx) startMember(c *StartMember) *spec.Error {
 	t.Cluster.Epoch++
 	m := *old
 	m.Joining = s.Formed && (m.Epoch == 0 || m.Fresh || t.stillJoins(old, c.Revision))
-	m.Fence, m.Fresh = c.Fence, false
+	m.Fence, m.Fresh, m.Held = c.Fence, false, held
 	m.Epoch, m.Revision, m.Wish, m.Why, m.Bootstrap = t.Cluster.Epoch, c.Revision, WishRun, "", c.Bootstrap
 	m.Seen, m.WasAvailable, m.ReadySince = Observation{}, false, time.Time{}
 	m.Generation = t.Index

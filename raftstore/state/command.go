@@ -475,6 +475,8 @@ func Commands() []Command {
 		&ForgetNode{},
 		&AbandonVolume{},
 		&AskHook{},
+		&StartHeld{},
+		&LetGo{},
 	}
 }
 

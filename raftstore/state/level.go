@@ -48,6 +48,7 @@ func Fields() []string {
 		"Report members.seen.hooks",
 		"PutSet spec.processes.hooks.*.signal",
 		"PutSet template.processes.hooks.*.signal",
+		"Report members.seen.position",
 	}
 }
 

@@ -24,6 +24,7 @@ type call struct {
 	run           uint64        // what the log named it; 0: it did not ask
 	leaver        *state.Leaver // of afterLeave
 	joining       string        // of onJoin: the member's uid
+	output        *[]byte       // where it goes, if it is asked for
 	peers         uint64        // of onPeersChanged: what is to be told
 }
 
@@ -257,7 +258,7 @@ func (j job) tries(ctx context.Context, c call, h spec.Hook, x keeper.Exec, lock
 	if h.Timeout != nil {
 		run.Timeout = h.Timeout.D()
 	}
-	if c.joining != "" { // part of a start, like init steps
+	if c.joining != "" || c.hook == spec.HookPosition { // part of a start, like init steps
 		run.Epoch, run.Lock, run.Decided = j.step.Epoch, lock, j.decided
 	}
 	for try := 0; try <= h.Retries; try++ {
@@ -270,7 +271,7 @@ func (j job) tries(ctx context.Context, c call, h spec.Hook, x keeper.Exec, lock
 		run.Env = withVar(x.Env, "SUP_ATTEMPT", strconv.Itoa(attempts))
 		err = j.try(ctx, trial{
 			what: "hook " + c.hook, log: j.part.Template.HookLog(c.process, c.hook), reason: HookFailed, attempt: attempts,
-			secret: secretProcess(j.part.Template, c.process), run: run,
+			secret: secretProcess(j.part.Template, c.process), run: run, output: c.output,
 		})
 		if err == nil || !failedHook(err) {
 			return attempts, err

@@ -229,11 +229,18 @@ func (p *planner) keep(w *world) {
 // is to leave is one until its turn comes: the gate of its removal wants it healthy.
 func (p *planner) repair(w *world) {
 	hold := p.recreating(w)
+	cold := !hold && p.cold(w)
+	if cold {
+		p.startCold(w)
+	} else {
+		p.letGo(w)
+	}
 	for _, m := range w.members {
 		if m.Epoch == 0 || m.Wish == state.WishGone || !m.MayStart() || w.moving[m.Ordinal] || m.Left() {
 			continue
 		}
 		switch {
+		case cold: // startCold has said what it waits for
 		case hold:
 			p.wait(w.s, m.Name(), "Recreate", "starts when all members have stopped")
 		case p.draining(m): // drain says what becomes of it
@@ -269,22 +276,28 @@ func (p *planner) recreating(w *world) bool {
 	return false
 }
 
-func (p *planner) start(w *world, m *state.Member) {
+func (p *planner) start(w *world, m *state.Member) { p.propose(p.startOf(w, m)) }
+
+func (p *planner) startOf(w *world, m *state.Member) *state.StartMember {
 	revision := w.s.Wanted(m.Ordinal)
 	if !w.s.Wants(m.Ordinal) {
 		revision = m.Revision // a rollout passes those by that leave
 	}
 	n := p.v.Node(m.Node)
-	p.propose(&state.StartMember{
+	return &state.StartMember{
 		Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal, Revision: revision,
 		Bootstrap: p.bootstraps(w, m), IfEpoch: m.Epoch, IfGeneration: m.Generation,
 		Fence: w.s.Spec.OnNodeLoss == spec.Fence && n != nil && n.Fences,
-	})
+	}
 }
 
-// bootstraps: the lowest wanted ordinal, while none of the set runs.
+// bootstraps: the lowest wanted ordinal, while none of the set runs. In a formed set with
+// positions those decide it.
 func (p *planner) bootstraps(w *world, m *state.Member) bool {
 	if m.Ordinal != w.s.Start() {
+		return false
+	}
+	if p.v.TellsPositions(w.s) {
 		return false
 	}
 	for _, other := range w.members {

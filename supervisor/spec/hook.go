@@ -37,6 +37,9 @@ const (
 	// HookOnJoin runs before the first start of a member, with new or returned volumes, in a
 	// set that is formed. It is tried until it succeeds.
 	HookOnJoin = "onJoin"
+	// HookPosition prints a whole number, the higher the newer the member's data is. It runs,
+	// like an init step, when all of a formed set is down; the highest has member.bootstrap.
+	HookPosition = "position"
 	// HookOnFormed runs once, on the lowest member, when all of a new set have started. The set
 	// is formed when it has succeeded.
 	HookOnFormed = "onFormed"
@@ -50,11 +53,13 @@ const (
 
 // HookNames are the hooks of this version, in the order of a member's life.
 func HookNames() []string {
-	return []string{HookOnJoin, HookPostStart, HookOnFormed, HookPeersChanged, HookPreStop, HookOnLeave, HookAfterLeave}
+	return []string{HookPosition, HookOnJoin, HookPostStart, HookOnFormed, HookPeersChanged, HookPreStop, HookOnLeave, HookAfterLeave}
 }
 
 // ofMember tells whether a hook is the member's, not one process's.
-func ofMember(hook string) bool { return hook != HookPostStart && hook != HookPreStop && hook != HookPeersChanged }
+func ofMember(hook string) bool {
+	return hook != HookPostStart && hook != HookPreStop && hook != HookPeersChanged
+}
 
 // Hooked tells whether the main process has a hook.
 func (t Template) Hooked(hook string) bool {
