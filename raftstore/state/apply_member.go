@@ -253,6 +253,10 @@ func (t *tx) newEpoch(c *StartMember, held bool) *spec.Error {
 		m.UnreadySince = t.now
 	}
 	t.saveMember(&m)
+	if held {
+		t.event(c.Namespace, "member/"+m.Name(), "Held", "all of the set is down: node %s is asked for its position with epoch %d, revision %s", m.Node, m.Epoch, m.Revision)
+		return nil
+	}
 	t.event(c.Namespace, "member/"+m.Name(), "Start", "start on node %s with epoch %d, revision %s", m.Node, m.Epoch, m.Revision)
 	return nil
 }

@@ -281,11 +281,11 @@ func (j job) tries(ctx context.Context, c call, h spec.Hook, x keeper.Exec, lock
 }
 
 // onJoin runs the main process's onJoin hook before the first start of a member in a set that is
-// formed. That it has succeeded is noted in the member's volumes under its uid: one that was
+// formed, if there is anybody to join. That it has succeeded is noted in the member's volumes under its uid: one that was
 // removed and returns joins again.
 func (j job) onJoin(ctx context.Context, r *rendering) (status spec.HookStatus, err error) {
 	t, m := j.part.Template, j.part.Member
-	if !m.Joining || !t.Hooked(spec.HookOnJoin) {
+	if !m.Joining || !t.Hooked(spec.HookOnJoin) || m.Bootstrap && !j.part.hasOld() {
 		return status, nil
 	}
 	if done, err := j.joined(m.UID); err != nil || done {
@@ -306,6 +306,13 @@ func (j job) onJoin(ctx context.Context, r *rendering) (status spec.HookStatus, 
 		}
 	}
 	return status, nil
+}
+
+// hasOld tells whether another member of the set has run before, and has its data.
+func (p Part) hasOld() bool {
+	return slices.ContainsFunc(p.Members, func(o *state.Member) bool {
+		return o.Ordinal != p.Member.Ordinal && o.Epoch != 0 && !o.Joining
+	})
 }
 
 func joinStep(uid string) string { return spec.HookOnJoin + "@" + uid }

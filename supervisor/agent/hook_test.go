@@ -475,6 +475,26 @@ func TestOnJoinIsForFormedSets(t *testing.T) {
 	})
 }
 
+// TestOnJoinNeedsSomebodyToJoin: the one that goes first has nobody.
+func TestOnJoinNeedsSomebodyToJoin(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, w *world) {
+		w.put(withVolume, hooked("main", "onJoin"))
+		w.form()
+		w.reserve(1)
+		defer w.running(nil)()
+		m := w.member(0)
+		w.apply(&state.StartMember{Namespace: "default", Set: "web", Revision: m.Revision, Bootstrap: true, IfGeneration: m.Generation})
+		settle(2 * time.Second)
+		if m := w.want(0, spec.MemberRunning, true); !m.Joining {
+			t.Error("it does not join a formed set")
+		}
+		if got := w.keeper.did(); runsOf(got, "/hook/") != 0 {
+			t.Errorf("did %v", got)
+		}
+	})
+}
+
 // ask has the log ask web-0 for a hook.
 func (w *world) ask(hook string) state.Result {
 	m := w.member(0)

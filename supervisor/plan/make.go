@@ -103,6 +103,7 @@ type world struct {
 	leaving []*state.Member // the others, by ordinal
 	going   *state.Member   // the one of them whose removal is proposed now
 	down    map[int]bool    // who is unavailable, or is made so by this plan; nil: not asked yet
+	first   *int            // the ordinal that bootstraps if nobody runs; nil: not asked yet
 	moving  map[int]bool    // ordinals that get another place, or wait for one
 }
 
@@ -291,13 +292,20 @@ func (p *planner) startOf(w *world, m *state.Member) *state.StartMember {
 	}
 }
 
-// bootstraps: the lowest wanted ordinal, while none of the set runs. In a formed set with
-// positions those decide it.
+// bootstraps: the lowest wanted ordinal of those with data, while none of the set runs; without any
+// data the lowest. In a formed set with positions those decide it, if anybody has run.
 func (p *planner) bootstraps(w *world, m *state.Member) bool {
-	if m.Ordinal != w.s.Start() {
+	if w.first == nil {
+		w.first = new(int)
+		*w.first = w.s.Start()
+		if i := slices.IndexFunc(w.wanted, func(o *state.Member) bool { return p.v.HasPosition(w.s, o) }); i >= 0 {
+			*w.first = w.wanted[i].Ordinal
+		}
+	}
+	if m.Ordinal != *w.first {
 		return false
 	}
-	if p.v.TellsPositions(w.s) {
+	if p.v.TellsPositions(w.s) && slices.ContainsFunc(w.members, func(o *state.Member) bool { return o.Epoch != 0 }) {
 		return false
 	}
 	for _, other := range w.members {
