@@ -138,7 +138,7 @@ func plantsInPlan() []plant {
 		{name: "a fence is reported that the keeper does not have", by: []string{"S1"}, from: 30, world: func(w *World) { w.trusting, w.plain, w.rough, w.busy = true, true, 1, 0.25 }},
 		{name: "a lease counts from its answer", by: []string{"S1"}, world: func(w *World) { w.lateLease, w.slow, w.plain, w.rough = true, true, true, 1 }},
 		{name: "the keeper does not end what is fenced", by: []string{"S1"}, world: func(w *World) { w.lenient = true }},
-		{name: "what is stale is not stopped first", by: []string{"S1", "S2", "S7"}, world: func(w *World) { w.careless = true }},
+		{name: "what is stale is not stopped first", by: []string{"S1", "S2", "S7"}, from: 30, world: func(w *World) { w.careless = true }},
 	}
 }
 
