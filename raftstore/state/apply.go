@@ -135,6 +135,10 @@ func (t *tx) apply() *spec.Error {
 		return t.undoRollout(c)
 	case *AskHook:
 		return t.askHook(c)
+	case *StartHeld:
+		return t.startHeld(c)
+	case *LetGo:
+		return t.letGo(c)
 	}
 	return refuse("UnknownCommand", "this supd does not know the command %T", t.e.Cmd)
 }

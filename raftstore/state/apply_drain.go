@@ -190,7 +190,7 @@ func actsAtOnce(c Command) bool {
 		return c.Why != WhyShutdown
 	case *UndoRollout:
 		return c.Auto
-	case *Reserve, *Place, *TakeOver, *StartMember, *KeepMember, *DropMember, *DropSet, *MarkFormed, *SetCurrent, *EmptyVolume, *AskHook,
+	case *Reserve, *Place, *TakeOver, *StartMember, *KeepMember, *DropMember, *DropSet, *MarkFormed, *SetCurrent, *EmptyVolume, *AskHook, *StartHeld, *LetGo,
 		*DeleteMember, *ReleaseVolume:
 		return true
 	}

@@ -81,13 +81,18 @@ func (m *Member) Left() bool {
 	return m.Asked != nil && m.Asked.Hook == spec.HookOnLeave && m.Asked.State == spec.HookSucceeded
 }
 
-// OwesLeave tells whether a member may not be removed before its onLeave hook has succeeded.
+// OwesLeave tells whether a member may not be removed before its onLeave hook has succeeded. The
+// last one has nobody to leave.
 func (v *View) OwesLeave(s *Set, m *Member) bool {
 	if s.Deleting || m.Epoch == 0 || m.Left() || contains(s.AcceptLost, m.Name()) {
 		return false
 	}
-	_, ok := v.HookOf(m, spec.HookOnLeave)
-	return ok
+	if _, ok := v.HookOf(m, spec.HookOnLeave); !ok {
+		return false
+	}
+	return slices.ContainsFunc(v.SetMembers(m.Namespace, m.Set), func(o *Member) bool {
+		return o.Ordinal != m.Ordinal && o.Wish != WishGone
+	})
 }
 
 // stillJoins: a start that joins the set by a hook has not got so far as to run a process.

@@ -224,7 +224,10 @@ func (m *Member) MayStart() bool {
 	return false
 }
 
-func (t *tx) startMember(c *StartMember) *spec.Error {
+func (t *tx) startMember(c *StartMember) *spec.Error { return t.newEpoch(c, false) }
+
+// newEpoch lets a member be started or, held, tell its position.
+func (t *tx) newEpoch(c *StartMember, held bool) *spec.Error {
 	old, err := t.assignment(c.Namespace, c.Set, c.Ordinal, c.IfEpoch, c.IfGeneration)
 	if err != nil {
 		return err
@@ -262,7 +265,7 @@ func (t *tx) startMember(c *StartMember) *spec.Error {
 		put(t, &t.ids, ordinalKey(c.Namespace, c.Set, m.Ordinal), &Identity{c.Namespace, c.Set, m.Ordinal, m.Node, m.IP, m.Ports})
 	}
 	m.Joining = s.Formed && (m.Epoch == 0 || m.Fresh || t.stillJoins(old, c.Revision))
-	m.Fence, m.Fresh = c.Fence, false
+	m.Fence, m.Fresh, m.Held = c.Fence, false, held
 	m.Epoch, m.Revision, m.Wish, m.Why, m.Bootstrap = t.Cluster.Epoch, c.Revision, WishRun, "", c.Bootstrap
 	m.Seen, m.WasAvailable, m.ReadySince = Observation{}, false, time.Time{}
 	m.Generation = t.Index
@@ -271,6 +274,10 @@ func (t *tx) startMember(c *StartMember) *spec.Error {
 	}
 	t.saveMember(&m)
 	t.holdVolumes(s, &m, m.Revision)
+	if held {
+		t.event(c.Namespace, "member/"+m.Name(), "Held", "all of the set is down: node %s is asked for its position with epoch %d, revision %s", m.Node, m.Epoch, m.Revision)
+		return nil
+	}
 	t.event(c.Namespace, "member/"+m.Name(), "Start", "start on node %s with epoch %d, revision %s", m.Node, m.Epoch, m.Revision)
 	return nil
 }

@@ -493,6 +493,8 @@ func Commands() []Command {
 		&PauseRollout{},
 		&UndoRollout{},
 		&AskHook{},
+		&StartHeld{},
+		&LetGo{},
 	}
 }
 

@@ -13,6 +13,7 @@ func hookStory(n, epoch uint64) []state.Command {
 		Name: "main", Exec: spec.Exec{Command: []string{"/bin/h"}},
 		Hooks: spec.Hooks{
 			spec.HookOnFormed: {Command: []string{"/form"}}, spec.HookOnLeave: {Command: []string{"/leave"}}, spec.HookAfterLeave: {Command: []string{"/after"}},
+			spec.HookPosition: {Command: []string{"/position"}},
 		},
 	}}}
 	set := spec.StatefulSetSpec{Replicas: &two, ServiceName: "hook", Network: spec.Network{Mode: spec.NetworkNode}, OnNodeLoss: spec.Keep, Processes: tpl.Processes}
@@ -63,5 +64,32 @@ func hookStory(n, epoch uint64) []state.Command {
 		ask(0, spec.HookAfterLeave, e0, n+4, 3),
 		report(7, seen(0, e0, spec.MemberRunning, ran("afterLeave", n+26, "Succeeded", ""))),
 		ask(0, spec.HookAfterLeave, e0, n+4, 3), // refused: done
+		// All go down, and the newest data goes first.
+		&state.StartMember{Namespace: "default", Set: "hook", Ordinal: 0, Revision: tpl.Hash(), IfEpoch: e0, IfGeneration: n + 4}, // refused: it runs
+		report(8, seen(0, e0, spec.MemberStopped)),
+		&state.Reserve{Namespace: "default", Set: "hook", IfGeneration: 3, Slots: []state.Slot{slot(1)}},
+		&state.StartHeld{Namespace: "default", Set: "hook", Ordinal: 0, Revision: tpl.Hash(), IfEpoch: e0, IfGeneration: n + 4},
+		&state.StartHeld{Namespace: "default", Set: "hook", Ordinal: 1, Revision: tpl.Hash(), IfGeneration: n + 31},
+		letGo(0, map[int]uint64{0: e1 + 1, 1: e1 + 2}), // refused: not told yet
+		report(9, telling(seen(0, e1+1, spec.MemberStarting), 7), telling(seen(1, e1+2, spec.MemberStarting), 9)),
+		letGo(0, map[int]uint64{0: e1 + 1, 1: e1 + 2}),  // refused: not the highest
+		letGo(1, map[int]uint64{1: e1 + 2}),             // refused: hook-0 is left out
+		letGo(-1, map[int]uint64{0: e1 + 1, 1: e1 + 2}), // refused: nobody runs
+		letGo(1, map[int]uint64{0: e1 + 1, 1: e1 + 2}),
+		letGo(1, map[int]uint64{0: e1 + 1, 1: e1 + 2}), // refused: done
 	}
+}
+
+func letGo(bootstrap int, epochs map[int]uint64) *state.LetGo {
+	c := &state.LetGo{Namespace: "default", Set: "hook", Epochs: epochs}
+	if bootstrap >= 0 {
+		c.Bootstrap = &bootstrap
+	}
+	return c
+}
+
+// telling is a report with a position.
+func telling(r state.MemberReport, position int64) state.MemberReport {
+	r.Seen.Position = &position
+	return r
 }

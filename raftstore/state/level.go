@@ -61,6 +61,7 @@ func Fields() []string {
 		"PutSet template.processes.hooks.*.signal",
 		"PutSet template.shape",
 		"StartMember ports",
+		"Report members.seen.position",
 	}
 }
 

@@ -236,6 +236,8 @@ type Member struct {
 	Fence bool `json:"fence,omitempty"`
 	// Fresh: it got new volumes after it had run; its next start joins the set again.
 	Fresh bool `json:"fresh,omitempty"`
+	// Held: in this epoch its node is to tell its position, and to start nothing yet.
+	Held bool `json:"held,omitempty"`
 	// Asked is the latest hook that the log asked its node to run.
 	Asked *Asked `json:"asked,omitempty"`
 	// WasAvailable: has been healthy in its present epoch's revision.
@@ -270,6 +272,8 @@ type Observation struct {
 	// keeper's own account. Once reported it stays so for the epoch.
 	Fenced    bool                 `json:"fenced,omitempty"`
 	Processes []spec.ProcessStatus `json:"processes,omitempty"`
+	// Position is what the position hook of a held member has printed.
+	Position *int64 `json:"position,omitempty"`
 	// Hooks are those that have run in this epoch, each as it went last.
 	Hooks []spec.HookStatus `json:"hooks,omitempty"`
 }

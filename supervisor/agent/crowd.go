@@ -47,6 +47,10 @@ func memberFacts(service, zone string, m *state.Member) template.Member {
 		Name: name, Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal, IP: m.IP, Hostname: name,
 		FQDN: spec.MemberFQDN(name, service, m.Namespace, zone), Node: m.Node,
 		Epoch: m.Epoch, Revision: spec.RevisionName(m.Set, m.Revision), Volumes: orWord(m.VolumesState, "new"),
-		Joining: m.Joining, Bootstrap: m.Bootstrap, Ready: m.Ready(), Ports: m.Ports,
+		Joining: m.Joining, Bootstrap: bootstraps(m), Ready: m.Ready(), Ports: m.Ports,
 	}
 }
+
+// bootstraps is what templates know as member.bootstrap: no more once it was available, so that a
+// file that was rendered with it is rendered anew before a restart in place could read it.
+func bootstraps(m *state.Member) bool { return m.Bootstrap && !m.WasAvailable }

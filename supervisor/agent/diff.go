@@ -15,16 +15,17 @@ type Action string
 
 // The actions.
 const (
-	DoStop    Action = "stop"    // ask the keeper to stop one process
-	DoGiveUp  Action = "give-up" // make the keeper refuse the epoch for ever
-	DoForget  Action = "forget"  // drop the keeper's record of a process that is gone
-	DoPrepare Action = "prepare" // volumes, directories, files, init steps
-	DoAdopt   Action = "adopt"   // learn how a member that runs was prepared, change nothing
-	DoRefresh Action = "refresh" // render again, as what it is made from has changed
-	DoStart   Action = "start"   // start one process
-	DoRestart Action = "restart" // a probe asks for it: stop, and start in place
-	DoUpdate  Action = "update"  // new settings of stop and restart
-	DoClean   Action = "clean"   // remove what is left of a member that is gone
+	DoStop     Action = "stop"     // ask the keeper to stop one process
+	DoGiveUp   Action = "give-up"  // make the keeper refuse the epoch for ever
+	DoForget   Action = "forget"   // drop the keeper's record of a process that is gone
+	DoPrepare  Action = "prepare"  // volumes, directories, files, init steps
+	DoPosition Action = "position" // tell how new the data is; part of a start that is held
+	DoAdopt    Action = "adopt"    // learn how a member that runs was prepared, change nothing
+	DoRefresh  Action = "refresh"  // render again, as what it is made from has changed
+	DoStart    Action = "start"    // start one process
+	DoRestart  Action = "restart"  // a probe asks for it: stop, and start in place
+	DoUpdate   Action = "update"   // new settings of stop and restart
+	DoClean    Action = "clean"    // remove what is left of a member that is gone
 )
 
 // Step is one thing to do for one member.
@@ -59,7 +60,7 @@ func (s Step) aside() bool {
 	switch s.Do {
 	case DoAdopt, DoRefresh, DoUpdate, DoRestart, DoForget, DoClean:
 		return true
-	case DoStop, DoGiveUp, DoPrepare, DoStart:
+	case DoStop, DoGiveUp, DoPrepare, DoPosition, DoStart:
 	}
 	return false
 }
@@ -80,6 +81,8 @@ type Facts struct {
 	GivenUp uint64
 	// Prepared is the epoch that all is ready for; 0: none.
 	Prepared uint64
+	// Positioned: the position of this epoch is known.
+	Positioned bool
 	// Stale: what was rendered was made from something else than the View has now.
 	Stale bool
 	// Retry: after a failure, not before.
@@ -244,6 +247,12 @@ func tend(p Part, f Facts) []Step {
 
 // bringUp starts the next process whose turn it is.
 func bringUp(p Part, f Facts) []Step {
+	if p.Member.Held {
+		if f.Positioned || !f.Lease || retryLater(f) || len(f.Records) > 0 {
+			return nil
+		}
+		return []Step{{Do: DoPosition, Epoch: p.Member.Epoch}}
+	}
 	for _, proc := range p.Template.Processes {
 		s, ok := record(f.Records, proc.Name)
 		if ok {

@@ -20,6 +20,7 @@ const (
 	InitFailed      = "InitFailed"
 	HookFailed      = "HookFailed"
 	OnJoinFailed    = "OnJoinFailed"
+	PositionFailed  = "PositionFailed"
 	ExecFailed      = "ExecFailed"
 	FileFailed      = "FileFailed"
 	SecretMissing   = "SecretMissing"

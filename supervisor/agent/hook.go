@@ -24,6 +24,7 @@ type call struct {
 	run           uint64        // what the log named it; 0: it did not ask
 	leaver        *state.Leaver // of afterLeave
 	joining       string        // of onJoin: the member's uid
+	output        *[]byte       // where it goes, if it is asked for
 	peers         uint64        // of onPeersChanged: what is to be told
 }
 
@@ -261,7 +262,7 @@ func (j job) tries(ctx context.Context, c call, h spec.Hook, x keeper.Exec, lock
 	if h.Timeout != nil {
 		run.Timeout = h.Timeout.D()
 	}
-	if c.joining != "" { // part of a start, like init steps
+	if c.joining != "" || c.hook == spec.HookPosition { // part of a start, like init steps
 		run.Epoch, run.Lock, run.Decided = j.step.Epoch, lock, j.decided
 	}
 	for try := 0; try <= h.Retries; try++ {
@@ -274,7 +275,7 @@ func (j job) tries(ctx context.Context, c call, h spec.Hook, x keeper.Exec, lock
 		run.Env = withVar(x.Env, "SUP_ATTEMPT", strconv.Itoa(attempts))
 		err = j.try(ctx, trial{
 			what: "hook " + c.hook, log: j.part.Template.HookLog(c.process, c.hook), reason: HookFailed, attempt: attempts,
-			secret: secretProcess(j.part.Template, c.process), run: run,
+			secret: secretProcess(j.part.Template, c.process), run: run, output: c.output,
 		})
 		if err == nil || !failedHook(err) {
 			return attempts, err
@@ -284,11 +285,11 @@ func (j job) tries(ctx context.Context, c call, h spec.Hook, x keeper.Exec, lock
 }
 
 // onJoin runs the main process's onJoin hook before the first start of a member in a set that is
-// formed. That it has succeeded is noted in the member's volumes under its uid: one that was
+// formed, if there is anybody to join. That it has succeeded is noted in the member's volumes under its uid: one that was
 // removed and returns joins again.
 func (j job) onJoin(ctx context.Context, r *rendering) (status spec.HookStatus, err error) {
 	t, m := j.part.Template, j.part.Member
-	if !m.Joining || !t.Hooked(spec.HookOnJoin) {
+	if !m.Joining || !t.Hooked(spec.HookOnJoin) || m.Bootstrap && !j.hasOld() {
 		return status, nil
 	}
 	if done, err := j.joined(m.UID); err != nil || done {
@@ -309,6 +310,13 @@ func (j job) onJoin(ctx context.Context, r *rendering) (status spec.HookStatus, 
 		}
 	}
 	return status, nil
+}
+
+// hasOld tells whether another member of the set has run before, and has its data.
+func (j job) hasOld() bool {
+	return slices.ContainsFunc(j.crowd.members, func(o *state.Member) bool {
+		return o.Ordinal != j.part.Member.Ordinal && o.Epoch != 0 && !o.Joining
+	})
 }
 
 func joinStep(uid string) string { return spec.HookOnJoin + "@" + uid }

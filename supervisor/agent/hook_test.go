@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -473,6 +475,26 @@ func TestOnJoinIsForFormedSets(t *testing.T) {
 	})
 }
 
+// TestOnJoinNeedsSomebodyToJoin: the one that goes first has nobody.
+func TestOnJoinNeedsSomebodyToJoin(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, w *world) {
+		w.put(withVolume, hooked("main", "onJoin"))
+		w.form()
+		w.reserve(1)
+		defer w.running(nil)()
+		m := w.member(0)
+		w.apply(&state.StartMember{Namespace: "default", Set: "web", Revision: m.Revision, Bootstrap: true, IfGeneration: m.Generation})
+		settle(2 * time.Second)
+		if m := w.want(0, spec.MemberRunning, true); !m.Joining {
+			t.Error("it does not join a formed set")
+		}
+		if got := w.keeper.did(); runsOf(got, "/hook/") != 0 {
+			t.Errorf("did %v", got)
+		}
+	})
+}
+
 // ask has the log ask web-0 for a hook.
 func (w *world) ask(hook string) state.Result {
 	m := w.member(0)
@@ -560,6 +582,84 @@ func TestAfterLeaveKnowsWhoLeft(t *testing.T) {
 		}
 		if gone := w.View().Set("default", "web").Gone; len(gone) != 0 {
 			t.Errorf("the log still has %+v", gone)
+		}
+	})
+}
+
+// hold gives web-0 an epoch in which it is to tell its position only.
+func (w *world) hold() {
+	w.t.Helper()
+	m := w.member(0)
+	w.apply(&state.StartHeld{Namespace: "default", Set: "web", Revision: m.Revision, IfEpoch: m.Epoch, IfGeneration: m.Generation})
+}
+
+func TestPosition(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, w *world) {
+		output := "recovering\nno idea\n"
+		w.hookRuns(func(_ context.Context, r keeper.Run) (keeper.RunResult, error) {
+			if r.Epoch == 0 || r.Lock == "" {
+				t.Errorf("the hook is run as %+v, want as part of the start", r)
+			}
+			return keeper.RunResult{Output: []byte(output)}, nil
+		})
+		p := hooked("main", "position")
+		p.Command = []string{"/bin/sleep", "${member.bootstrap}"}
+		p.Files = []spec.File{{Path: "${volume.data}/first", Content: "${member.bootstrap}"}}
+		w.put(withVolume, p)
+		w.form()
+		w.reserve(1)
+		end := w.running(nil)
+		defer func() { end() }()
+		w.start(0)
+		settle(2 * time.Second)
+		w.stop(0)
+		settle(time.Second)
+		w.keeper.did()
+
+		w.hold()
+		settle(time.Minute)
+		w.want(0, spec.MemberFailed, false)
+		w.wantReason(0, PositionFailed, `printed "no idea"`)
+		output = "recovering\n -1 \n"
+		settle(time.Minute)
+		w.want(0, spec.MemberStarting, false)
+		w.wantReason(0, "Held", "every member")
+		if n, ok := w.member(0).Position(); !ok || n != -1 {
+			t.Errorf("the log has position %d, %v", n, ok)
+		}
+		if got := w.keeper.did(); runsOf(got, "start default") != 0 {
+			t.Errorf("it was started: %v", got)
+		}
+		// A restart of supd asks nobody again.
+		end()
+		end = w.running(nil)
+		settle(time.Minute)
+		if got := w.keeper.did(); len(got) != 0 {
+			t.Errorf("did %v", got)
+		}
+
+		zero := 0
+		w.apply(&state.LetGo{Namespace: "default", Set: "web", Bootstrap: &zero, Epochs: map[int]uint64{0: w.member(0).Epoch}})
+		settle(500 * time.Millisecond)
+		w.want(0, spec.MemberRunning, true)
+		if got := w.keeper.startOf("default/web-0", "main").Argv; !slices.Equal(got, []string{"/bin/sleep", "true"}) {
+			t.Errorf("it was started as %q", got)
+		}
+		first := func() string {
+			b, err := os.ReadFile(filepath.Join(w.View().Volume("default", "data-web-0").Path, "first"))
+			if err != nil {
+				t.Error(err)
+			}
+			return string(b)
+		}
+		if got := first(); got != "true" {
+			t.Errorf("the file says %s", got)
+		}
+		// Once it was available, a restart in place finds that it is not the first any more.
+		settle(5 * time.Second)
+		if got := first(); got != "false" {
+			t.Errorf("the file says %s", got)
 		}
 	})
 }

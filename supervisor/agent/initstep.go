@@ -136,6 +136,7 @@ type trial struct {
 	attempt int
 	secret  bool // its output may not be told
 	run     keeper.Run
+	output  *[]byte // where it goes beside its log; nil: nowhere
 }
 
 // try runs a command to its end. A Failure with the trial's reason is the command's own.
@@ -158,6 +159,9 @@ func (j job) try(ctx context.Context, t trial) error {
 	}
 	if err := j.keepOutput(t, res); err != nil {
 		return err
+	}
+	if t.output != nil {
+		*t.output = res.Output
 	}
 	tail := because(lastLine(res.Output))
 	if tail != "" && t.secret {

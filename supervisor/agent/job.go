@@ -58,6 +58,8 @@ func (j job) do(ctx context.Context) outcome {
 		o.told, o.err = j.start(ctx)
 	case DoPrepare:
 		o.prepared, o.hook, o.err = j.prepare(ctx)
+	case DoPosition:
+		o.position, o.hook, o.err = j.tellPosition(ctx)
 	case DoAdopt, DoRefresh:
 		o.prepared, o.told, o.err = j.adopt(ctx)
 	case DoClean:

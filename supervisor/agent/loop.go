@@ -25,6 +25,7 @@ type outcome struct {
 	progress *string         // not the end: what a long step is at
 	hook     spec.HookStatus // that was part of it, if it has a name
 	called   *called         // it is the end of a hook, not of a step
+	position *int64
 }
 
 // loop looks at the newest View, acts, and sleeps until something changes.
@@ -355,6 +356,11 @@ func (r *runtime) effect(o outcome, current bool, now time.Time) {
 		for name, s := range o.told {
 			r.told[name] = s
 		}
+	case DoPosition:
+		r.traces, r.progress = true, ""
+		if r.assigned.epoch == o.assigned.epoch {
+			r.position = o.position
+		}
 	case DoClean:
 		r.traces = false
 	}
@@ -375,7 +381,7 @@ func (a *Agent) failed(r *runtime, o outcome, now time.Time) {
 		r.retry = now.Add(100 * time.Millisecond)
 		return
 	}
-	if errors.Is(o.err, keeper.ErrGivenUp) && (o.step.Do == DoStart || o.step.Do == DoPrepare) {
+	if errors.Is(o.err, keeper.ErrGivenUp) && (o.step.Do == DoStart || o.step.Do == DoPrepare || o.step.Do == DoPosition) {
 		// Given up by an earlier run of the agent, or the keeper knows a higher one.
 		if o.step.Epoch >= r.givenUp {
 			r.givenUp, r.givenUpWhy = o.step.Epoch, KeeperLost

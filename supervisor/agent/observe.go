@@ -22,7 +22,8 @@ type Sight struct {
 	// Aside: something that what runs can do without did not succeed.
 	Aside *Failure
 	// Hooks that have run in this epoch.
-	Hooks []spec.HookStatus
+	Hooks    []spec.HookStatus
+	Position *int64 // as the position hook told it
 	// Progress: what a start that takes long is at.
 	Progress  string
 	Processes map[string]ProcessSight
@@ -71,7 +72,7 @@ func Observe(p Part, s Sight) (obs state.Observation, next time.Time, ok bool) {
 		}
 	}
 	s.Records = records
-	obs = state.Observation{Epoch: m.Epoch, StartedAt: s.StartedAt, Hooks: s.Hooks}
+	obs = state.Observation{Epoch: m.Epoch, StartedAt: s.StartedAt, Hooks: s.Hooks, Position: s.Position}
 	if p.Template == nil {
 		obs.Phase, obs.Reason = spec.MemberFailed, RevisionUnknown
 		obs.Message = fmt.Sprintf("the log has no revision %s", m.Revision)
@@ -81,6 +82,9 @@ func Observe(p Part, s Sight) (obs state.Observation, next time.Time, ok bool) {
 	obs.Fenced = allFenced(m, s.Records)
 	next = tally(p.Template, s, &obs)
 	phase(p.Template, s, &obs)
+	if m.Held && obs.Phase == spec.MemberStarting {
+		obs.Reason, obs.Message = "Held", "all of the set was down: it starts when every member has told its position"
+	}
 	return obs, next, true
 }
 

@@ -87,7 +87,7 @@ func setViewOf(v *state.View, k setKey, old setView) setView {
 		put(h, s.set.Meta.UID, s.set.Spec.ServiceName, strconv.Itoa(s.set.Replicas()), strconv.FormatBool(s.set.Formed))
 	}
 	for _, m := range s.members {
-		put(h, m.Name(), m.IP, m.Node)
+		put(h, m.Name(), m.IP, m.Node, strconv.FormatBool(bootstraps(m)))
 		put(peers, m.Name(), m.IP)
 		for _, name := range sortedKeys(m.Ports) {
 			put(h, name, strconv.Itoa(m.Ports[name]))

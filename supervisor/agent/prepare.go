@@ -70,26 +70,8 @@ func tryListen(ctx context.Context, protocol, addr string) error {
 // prepare makes all that a start needs, in order: the right to do it, volumes,
 // directories, files, and onJoin and the init steps when nothing of the member runs yet.
 func (j job) prepare(ctx context.Context) (p *prepared, onJoin spec.HookStatus, err error) {
-	t := j.part.Template
-	if err := needsRoot(j.part, j.a.o.Root); err != nil {
-		return nil, onJoin, err
-	}
-	owner, err := j.accounts().find(mainUser(t), mainGroup(t), nil)
+	r, dirs, err := j.furnish(ctx)
 	if err != nil {
-		return nil, onJoin, err
-	}
-	dirs, err := j.claim(ctx, owner)
-	if err != nil {
-		return nil, onJoin, err
-	}
-	if err := j.makeDirs(owner); err != nil {
-		return nil, onJoin, err
-	}
-	r, err := j.render(dirs)
-	if err != nil {
-		return nil, onJoin, err
-	}
-	if err := j.writeAll(r, true); err != nil {
 		return nil, onJoin, err
 	}
 	if j.step.Init {
@@ -101,6 +83,30 @@ func (j job) prepare(ctx context.Context) (p *prepared, onJoin spec.HookStatus, 
 		}
 	}
 	return r.prepared(j), onJoin, nil
+}
+
+// furnish makes a member's directories and files.
+func (j job) furnish(ctx context.Context) (*rendering, map[string]volumes.Dir, error) {
+	t := j.part.Template
+	if err := needsRoot(j.part, j.a.o.Root); err != nil {
+		return nil, nil, err
+	}
+	owner, err := j.accounts().find(mainUser(t), mainGroup(t), nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	dirs, err := j.claim(ctx, owner)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := j.makeDirs(owner); err != nil {
+		return nil, nil, err
+	}
+	r, err := j.render(dirs)
+	if err != nil {
+		return nil, nil, err
+	}
+	return r, dirs, j.writeAll(r, true)
 }
 
 // adopt learns how a member that runs was prepared, and writes again only what was

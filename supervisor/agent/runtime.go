@@ -27,6 +27,7 @@ type runtime struct {
 	calling  *calling // a hook
 	hooks    map[string]spec.HookStatus
 	peers    map[string]peersMark
+	position *int64      // of a start that is, or was, held
 	memory   *sync.Mutex // guards the member's memory on disk
 	failure  *Failure
 	aside    *Failure // of a step that what runs does not need
@@ -146,8 +147,9 @@ func (r *runtime) stopGoesOn(before assignment) bool {
 
 // takeHooks begins with what was told of this epoch's hooks.
 func (r *runtime) takeHooks() {
-	r.hooks, r.callFailures, r.callRetry = nil, 0, time.Time{}
+	r.hooks, r.callFailures, r.callRetry, r.position = nil, 0, time.Time{}, nil
 	if m := r.part.Member; m != nil && m.Seen.Epoch == m.Epoch {
+		r.position = m.Seen.Position
 		for _, s := range m.Seen.Hooks {
 			r.noteHook(s)
 		}
@@ -158,7 +160,7 @@ func (r *runtime) takeHooks() {
 func (r *runtime) facts(now time.Time, fresh Fresh) Facts {
 	f := Facts{
 		Fresh: fresh.Caught, Lease: fresh.Start && (fresh.Fence || !r.part.fenced()), Now: now, Records: r.records(now), GivenUp: r.givenUp,
-		Retry: r.retry, Asked: r.asked, Traces: r.traces, Passed: map[string]bool{}, Dead: map[string]string{},
+		Retry: r.retry, Asked: r.asked, Traces: r.traces, Positioned: r.position != nil, Passed: map[string]bool{}, Dead: map[string]string{},
 	}
 	for name, p := range r.procs {
 		if p.started {
@@ -184,7 +186,7 @@ func (r *runtime) facts(now time.Time, fresh Fresh) Facts {
 func (r *runtime) sight(now time.Time) Sight {
 	s := Sight{
 		Now: now, Records: r.records(now), GivenUp: r.givenUp, GivenUpWhy: r.givenUpWhy, Failure: r.failure, Aside: r.aside,
-		Hooks: r.hookList(), Progress: r.progress, StartedAt: r.startedAt, StartedOK: r.startedOK,
+		Hooks: r.hookList(), Position: r.position, Progress: r.progress, StartedAt: r.startedAt, StartedOK: r.startedOK,
 		Processes: make(map[string]ProcessSight, len(r.procs)),
 	}
 	for name, p := range r.procs {

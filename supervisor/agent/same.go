@@ -14,6 +14,7 @@ import (
 func same(a, b state.Observation) bool {
 	if a.Fenced != b.Fenced || a.Phase != b.Phase || a.Started != b.Started || a.Ready != b.Ready || a.Steady != b.Steady ||
 		a.Restarts != b.Restarts || a.Reason != b.Reason || !sameTime(a.StartedAt, b.StartedAt) ||
+		(a.Position == nil) != (b.Position == nil) || a.Position != nil && *a.Position != *b.Position ||
 		len(a.Processes) != len(b.Processes) || !slices.EqualFunc(a.Hooks, b.Hooks, sameHook) {
 		return false
 	}

@@ -307,3 +307,48 @@ func TestOnFormed(t *testing.T) {
 	b.say(spec.MemberRunning, 0)
 	b.expect()
 }
+
+// TestScaledToZeroAndBack: the last one leaves nobody, and joins nobody when it comes back.
+func TestScaledToZeroAndBack(t *testing.T) {
+	t.Parallel()
+	for _, hooks := range [][]string{{spec.HookOnLeave, spec.HookOnJoin}, {spec.HookOnLeave, spec.HookOnJoin, spec.HookPosition}} {
+		b := newBench(t, "n1", "n2")
+		b.hooked(2, hooks...)
+		b.scale(0)
+		b.expect("onLeave 1")
+		b.answer(1, spec.HookSucceeded)
+		b.expect("stop 1 ScaleDown")
+		b.say(spec.MemberStopped, 1)
+		b.expect("drop 1", "stop 0 ScaleDown")
+		b.say(spec.MemberStopped, 0)
+		b.expect("drop 0")
+		b.scale(2)
+		b.settle()
+		if m := b.member(0); !m.Bootstrap || m.Epoch == 0 {
+			t.Errorf("the first comes back as %+v", m)
+		}
+		b.say(spec.MemberRunning, 0)
+		b.settle()
+		if m := b.member(1); m.Bootstrap || !m.Joining {
+			t.Errorf("the second comes back as %+v", m)
+		}
+	}
+}
+
+// TestANewDirectoryIsNotANewSet: all are down, and the lowest has lost its data: it goes last.
+func TestANewDirectoryIsNotANewSet(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "n1", "n2", "n3")
+	b.hooked(3)
+	for _, s := range []string{spec.NodeSuspect, spec.NodeLost} {
+		b.do(&state.SetNode{Name: "n1", State: s, IfGeneration: b.v.Node("n1").Generation})
+	}
+	b.do(&state.AbandonVolume{Namespace: "default", Name: "data-web-0"})
+	b.say(spec.MemberStopped, 1, 2)
+	b.settle()
+	for o, want := range []bool{false, true, false} {
+		if m := b.member(o); m.Bootstrap != want || m.Joining != (o == 0) {
+			t.Errorf("web-%d: bootstrap %v, joining %v", o, m.Bootstrap, m.Joining)
+		}
+	}
+}

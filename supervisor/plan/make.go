@@ -106,6 +106,7 @@ type world struct {
 	leaving []*state.Member // the others, by ordinal
 	going   *state.Member   // the one of them whose removal is proposed now
 	down    map[int]bool    // who is unavailable, or is made so by this plan; nil: not asked yet
+	first   *int            // the ordinal that bootstraps if nobody runs; nil: not asked yet
 	moving  map[int]bool    // ordinals that get another place, or wait for one
 }
 
@@ -232,11 +233,18 @@ func (p *planner) keep(w *world) {
 // is to leave is one until its turn comes: the gate of its removal wants it healthy.
 func (p *planner) repair(w *world) {
 	hold := p.recreating(w)
+	cold := !hold && p.cold(w)
+	if cold {
+		p.startCold(w)
+	} else {
+		p.letGo(w)
+	}
 	for _, m := range w.members {
 		if m.Epoch == 0 || m.Wish == state.WishGone || !m.MayStart() || w.moving[m.Ordinal] || m.Left() {
 			continue
 		}
 		switch {
+		case cold: // startCold has said what it waits for
 		case hold:
 			p.wait(w.s, m.Name(), "Recreate", "starts when all members have stopped")
 		case p.draining(m): // drain says what becomes of it
@@ -273,20 +281,27 @@ func (p *planner) recreating(w *world) bool {
 }
 
 func (p *planner) start(w *world, m *state.Member) {
+	if c := p.startOf(w, m); c != nil {
+		p.propose(c)
+	}
+}
+
+// startOf is the start of a member as it is wanted, or nil when it has said what that waits for.
+func (p *planner) startOf(w *world, m *state.Member) *state.StartMember {
 	if p.unbound(w, m, "is not started") {
-		return
+		return nil
 	}
 	ports, taken := p.nextPorts(w, m)
 	if taken != "" {
 		p.wait(w.s, m.Name(), "PortTaken", "%s", taken)
-		return
+		return nil
 	}
 	n := p.v.Node(m.Node)
-	p.propose(&state.StartMember{
+	return &state.StartMember{
 		Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal, Revision: w.s.NextRevision(m),
 		Bootstrap: p.bootstraps(w, m), IfEpoch: m.Epoch, IfGeneration: m.Generation,
 		Fence: w.s.Spec.OnNodeLoss == spec.Fence && n != nil && n.Fences, Ports: ports,
-	})
+	}
 }
 
 // unbound tells, and says, that a member's next revision needs a directory that is not
@@ -304,9 +319,20 @@ func (p *planner) unbound(w *world, m *state.Member, what string) bool {
 	return true
 }
 
-// bootstraps: the lowest wanted ordinal, while none of the set runs.
+// bootstraps: the lowest wanted ordinal of those with data, while none of the set runs; without any
+// data the lowest. In a formed set with positions those decide it, if anybody has run.
 func (p *planner) bootstraps(w *world, m *state.Member) bool {
-	if m.Ordinal != w.s.Start() {
+	if w.first == nil {
+		w.first = new(int)
+		*w.first = w.s.Start()
+		if i := slices.IndexFunc(w.wanted, func(o *state.Member) bool { return p.v.HasPosition(w.s, o) }); i >= 0 {
+			*w.first = w.wanted[i].Ordinal
+		}
+	}
+	if m.Ordinal != *w.first {
+		return false
+	}
+	if p.v.TellsPositions(w.s) && slices.ContainsFunc(w.members, func(o *state.Member) bool { return o.Epoch != 0 }) {
 		return false
 	}
 	for _, other := range w.members {

@@ -2,6 +2,8 @@ package plan_test
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -95,6 +97,13 @@ func line(c state.Command) string {
 		return fmt.Sprintf("stop %d %s", c.Ordinal, c.Why)
 	case *state.DropMember:
 		return fmt.Sprintf("drop %d", c.Ordinal)
+	case *state.StartHeld:
+		return fmt.Sprintf("hold %d", c.Ordinal)
+	case *state.LetGo:
+		if c.Bootstrap == nil {
+			return fmt.Sprintf("let go %v", slices.Sorted(maps.Keys(c.Epochs)))
+		}
+		return fmt.Sprintf("let go %v, first %d", slices.Sorted(maps.Keys(c.Epochs)), *c.Bootstrap)
 	case *state.AskHook:
 		return fmt.Sprintf("%s %d", c.Hook, c.Ordinal)
 	}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -228,6 +229,14 @@ func (p *preview) describe(c state.Command) []client.Step {
 		return []client.Step{{Verb: "remove", Subject: name(c.Ordinal), Why: p.fateOf(c.Ordinal)}}
 	case *state.DropSet:
 		return []client.Step{{Verb: "remove", Subject: p.set}}
+	case *state.StartHeld:
+		return []client.Step{{Verb: "run", Subject: name(c.Ordinal), Node: node(c.Ordinal), Why: "hook " + spec.HookPosition}}
+	case *state.LetGo:
+		var out []client.Step
+		for _, o := range slices.Sorted(maps.Keys(c.Epochs)) {
+			out = append(out, client.Step{Verb: "start", Subject: name(o), Node: node(o)})
+		}
+		return out
 	case *state.AskHook:
 		why := "hook " + c.Hook
 		if c.Hook == spec.HookAfterLeave {
@@ -340,7 +349,10 @@ func (p *preview) does(m *state.Member) (state.Observation, bool) {
 		return seen, true
 	case m.Stopping() && !m.Down():
 		return state.Observation{Epoch: m.Epoch, Phase: spec.MemberStopped}, true
-	case m.Wish == state.WishRun && m.Seen.Epoch != m.Epoch:
+	case m.Held && m.Seen.Position == nil:
+		return state.Observation{Epoch: m.Epoch, Phase: spec.MemberStarting, Position: new(int64)}, true
+	case m.Held:
+	case m.Wish == state.WishRun && (m.Seen.Epoch != m.Epoch || m.Seen.Phase == spec.MemberStarting && m.Seen.Position != nil):
 		return state.Observation{
 			Epoch: m.Epoch, Phase: spec.MemberRunning, Started: true, Ready: true, Steady: true, StartedAt: p.now, StartedOK: p.now,
 		}, true

@@ -275,6 +275,9 @@ func TestPreview(t *testing.T) {
 	if err != nil || len(p.Restarts) != 0 || len(p.Notes) != 1 || !strings.Contains(p.Notes[0], "no member is restarted") {
 		t.Errorf("another probe: %+v, %v", p, err)
 	}
+	hooked := servertest.Web(1)
+	hooked.Spec.Processes[0].Hooks = spec.Hooks{spec.HookOnLeave: {Command: []string{"leave"}}, spec.HookAfterLeave: {Command: []string{"after"}}}
+	want(hooked, "run web-2, stop web-2, remove web-2, run web-0, run web-1, stop web-1, remove web-1, run web-0")
 	n.Sicken("default", "web-2", "sick")
 	_, err = c.Preview(ctx, client.PreviewRequest{StatefulSet: servertest.Web(1)}, client.WriteOptions{})
 	if e := asSpec(t, err); e.Code != spec.CodeRefused || !strings.Contains(e.Message, "web-2") {

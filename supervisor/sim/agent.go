@@ -122,7 +122,7 @@ func (a *agent) match() {
 		if m.Wish == state.WishReserved || m.Wish == state.WishRun {
 			h.makeDirs(m)
 		}
-		if m.Wish == state.WishRun && h.procs[identity(m)] == nil && (!stale || h.w.careless) {
+		if m.Wish == state.WishRun && !m.Held && h.procs[identity(m)] == nil && (!stale || h.w.careless) {
 			a.start(m)
 		}
 	}
@@ -298,6 +298,11 @@ func (a *agent) observe(m *state.Member) (state.Observation, bool) {
 		// Stopped as asked, or gone with the host: for good.
 		h.gaveUp[id] = max(h.gaveUp[id], m.Epoch)
 		seen.Phase = spec.MemberStopped
+	case p == nil && m.Held && a.synced && h.w.now < a.until:
+		seen.Phase, seen.Position = spec.MemberStarting, h.position(m)
+		if m.Seen.Epoch == m.Epoch && m.Seen.Position != nil {
+			seen.Position = m.Seen.Position
+		}
 	case p == nil:
 		return seen, false
 	case p.epoch != m.Epoch:

@@ -106,6 +106,8 @@ type memberRecord struct {
 	seen        state.Observation
 	readySince  time.Time
 	asked       *askRecord
+	held        bool
+	fresh       bool // new volumes since it ran
 	left        bool // by its onLeave hook, as the log has it
 }
 

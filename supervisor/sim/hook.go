@@ -49,12 +49,70 @@ func (h *host) asked(m *state.Member) []spec.HookStatus {
 }
 
 // hooks of sets that have some: those that the log asks for.
-func hooks() spec.Hooks {
+func hooks(data bool) spec.Hooks {
 	out := spec.Hooks{}
+	if data {
+		out[spec.HookPosition] = spec.Hook{Command: []string{spec.HookPosition}}
+	}
 	for _, name := range []string{spec.HookOnFormed, spec.HookOnLeave, spec.HookAfterLeave} {
 		out[name] = spec.Hook{Command: []string{name}}
 	}
 	return out
+}
+
+// positions tells whether members are to tell theirs when all are down.
+func (s *setRecord) positions() bool {
+	_, ok := s.spec.Processes[0].Hooks[spec.HookPosition]
+	return ok && s.marked
+}
+
+// takeLetGo: one goes first only while nobody of the set runs, and all that have data have told
+// how new it is, and only who has the newest.
+func (c *checker) takeLetGo(x *state.LetGo) {
+	k := x.Namespace + "/" + x.Set
+	s := c.sets[k]
+	for _, m := range c.setMembers(k) {
+		id := key(namespace, m.set, m.ordinal)
+		_, listed := x.Epochs[m.ordinal]
+		if x.Bootstrap != nil && s.positions() {
+			c.mayGoFirst(x, m, id, listed)
+		}
+		if listed {
+			m.held = false
+		}
+	}
+}
+
+func (c *checker) mayGoFirst(x *state.LetGo, m *memberRecord, id string, listed bool) {
+	for _, h := range c.w.hosts {
+		if p := h.procs[id]; p != nil && !c.excused(h, p) {
+			c.fail("position", "%s-%d is to go first while %s runs on %s", x.Set, *x.Bootstrap, id, h.name)
+		}
+	}
+	if c.forgotten[m.node] || m.epoch == 0 || m.wish == state.WishGone || m.left || m.fresh {
+		return
+	}
+	if v := c.volumes[namespace+"/data-"+m.name()]; v == nil {
+		return // abandoned
+	}
+	first := c.members[fmt.Sprintf("%s/%s-%d", namespace, x.Set, *x.Bootstrap)]
+	switch {
+	case !listed || m.seen.Position == nil:
+		c.fail("position", "%s-%d is to go first before %s has told its position", x.Set, *x.Bootstrap, id)
+	case first == nil || first.seen.Position == nil || *first.seen.Position < *m.seen.Position:
+		c.fail("position", "%s-%d is to go first, and %s has newer data", x.Set, *x.Bootstrap, id)
+	}
+}
+
+// position is what a host tells of a held member: the epoch that wrote there last.
+func (h *host) position(m *state.Member) *int64 {
+	n := int64(0)
+	for _, v := range h.view.MemberVolumes(m.Namespace, m.Set, m.Ordinal) {
+		if d := h.dirs[v.UID]; d != nil {
+			n = int64(d.claim)
+		}
+	}
+	return &n
 }
 
 func (s *setRecord) hooked() bool { return len(s.spec.Processes[0].Hooks) > 0 }
@@ -125,7 +183,11 @@ func (c *checker) takeHooks(k string, m *memberRecord) {
 // leaves: nobody who has run is removed before its onLeave hook has succeeded, but for those
 // that are named.
 func (c *checker) leaves(s *setRecord, m *memberRecord) {
-	if s.hooked() && !s.deleting && m.epoch != 0 && !m.left && !slices.Contains(s.accept, m.name()) {
+	last := true
+	for _, o := range c.setMembers(namespace + "/" + m.set) {
+		last = last && (o == m || o.wish == state.WishGone)
+	}
+	if s.hooked() && !s.deleting && m.epoch != 0 && !m.left && !last && !slices.Contains(s.accept, m.name()) {
 		c.fail("hooks", "%s is removed before its onLeave hook has succeeded", m.name())
 	}
 }

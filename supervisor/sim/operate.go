@@ -183,7 +183,7 @@ func (w *World) put(o *operated, s *spec.StatefulSetSpec, kind string, version i
 		main.Readiness = &spec.Probe{Exec: []string{"true"}, Period: &period}
 	}
 	if o.hooked {
-		main.Hooks = hooks()
+		main.Hooks = hooks(len(s.Volumes) > 0)
 	}
 	s.Processes = []spec.Process{main}
 	return &state.PutSet{

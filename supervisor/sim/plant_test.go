@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -104,6 +105,7 @@ func plantsInApply() []plant {
 		{name: "a pause is not kept", wide: true, by: []string{"pause", "S11"}, apply: pausesNothing},
 		{name: "what is dropped from a definition is released", wide: true, by: []string{"S3"}, apply: releasesDropped},
 		{name: "a dropped directory is made anew when it comes back", wide: true, from: 41, by: []string{"S4"}, apply: forgetsDropped},
+		{name: "the lowest goes first whatever it has", by: []string{"position"}, apply: believesFirst, plan: lowestFirst, hooks: true},
 		{name: "the budget is not checked", by: []string{"S8"}, apply: overspends, plan: restartsAll},
 	}
 }
@@ -187,6 +189,44 @@ func believesHook(v *state.View, i uint64, e state.Entry) (*state.View, state.Re
 		Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal, Seen: seen,
 	}}}})
 	return next, res
+}
+
+// lowestFirst has the lowest of those that are let go go first.
+func lowestFirst(_ *state.View, out plan.Plan) plan.Plan {
+	for i, c := range out.Commands {
+		if x, ok := c.(*state.LetGo); ok && x.Bootstrap != nil {
+			y := *x
+			lowest := slices.Min(slices.Collect(maps.Keys(x.Epochs)))
+			y.Bootstrap = &lowest
+			out.Commands[i] = &y
+		}
+	}
+	return out
+}
+
+// believesFirst makes Apply take whoever is to go first for the one with the newest data.
+func believesFirst(v *state.View, i uint64, e state.Entry) (*state.View, state.Result) {
+	if c, ok := e.Cmd.(*state.LetGo); ok && c.Bootstrap != nil {
+		x := *c
+		var best *state.Member
+		for _, m := range v.SetMembers(c.Namespace, c.Set) {
+			n, told := m.Position()
+			if !told || !v.HasPosition(v.Set(c.Namespace, c.Set), m) {
+				continue
+			}
+			if best != nil {
+				if high, _ := best.Position(); high >= n {
+					continue
+				}
+			}
+			best = m
+		}
+		if best != nil {
+			x.Bootstrap = &best.Ordinal
+		}
+		e.Cmd = &x
+	}
+	return v.Apply(i, e)
 }
 
 // ungated names every member as accepted.

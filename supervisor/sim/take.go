@@ -85,6 +85,11 @@ func (c *checker) take(e state.Entry, res state.Result, stray bool) {
 		c.takeStop(x, stray)
 	case *state.AskHook:
 		c.takeAsk(x)
+	case *state.StartHeld:
+		c.takeStart(&state.StartMember{Namespace: x.Namespace, Set: x.Set, Ordinal: x.Ordinal, Revision: x.Revision})
+		c.members[key(x.Namespace, x.Set, x.Ordinal)].held = true
+	case *state.LetGo:
+		c.takeLetGo(x)
 	case *state.MarkFormed:
 		if s := c.sets[x.Namespace+"/"+x.Name]; s.hooked() && !s.formed && res.Changed {
 			c.fail("hooks", "%s is called formed before its onFormed hook has succeeded", x.Name)
@@ -136,7 +141,7 @@ func (c *checker) brake(cmd state.Command) {
 			return
 		}
 	case *state.StartMember, *state.Reserve, *state.Place, *state.KeepMember, *state.DropMember, *state.DropSet,
-		*state.EmptyVolume, *state.DeleteMember, *state.ReleaseVolume, *state.AskHook:
+		*state.EmptyVolume, *state.DeleteMember, *state.ReleaseVolume, *state.AskHook, *state.StartHeld, *state.LetGo:
 	default:
 		return
 	}
@@ -319,6 +324,7 @@ func (c *checker) takeStart(x *state.StartMember) {
 	if !m.down() || m.wish == state.WishGone {
 		c.fail("S1", "%s may be started anew though its epoch %d is not known to be over", id, m.epoch)
 	}
+	m.held, m.fresh = false, false
 	m.epoch, m.revision, m.wish, m.seen, m.readySince = c.lastEp, x.Revision, state.WishRun, state.Observation{}, time.Time{}
 	c.hold(id, c.sets[x.Namespace+"/"+x.Set], m)
 }

@@ -69,6 +69,8 @@ func (c *checker) takeTakeOver(x *state.TakeOver) {
 		if v := c.volumes[namespace+"/"+name]; v != nil && v.node != x.Slot.Node {
 			c.fail("S4", "%s is taken over by %s, its %s is on %s", id, x.Slot.Node, name, v.node)
 			continue
+		} else if v == nil {
+			m.fresh = true
 		}
 		c.bind(id, name, x.Slot, vs.Name)
 	}

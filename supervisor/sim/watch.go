@@ -29,6 +29,9 @@ func (c *checker) started(h *host, p *process) {
 			c.fail("S1", "%s starts on %s while it runs on %s", p.identity, h.name, other.name)
 		}
 	}
+	if m := c.members[p.identity]; m != nil && m.epoch == p.epoch && m.held {
+		c.fail("position", "%s is started on %s though it is held", p.identity, h.name)
+	}
 	if c.epochs[p.epoch] != p.identity {
 		c.fail("S2", "%s starts with epoch %d, which was given to %q", p.identity, p.epoch, c.epochs[p.epoch])
 	}
@@ -148,6 +151,10 @@ func (c *checker) planned(h *host, out plan.Plan) {
 			acts[x.Namespace+"/"+x.Set], keeps[key(x.Namespace, x.Set, x.Ordinal)] = true, true
 		case *state.AskHook:
 			acts[x.Namespace+"/"+x.Set] = true
+		case *state.StartHeld:
+			acts[x.Namespace+"/"+x.Set] = true
+		case *state.LetGo:
+			acts[x.Namespace+"/"+x.Set] = true
 		case *state.DropMember:
 			acts[x.Namespace+"/"+x.Set] = true
 		case *state.Reserve:
@@ -218,6 +225,7 @@ func (c *checker) repairs(k string, starts, keeps map[string]bool) {
 			if !keeps[id] {
 				c.fail("S9", "%s is wanted again and not kept", id)
 			}
+		case s.positions(): // all may have to wait for one
 		case m.epoch != 0 && m.down() && c.nodeReady(m) && !c.draining(m.node) && !starts[id]:
 			c.fail("S9", "%s ran before, is down on a ready node and is not started", id)
 		}

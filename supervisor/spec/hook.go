@@ -35,13 +35,17 @@ const (
 	// The others are the member's, and belong to its main process.
 
 	// HookOnJoin runs before the first start of a member, with new or returned volumes, in a
-	// set that is formed. It is tried until it succeeds.
+	// set that is formed, unless none of it runs and this is the one to go first. It is tried
+	// until it succeeds.
 	HookOnJoin = "onJoin"
+	// HookPosition prints a whole number, the higher the newer the member's data is. It runs,
+	// like an init step, when all of a formed set is down; the highest has member.bootstrap.
+	HookPosition = "position"
 	// HookOnFormed runs once, on the lowest member, when all of a new set have started. The set
 	// is formed when it has succeeded.
 	HookOnFormed = "onFormed"
 	// HookOnLeave runs on a member that a scale-down is about to remove, while it still runs.
-	// Its failure holds the removal.
+	// Its failure holds the removal. The last member has nobody to leave.
 	HookOnLeave = "onLeave"
 	// HookAfterLeave runs on the lowest healthy member when another was removed and is gone,
 	// and may name that as leaver. The next removal waits for it.
@@ -50,7 +54,7 @@ const (
 
 // HookNames are the hooks of this version, in the order of a member's life.
 func HookNames() []string {
-	return []string{HookOnJoin, HookPostStart, HookOnFormed, HookPeersChanged, HookPreStop, HookOnLeave, HookAfterLeave}
+	return []string{HookPosition, HookOnJoin, HookPostStart, HookOnFormed, HookPeersChanged, HookPreStop, HookOnLeave, HookAfterLeave}
 }
 
 // ofMember tells whether a hook is the member's, not one process's.

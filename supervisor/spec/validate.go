@@ -181,6 +181,9 @@ func (v *validator) set(name string, s *StatefulSetSpec) {
 		}
 	}
 	v.processes("spec.processes", s.Processes, true)
+	if (Template{Processes: s.Processes}).Hooked(HookPosition) && len(s.Volumes) == 0 {
+		v.bad("spec.processes[0].hooks."+HookPosition, "it tells how new the data in the member's volumes is, but the set has none")
+	}
 	v.mountTargets("spec", Template{Init: s.Init, Processes: s.Processes, Scratch: s.Scratch}, s.Volumes)
 	v.fence(s)
 }
