@@ -92,6 +92,9 @@ func (t *tx) takeOver(c *TakeOver) *spec.Error {
 		}
 		m.VolumesState, m.Fresh = "new", true
 	}
+	if c.Slot.Node != old.Node {
+		t.leave(s, old)
+	}
 	t.endEpoch(&m, TakenOver, "node "+old.Node+" is Lost, and its lease has ended what ran there")
 	m.Node, m.IP, m.Ports, m.Generation = c.Slot.Node, c.Slot.IP, c.Slot.Ports, t.Index
 	put(t, &t.ids, ordinalKey(c.Namespace, c.Set, m.Ordinal), &Identity{c.Namespace, c.Set, m.Ordinal, m.Node, m.IP, m.Ports})

@@ -169,14 +169,11 @@ func (t *tx) place(c *Place) *spec.Error {
 			return err
 		}
 	}
+	if c.Slot.Node != old.Node {
+		t.leave(s, old)
+	}
 	for _, v := range t.MemberVolumes(c.Namespace, c.Set, c.Slot.Ordinal) {
 		if v.Node == c.Slot.Node {
-			continue
-		}
-		if !names(s.Spec.Volumes, v.Template) { // dropped from the definition: it stays where it is
-			left := *v
-			left.Phase, left.Generation = spec.VolumeRetained, t.Index
-			t.saveVolume(&left)
 			continue
 		}
 		if v.Phase != spec.VolumePending || v.Made || v.Returned {

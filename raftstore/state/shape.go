@@ -124,6 +124,16 @@ func (v *View) Unbound(s *Set, m *Member, revision string) (name, phase string) 
 	return "", ""
 }
 
+// leave retains what a member that gets a place on another node has of volumes that the set
+// names no more.
+func (t *tx) leave(s *Set, m *Member) {
+	for _, old := range t.held(s, m.Ordinal) {
+		v := *old
+		v.Phase, v.Generation = spec.VolumeRetained, t.Index
+		t.saveVolume(&v)
+	}
+}
+
 func (t *tx) unbound(s *Set, m *Member, revision string) *spec.Error {
 	name, phase := t.Unbound(s, m, revision)
 	if name == "" {
@@ -220,6 +230,10 @@ func (t *tx) growVolume(m *Member, vs spec.VolumeSpec) {
 func (t *tx) addVolume(s *Set, m *Member, vs spec.VolumeSpec, uid string) *spec.Error {
 	name := spec.VolumeName(vs.Name, s.Meta.Name, m.Ordinal)
 	old := t.Volume(s.Meta.Namespace, name)
+	if old != nil && old.Set == m.Set && old.Ordinal == m.Ordinal && old.Template == vs.Name && old.Node != m.Node && !old.Made && !old.Returned &&
+		old.Phase != spec.VolumeReleasing {
+		old = nil // its node may have made it, and not told: another uid keeps the two apart
+	}
 	switch {
 	case old == nil && uid == "":
 		return refuse("Invalid", "a new volume needs a uid")
@@ -236,8 +250,8 @@ func (t *tx) addVolume(s *Set, m *Member, vs spec.VolumeSpec, uid string) *spec.
 	case old.Phase == spec.VolumeReleasing:
 		return refuse("VolumeReleasing", "cannot add volume %s to statefulset %s: the directory %s is released and not gone yet; bring it back (supctl volume undo-release %s), or wait until it is gone",
 			vs.Name, s.Meta.Name, name, name)
-	case old.Phase == spec.VolumeRetained && old.Node != m.Node:
-		return refuse("VolumeElsewhere", "cannot add volume %s to statefulset %s: the directory %s is retained on node %s, and %s is on %s; release or abandon the directory first",
+	case old.Node != m.Node:
+		return refuse("VolumeElsewhere", "cannot add volume %s to statefulset %s: the directory %s is on node %s, and %s is on %s; release or abandon the directory first",
 			vs.Name, s.Meta.Name, name, old.Node, m.Name(), m.Node)
 	}
 	if old.Phase == spec.VolumeRetained {

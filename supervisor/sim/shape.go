@@ -59,9 +59,6 @@ func (c *checker) reshape(k string, s *setRecord, was []spec.VolumeSpec, uid str
 			}
 			name := spec.VolumeName(vs.Name, m.set, m.ordinal)
 			sum := sha256.Sum256([]byte(uid + "/" + name))
-			if v := c.volumes[namespace+"/"+name]; v != nil && v.node != m.node && v.phase == spec.VolumeRetained {
-				c.fail("S4", "%s is on %s, and added to %s on %s", name, v.node, id, m.node)
-			}
 			c.bind(id, name, state.Slot{Node: m.node, VolumeUIDs: map[string]string{vs.Name: hex.EncodeToString(sum[:16])}}, vs.Name)
 		}
 		if m.epoch == 0 {
@@ -98,10 +95,13 @@ func (c *checker) settle(id string, s *setRecord, revision string) {
 }
 
 // leave: a member that goes to another node leaves what the definition names no more.
-func (c *checker) leave(id string, s *setRecord) {
+func (c *checker) leave(id string, s *setRecord, to string) {
+	if c.members[id].node == to {
+		return
+	}
 	for _, t := range templates {
 		v := c.volumes[namespace+"/"+t+"-"+id[len(namespace)+1:]]
-		if v != nil && v.identity == id && !named(s.spec.Volumes, t) && v.phase == spec.VolumeBound && v.node != c.members[id].node {
+		if v != nil && v.identity == id && !named(s.spec.Volumes, t) && v.phase == spec.VolumeBound {
 			v.phase = spec.VolumeRetained
 		}
 	}

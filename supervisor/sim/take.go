@@ -280,13 +280,13 @@ func (c *checker) takeSlot(ns, set string, slot state.Slot, fresh bool) {
 		m = &memberRecord{set: set, ordinal: slot.Ordinal, wish: state.WishReserved, revision: s.wanted(slot.Ordinal)}
 		c.members[id] = m
 	}
-	m.node = slot.Node
 	volumes := s.spec.Volumes
 	if fresh {
 		volumes = union(volumes, s.kinds[s.next(m)].Volumes)
 	} else {
-		c.leave(id, s)
+		c.leave(id, s, slot.Node)
 	}
+	m.node = slot.Node
 	for _, vs := range volumes {
 		c.bind(id, spec.VolumeName(vs.Name, set, slot.Ordinal), slot, vs.Name)
 	}

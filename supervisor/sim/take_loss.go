@@ -74,6 +74,7 @@ func (c *checker) takeTakeOver(x *state.TakeOver) {
 		}
 		c.bind(id, name, x.Slot, vs.Name)
 	}
+	c.leave(id, s, x.Slot.Node)
 	m.node, m.seen = x.Slot.Node, state.Observation{Epoch: m.epoch, Phase: spec.MemberStopped}
 }
 
