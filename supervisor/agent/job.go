@@ -33,7 +33,7 @@ type job struct {
 }
 
 func (j job) do(ctx context.Context) outcome {
-	o := outcome{key: j.key, step: j.step, assigned: j.assigned}
+	o := outcome{key: j.key, step: j.step, assigned: j.assigned, exec: execOf(j.record)}
 	k, member, process := j.a.o.Keeper, j.key.String(), j.step.Process
 	short, cancel := context.WithTimeout(ctx, keeperTimeout)
 	defer cancel()
