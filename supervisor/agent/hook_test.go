@@ -362,6 +362,44 @@ func TestPreStopBeforeALivenessRestart(t *testing.T) {
 	})
 }
 
+// TestPreStopThatRestarts: a process that its preStop hook ends before a restart is started again
+// by that, once, and probed as ever.
+func TestPreStopThatRestarts(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, w *world) {
+		sick := false
+		w.keeper.runs(func(ctx context.Context, r keeper.Run) (keeper.RunResult, error) {
+			switch {
+			case sick && r.Argv[0] == "/alive":
+				return keeper.RunResult{Code: 1}, nil
+			case r.Argv[0] == "/hook/preStop":
+				sick = false
+				if err := w.keeper.crash("default/web-0", "main", 0); err != nil {
+					t.Error(err)
+				}
+				pause(ctx, 100*time.Millisecond) // the agent has seen the new one before the hook ends
+			}
+			return keeper.RunResult{}, nil
+		})
+		p := hooked("main", "preStop")
+		second := spec.Duration(time.Second)
+		p.Liveness = &spec.Probe{Exec: []string{"/alive"}, Period: &second, SuccessThreshold: 1, FailureThreshold: 1}
+		w.put(nil, p)
+		w.reserve(1)
+		defer w.running(nil)()
+		w.start(0)
+		settle(3 * time.Second)
+		for range 2 {
+			w.keeper.did()
+			sick = true
+			settle(5 * time.Second)
+			if got := w.keeper.did(); runsOf(got, "/hook/preStop") != 1 || runsOf(got, "restart default") != 0 {
+				t.Errorf("did %v", got)
+			}
+		}
+	})
+}
+
 func TestHookErrorsAreTheHooksOwn(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

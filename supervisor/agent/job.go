@@ -39,7 +39,7 @@ func (j job) do(ctx context.Context) outcome {
 		defer j.a.turns.take(ctx)()
 	case DoStop, DoGiveUp, DoForget, DoRestart, DoUpdate, DoClean:
 	}
-	o := outcome{key: j.key, step: j.step, assigned: j.assigned}
+	o := outcome{key: j.key, step: j.step, assigned: j.assigned, exec: execOf(j.record)}
 	k, member, process := j.a.o.Keeper, j.key.String(), j.step.Process
 	short, cancel := context.WithTimeout(ctx, keeperTimeout)
 	defer cancel()

@@ -26,6 +26,7 @@ type outcome struct {
 	hook     spec.HookStatus // that was part of it, if it has a name
 	called   *called         // it is the end of a hook, not of a step
 	position *int64
+	exec     execID // that the step was about
 }
 
 // loop looks at the newest View, acts, and sleeps until something changes.
@@ -349,7 +350,7 @@ func (r *runtime) effect(o outcome, current bool, now time.Time) {
 			r.told[name] = s
 		}
 	case DoRestart:
-		if p := r.procs[o.step.Process]; p != nil {
+		if p := r.procs[o.step.Process]; p != nil && p.exec.is(o.exec) { // it may have ended by itself, in a preStop hook
 			p.restarted = true
 		}
 	case DoUpdate:
