@@ -336,9 +336,18 @@ func (w *workload) probe(n *node, vars vars) *node {
 		out.set("tcp", d)
 	}
 	if g := f.take("grpc"); g != nil {
-		out.set("grpc", g)
+		x := w.in(g)
+		call := g.derive(object)
+		call.set("port", x.take("port"))
+		if s := x.take("service"); s != nil {
+			call.set("service", literal(s))
+		}
+		x.end()
+		out.set("grpc", call)
 	}
-	f.refuse("a probe's own grace period is "+notYet, "terminationGracePeriodSeconds")
+	if v := f.take("terminationGracePeriodSeconds"); v != nil {
+		out.set("stopTimeout", w.seconds(v))
+	}
 	f.end()
 	return out
 }

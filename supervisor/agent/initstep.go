@@ -209,7 +209,6 @@ func withVar(env []string, name, value string) []string {
 type runner struct {
 	keeper Keeper
 	run    keeper.Run
-	secret bool
 }
 
 var _ probe.Runner = runner{}
@@ -224,7 +223,7 @@ func (r runner) RunProbe(ctx context.Context, argv []string, timeout time.Durati
 		}
 		return probe.Exit{}, err
 	}
-	return probe.Exit{Code: res.Code, Signal: res.Signal, Output: res.Output, TimedOut: res.TimedOut, Secret: r.secret}, nil
+	return probe.Exit{Code: res.Code, Signal: res.Signal, Output: res.Output, TimedOut: res.TimedOut}, nil
 }
 
 // knowsSecret tells whether a program is given what no message may show. It could

@@ -47,7 +47,11 @@ func (j job) do(ctx context.Context) outcome {
 			o.err = failf(CannotStart, "the revision has no process %s", process)
 			return o
 		}
-		o.err = k.Restart(short, member, process, settingsOf(j.part, proc, j.a.o.LogMax).StopTimeout, j.step.Why)
+		timeout := j.step.Stop
+		if timeout == 0 {
+			timeout = settingsOf(j.part, proc, j.a.o.LogMax).StopTimeout
+		}
+		o.err = k.Restart(short, member, process, timeout, j.step.Why)
 	case DoUpdate:
 		o.told, o.err = j.update(short)
 	case DoStart:

@@ -43,7 +43,9 @@ type Part struct {
 	// Template of the member's revision; nil when there is none.
 	Template *spec.Template
 	Revision *state.Revision
-	Volumes  []*state.Volume
+	// Newest is the template that the set wants now; nil when there is none.
+	Newest  *spec.Template
+	Volumes []*state.Volume
 	// Members are all of the set, by ordinal.
 	Members []*state.Member
 	Cluster *state.Cluster
@@ -88,6 +90,14 @@ func setViewOf(v *state.View, k setKey, old setView) setView {
 	return s
 }
 
+// mayStop is the probe by which the member is asked whether it may be stopped.
+func (p Part) mayStop() (process string, probe *spec.Probe) {
+	if p.Template == nil || p.Newest == nil {
+		return "", nil
+	}
+	return p.Newest.MayStopFor(*p.Template)
+}
+
 // partOf cuts a member's part out of the View.
 func partOf(v *state.View, node string, k Key, s setView) Part {
 	p := Part{Key: k, Set: s.set, Members: s.members, Cluster: &v.Cluster, Node: v.Node(node)}
@@ -99,6 +109,11 @@ func partOf(v *state.View, node string, k Key, s setView) Part {
 	p.Revision = v.Revision(k.Namespace, k.Set, m.Revision)
 	if p.Revision != nil {
 		p.Template = &p.Revision.Template
+	}
+	if s.set != nil {
+		if r := v.Revision(k.Namespace, k.Set, s.set.Revision); r != nil {
+			p.Newest = &r.Template
+		}
 	}
 	p.Volumes = v.MemberVolumes(k.Namespace, k.Set, k.Ordinal)
 	return p

@@ -32,11 +32,12 @@ type prepared struct {
 func (p *prepared) check(k Keeper, key Key, process string, kind probe.Kind, pr *spec.Probe) (probe.Check, error) {
 	f := p.facts[process]
 	return probe.New(pr, probe.Resolve{
-		Text: func(s string) (string, error) { return template.Render(s, f) },
-		Port: func(v spec.IntOrString) (int, error) { return template.Port(v, f) },
-		Host: f.Member.IP,
-		Kind: kind,
-		Runner: runner{keeper: k, secret: secretProcess(&p.revision.Template, process), run: keeper.Run{
+		Text:   func(s string) (string, error) { return template.Render(s, f) },
+		Port:   func(v spec.IntOrString) (int, error) { return template.Port(v, f) },
+		Host:   f.Member.IP,
+		Kind:   kind,
+		Secret: secretProcess(&p.revision.Template, process),
+		Runner: runner{keeper: k, run: keeper.Run{
 			Member: key.String(), Process: process,
 			Exec: p.starts[process].Exec, MaxOutput: probe.MaxBody, Fence: p.starts[process].Fence,
 		}},

@@ -38,6 +38,7 @@ type runtime struct {
 	warned     bool
 
 	procs                map[string]*procRuntime
+	consent              spec.Consent // newest answer of the mayStop probe; zero: there is none
 	startedAt, startedOK time.Time
 	wakeAt               time.Time
 	logMax               int64 // of every process
@@ -120,7 +121,7 @@ func (r *runtime) assign(p Part, print uint64) {
 	clear(r.asked)
 	if before.epoch != r.assigned.epoch {
 		r.prepared = nil
-		r.startedAt, r.startedOK = time.Time{}, time.Time{}
+		r.startedAt, r.startedOK, r.consent = time.Time{}, time.Time{}, spec.Consent{}
 		clear(r.told)
 	}
 }
@@ -129,14 +130,14 @@ func (r *runtime) assign(p Part, print uint64) {
 func (r *runtime) facts(now time.Time, fresh Fresh) Facts {
 	f := Facts{
 		Fresh: fresh.Caught, Lease: fresh.Start && (fresh.Fence || !r.part.fenced()), Now: now, Records: r.records(now), GivenUp: r.givenUp,
-		Retry: r.retry, Asked: r.asked, Traces: r.traces, Passed: map[string]bool{}, Dead: map[string]string{},
+		Retry: r.retry, Asked: r.asked, Traces: r.traces, Passed: map[string]bool{}, Dead: map[string]Death{},
 	}
 	for name, p := range r.procs {
 		if p.started {
 			f.Passed[name] = true
 		}
-		if why := p.dead(); why != "" {
-			f.Dead[name] = why
+		if d, ok := p.dead(); ok {
+			f.Dead[name] = d
 		}
 	}
 	if r.prepared != nil && r.part.Template != nil && r.part.Set != nil {
@@ -155,7 +156,7 @@ func (r *runtime) facts(now time.Time, fresh Fresh) Facts {
 func (r *runtime) sight(now time.Time) Sight {
 	s := Sight{
 		Now: now, Records: r.records(now), GivenUp: r.givenUp, GivenUpWhy: r.givenUpWhy, Failure: r.failure, Aside: r.aside,
-		Progress: r.progress, StartedAt: r.startedAt, StartedOK: r.startedOK,
+		Progress: r.progress, StartedAt: r.startedAt, StartedOK: r.startedOK, Consent: r.consent,
 		Processes: make(map[string]ProcessSight, len(r.procs)),
 	}
 	for name, p := range r.procs {

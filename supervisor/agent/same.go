@@ -12,7 +12,7 @@ import (
 // belong in the log.
 func same(a, b state.Observation) bool {
 	if a.Fenced != b.Fenced || a.Phase != b.Phase || a.Started != b.Started || a.Ready != b.Ready || a.Steady != b.Steady ||
-		a.Restarts != b.Restarts || a.Reason != b.Reason || !sameTime(a.StartedAt, b.StartedAt) ||
+		a.Restarts != b.Restarts || a.Reason != b.Reason || a.Role != b.Role || answer(a) != answer(b) || !sameTime(a.StartedAt, b.StartedAt) ||
 		len(a.Processes) != len(b.Processes) {
 		return false
 	}
@@ -25,6 +25,13 @@ func same(a, b state.Observation) bool {
 		}
 	}
 	return true
+}
+
+func answer(o state.Observation) string {
+	if o.MayStop == nil {
+		return ""
+	}
+	return o.MayStop.Answer
 }
 
 func sameProcess(a, b spec.ProcessStatus) bool {

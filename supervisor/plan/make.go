@@ -434,7 +434,10 @@ func (p *planner) removeNext(w *world, m *state.Member) {
 		p.wait(w.s, m.Name(), "ScaleDownBlocked", "is not removed while any member is unhealthy (%s)", strings.Join(sick, "; "))
 		return
 	}
-	c := stop(w.s, m, "ScaleDown", 0)
+	if !p.consents(w, m, "is removed") {
+		return
+	}
+	c := p.stop(w, m, "ScaleDown", 0)
 	c.Gone, c.Silent = true, silent
 	p.propose(c)
 	w.going = m

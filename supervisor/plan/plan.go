@@ -17,6 +17,9 @@ type Facts struct {
 	// Rand makes unique ids for new members and volumes: it is called with what
 	// the id is for and returns a UID. Plan takes it as an argument to stay pure.
 	UID func() string
+	// MayStop is the fresh answer of a member to the leader (see Plan.Asks). Nil: nobody is
+	// asked, the log's word is enough; so it is where a plan is only shown.
+	MayStop func(m *state.Member) Word
 }
 
 // Plan is what should change next.
@@ -24,6 +27,8 @@ type Plan struct {
 	// Commands to propose, in order. Each may be refused by Apply without harm.
 	Commands []state.Command
 	Waits    []Wait
+	// Asks are the members that are to be asked whether they may be stopped.
+	Asks []Ask
 	// Next is when to plan again if nothing changes; zero: not needed.
 	Next time.Time
 }

@@ -10,7 +10,8 @@
 //
 // Two things are real: state's Apply (with codec and snapshots) and plan's Make. A
 // checker with a record of its own judges every step by the properties of
-// architecture.md: S1-S14 and the rules of order and placement. Its record is made
+// architecture.md: S1-S14, and S15: a member that serves and is asked is stopped for a
+// voluntary reason only if it agreed a moment before; and the rules of order and placement. Its record is made
 // from entries accepted (take.go) and from what processes and directories did
 // (watch.go); it asks the state under test only whether an entry is accepted, and for
 // hashes and published names to compare.

@@ -146,6 +146,7 @@ func (c *checker) planned(h *host, out plan.Plan) {
 			c.gate(x, now)
 		case *state.StopMember:
 			acts[x.Namespace+"/"+x.Set] = true
+			c.agreed(x)
 		case *state.KeepMember:
 			acts[x.Namespace+"/"+x.Set], keeps[key(x.Namespace, x.Set, x.Ordinal)] = true, true
 		case *state.DropMember:

@@ -22,6 +22,8 @@ func (v *validator) processes(at string, ps []Process, raw bool) {
 		v.name(p+".name", "process", ps[i].Name, names)
 		v.process(p, &ps[i], raw && ps[i].Image != "", portNames, portNumbers)
 	}
+	v.onlyOne(at, ps, ProbeRole)
+	v.onlyOne(at, ps, ProbeMayStop)
 	for i := range ps {
 		if raw && ps[i].Image != "" {
 			continue
@@ -37,9 +39,9 @@ func (v *validator) process(at string, p *Process, open bool, portNames, portNum
 	}
 	v.ports(at+".ports", p.Ports, portNames, portNumbers)
 	v.files(at+".files", p.Files)
-	v.probe(at+".startup", p.Startup, true)
-	v.probe(at+".readiness", p.Readiness, false)
-	v.probe(at+".liveness", p.Liveness, true)
+	for _, k := range p.Probes() {
+		v.probe(at+"."+k.Name, k.Name, *k.At)
+	}
 	for _, name := range slices.Sorted(maps.Keys(p.Hooks)) {
 		v.unsupported(at+".hooks."+name, "hooks are")
 	}
