@@ -33,7 +33,7 @@ func (j job) init(ctx context.Context, r *rendering, dirs map[string]volumes.Dir
 				continue
 			}
 		}
-		j.progress("init step %s (%d of %d) runs", s.spec.Name, i+1, len(r.init))
+		j.progress(i+1, "init step %s (%d of %d) runs", s.spec.Name, i+1, len(r.init))
 		if err := j.initStep(ctx, s, r.starts[j.part.Template.Processes[0].Name].Lock); err != nil {
 			return err
 		}

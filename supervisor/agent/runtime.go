@@ -27,7 +27,8 @@ type runtime struct {
 	aside    *Failure // of a step that what runs does not need
 	failures int
 	retry    time.Time
-	progress string
+	progress progress
+	failedAt int // the part of a long step at which it failed last
 
 	givenUp    uint64
 	givenUpWhy string
@@ -117,7 +118,7 @@ func (r *runtime) assign(p Part, print uint64) {
 	if r.busy != nil && r.busy.step.Do != DoClean {
 		r.busy.cancel()
 	}
-	r.failure, r.aside, r.failures, r.retry, r.progress = nil, nil, 0, time.Time{}, ""
+	r.failure, r.aside, r.failures, r.retry, r.progress, r.failedAt = nil, nil, 0, time.Time{}, progress{}, 0
 	clear(r.asked)
 	if before.epoch != r.assigned.epoch {
 		r.prepared = nil
@@ -156,7 +157,7 @@ func (r *runtime) facts(now time.Time, fresh Fresh) Facts {
 func (r *runtime) sight(now time.Time) Sight {
 	s := Sight{
 		Now: now, Records: r.records(now), GivenUp: r.givenUp, GivenUpWhy: r.givenUpWhy, Failure: r.failure, Aside: r.aside,
-		Progress: r.progress, StartedAt: r.startedAt, StartedOK: r.startedOK, Consent: r.consent,
+		Progress: r.progress.text, StartedAt: r.startedAt, StartedOK: r.startedOK, Consent: r.consent,
 		Processes: make(map[string]ProcessSight, len(r.procs)),
 	}
 	for name, p := range r.procs {
