@@ -73,7 +73,8 @@ func (p *planner) allConsent(w *world, due []*state.Member) bool {
 // asks tells whether a member is asked before it is stopped while it serves.
 func (p *planner) asks(w *world, m *state.Member) bool {
 	own, newest := p.v.Revision(m.Namespace, m.Set, m.Revision), p.v.Revision(m.Namespace, m.Set, w.s.Revision)
-	if accepted(w.s, m) || own == nil || newest == nil {
+	lost := accepted(w.s, m) && !w.s.Wants(m.Ordinal) // who stayed after all is not lost
+	if lost || own == nil || newest == nil {
 		return false
 	}
 	_, probe := newest.Template.MayStopFor(own.Template)

@@ -134,6 +134,23 @@ func TestDrainAndScaleDownAsk(t *testing.T) {
 	b.expect("stop 2 ScaleDown")
 }
 
+// Who was accepted as lost, and stayed, is asked as the others are.
+func TestAcceptedOnceIsAskedLater(t *testing.T) {
+	t.Parallel()
+	b := polite(t, 3)
+	b.answers(spec.Yes, 0, 2)
+	b.answers(spec.No, 1)
+	b.do(&state.ScaleSet{Namespace: "default", Name: "web", Replicas: 2, AcceptUnhealthy: []string{"web-1", "web-2"}})
+	b.expect("stop 2 ScaleDown")
+	b.say(spec.MemberStopped, 2)
+	b.expect("drop 2")
+	b.do(&state.Restart{Namespace: "default", Set: "web", Ordinals: []int{1}})
+	b.expect()
+	if got := b.waits(); got != "web-1 MayStop" {
+		t.Errorf("waits: %q", got)
+	}
+}
+
 // A no never strands: who is asked to go by name goes, the sick are not protected, and
 // neither is anybody once the definition does not ask any more.
 func TestAStuckNoIsPassed(t *testing.T) {

@@ -94,7 +94,8 @@ func (c *checker) asked(x *state.StopMember) (*memberRecord, bool) {
 	if s == nil || m == nil || s.deleting || x.Why == state.WhyShutdown {
 		return nil, false
 	}
-	return m, m.ready() && s.spec.Processes[0].MayStop != nil && !slices.Contains(s.accept, m.name())
+	lost := slices.Contains(s.accept, m.name()) && !s.wants(m.ordinal)
+	return m, m.ready() && s.spec.Processes[0].MayStop != nil && !lost
 }
 
 // agreed: whoever is asked has said yes a moment before the stop is planned (S15).

@@ -48,6 +48,8 @@
 //	                               out when the strategy or the budget had changed before they committed (S8)
 //	1779       plan update         a Recreate from a partition up swept along members below it that were
 //	                               only to be restarted, past the budget (S8)
+//	2          plan asks           who had been accepted as lost by a scale-down that is over, and stayed, was
+//	                               stopped in a rollout though it had said no (S15)
 //	2473       leader (the model)  a leader that answered heartbeats before its barrier let an agent on its
 //	                               host act on the View it found on disk, and stop what ran (S13)
 //	64         agent (the model)   a report whose answer was lost counted as never sent: when the member

@@ -28,6 +28,9 @@ func (w *World) operate() {
 	if w.check.sets[namespace+"/"+o.name] == nil && n < 60 {
 		n = 0
 	}
+	if w.generous && n >= 50 && n < 92 {
+		n = 90
+	}
 	cur := w.check.sets[namespace+"/"+o.name]
 	switch {
 	case n < 20 && cur != nil && w.chance(0.25):

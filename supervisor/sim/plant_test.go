@@ -128,7 +128,7 @@ func plantsInPlan() []plant {
 		{name: "a lease counts from its answer", by: []string{"S1"}, world: func(w *World) { w.lateLease, w.slow, w.plain, w.rough = true, true, true, 1 }},
 		{name: "the keeper does not end what is fenced", by: []string{"S1"}, world: func(w *World) { w.lenient = true }},
 		{name: "a yes of long ago is enough", by: []string{"S15"}, world: func(w *World) { w.gullible, w.coy, w.busy = true, true, 0.25 }},
-		{name: "what is stale is not stopped first", by: []string{"S1", "S2", "S7"}, world: func(w *World) { w.careless = true }},
+		{name: "what is stale is not stopped first", by: []string{"S1", "S2", "S7"}, world: func(w *World) { w.careless, w.generous, w.rough, w.busy = true, true, 1, 0.25 }},
 	}
 }
 

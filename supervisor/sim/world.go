@@ -53,6 +53,7 @@ type World struct {
 	slow                                   bool // messages take longer
 	gullible                               bool // a planted bug: leaders plan by answers of long ago, while agents report no change of them
 	plain                                  bool // sets have no volumes
+	generous                               bool // operators abandon whatever is stranded
 	coy                                    bool // all sets ask their members before they are stopped
 	// rough is how often faults come, busy how often wishes do.
 	rough, busy float64
