@@ -26,6 +26,7 @@ type world struct {
 	t      *testing.T
 	dir    string
 	keeper *fakeKeeper
+	made   func(*Agent) // sees each agent that running makes
 
 	mu      sync.Mutex // guards what follows
 	fault   volumes.Fault
@@ -234,6 +235,9 @@ func (w *world) running(change func(*Options)) (end func()) {
 	a, err := New(o)
 	if err != nil {
 		w.t.Fatal(err)
+	}
+	if w.made != nil {
+		w.made(a)
 	}
 	ctx, cancel := context.WithCancel(w.t.Context())
 	done := make(chan error, 1)

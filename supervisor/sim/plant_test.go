@@ -98,7 +98,8 @@ func plantsInApply() []plant {
 		{name: "a restore gives epochs again", by: []string{"S2"}, apply: restoresEpochs},
 		{name: "a restore restarts who runs", by: []string{"S10"}, apply: restoresByRestart},
 		{name: "who is asked to leave has left", by: []string{"hooks"}, apply: believesHook, hooks: true},
-		{name: "the budget is not checked", by: []string{"S8"}, apply: overspends, plan: restartsAll},
+		{name: "a no in the log is passed over", by: []string{"S15"}, apply: asksNobody, world: func(w *World) { w.busy, w.rough, w.coy = 0.25, 1, true }},
+		{name: "the budget is not checked", by: []string{"S8", "S15"}, apply: overspends, plan: restartsAll},
 	}
 }
 
@@ -141,6 +142,7 @@ func plantsInPlan() []plant {
 		{name: "a fence is reported that the keeper does not have", by: []string{"S1"}, from: 30, world: func(w *World) { w.narrow, w.trusting, w.plain, w.rough, w.busy = true, true, true, 1, 0.25 }},
 		{name: "a lease counts from its answer", by: []string{"S1"}, world: func(w *World) { w.narrow, w.lateLease, w.slow, w.plain, w.rough = true, true, true, true, 1 }},
 		{name: "the keeper does not end what is fenced", by: []string{"S1"}, world: func(w *World) { w.narrow, w.lenient = true, true }},
+		{name: "a yes of long ago is enough", by: []string{"S15"}, world: func(w *World) { w.gullible, w.coy, w.busy = true, true, 0.25 }},
 		{name: "what is stale is not stopped first", by: []string{"S1", "S2", "S7"}, from: 50, world: func(w *World) { w.narrow, w.careless = true, true }},
 	}
 }
@@ -325,6 +327,15 @@ func overspends(v *state.View, i uint64, e state.Entry) (*state.View, state.Resu
 	if c, ok := e.Cmd.(*state.StopMember); ok {
 		x := *c
 		x.Budget = 0
+		e.Cmd = &x
+	}
+	return v.Apply(i, e)
+}
+
+func asksNobody(v *state.View, i uint64, e state.Entry) (*state.View, state.Result) {
+	if c, ok := e.Cmd.(*state.StopMember); ok {
+		x := *c
+		x.IfMayStop = false
 		e.Cmd = &x
 	}
 	return v.Apply(i, e)
