@@ -57,10 +57,10 @@ func (c *container) starts(p spec.Process, says map[string]reply) (end func()) {
 		c.mu.Unlock()
 		code, wait := says[r.Argv[0]](age)
 		if wait > r.Timeout {
-			time.Sleep(r.Timeout)
+			takes(r.Timeout)
 			return keeper.RunResult{TimedOut: true}, nil
 		}
-		time.Sleep(wait)
+		takes(wait)
 		return keeper.RunResult{Code: code}, nil
 	})
 	c.put(nil, p)

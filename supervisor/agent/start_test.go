@@ -509,9 +509,9 @@ func TestInitStepAfterAFailedOne(t *testing.T) {
 			case r.Argv[0] == "create" && first:
 				return keeper.RunResult{Code: 4, Output: []byte("no luck\n")}, nil
 			case r.Argv[0] == "create":
-				time.Sleep(time.Minute)
+				takes(time.Minute)
 			case first:
-				time.Sleep(time.Minute)
+				takes(time.Minute)
 				return keeper.RunResult{Code: 5, Output: []byte("cold\n")}, nil
 			}
 			return keeper.RunResult{}, nil

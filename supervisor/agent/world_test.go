@@ -280,6 +280,9 @@ func settle(d time.Duration) {
 	synctest.Wait()
 }
 
+// takes is how long something takes by the bubble's clock.
+func takes(d time.Duration) { time.Sleep(d) }
+
 // inBubble runs a test with a fake clock.
 func inBubble(t *testing.T, f func(t *testing.T, w *world)) {
 	t.Helper()

@@ -101,6 +101,26 @@ func TestHTTP(t *testing.T) {
 	}
 }
 
+// What a process with secrets answers is matched, never told.
+func TestHTTPAnswerOfAProcessWithSecrets(t *testing.T) {
+	t.Parallel()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/bad" {
+			w.WriteHeader(500)
+		}
+		w.Write([]byte("canary\n")) //nolint:errcheck // checked by the reader
+	}))
+	defer s.Close()
+	r := resolve("127.0.0.1", nil)
+	r.Secret = true
+	for path, expect := range map[string]string{"/bad": "", "/": "other", "/good": "canary"} {
+		p := &spec.Probe{Expect: expect, HTTP: &spec.HTTPGet{Path: path, Port: portOf(s.Listener.Addr())}}
+		if res := check(t, p, r); res.OK != (path == "/good") || strings.Contains(res.Message+res.Output, "canary") {
+			t.Errorf("%s: %+v", path, res)
+		}
+	}
+}
+
 func TestTCP(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -16,8 +16,8 @@ import (
 
 // grpcCheck calls grpc.health.v1.Health/Check, as Kubernetes' probes do: without TLS,
 // over a connection of its own. The call is two messages of one field each over
-// HTTP/2, which the standard library speaks: gRPC's own library would be a third of
-// the daemon's size for them.
+// HTTP/2, which the standard library speaks: gRPC's own library would make the daemon a
+// third larger.
 type grpcCheck struct {
 	addr, service string
 	client        *http.Client

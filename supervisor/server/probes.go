@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 
+	"supd/raftstore/state"
 	"supd/supervisor/client"
 	"supd/supervisor/spec"
 )
@@ -28,7 +29,16 @@ func askProbes(s *Server, r *http.Request, objects []object) {
 	}
 }
 
+// probes asks only where there is something to hear, and somebody to hear it from.
 func (s *Server) probes(ctx context.Context, m spec.Member) ([]spec.ProbeStatus, error) {
+	v := s.o.Store.View()
+	own := v.MemberNamed(m.Metadata.Namespace, m.Metadata.Name)
+	if own == nil || !probed(v, own) {
+		return []spec.ProbeStatus{}, nil
+	}
+	if n := v.Node(m.Spec.Node); n == nil || n.State != spec.NodeReady {
+		return nil, spec.Errorf(spec.CodeNoLeader, "its node %s does not answer", m.Spec.Node)
+	}
 	if m.Spec.Node == s.o.Node {
 		return s.o.Agent.Probes(m.Metadata.Namespace, m.Metadata.Name)
 	}
@@ -37,6 +47,31 @@ func (s *Server) probes(ctx context.Context, m spec.Member) ([]spec.ProbeStatus,
 		return nil, err
 	}
 	return c.NodeProbes(ctx, m.Metadata.Namespace, m.Metadata.Name)
+}
+
+// probed tells whether a member has any probe.
+func probed(v *state.View, m *state.Member) bool {
+	own := v.Revision(m.Namespace, m.Set, m.Revision)
+	if own == nil {
+		return false
+	}
+	for i := range own.Template.Processes {
+		for _, k := range own.Template.Processes[i].Probes() {
+			if *k.At != nil {
+				return true
+			}
+		}
+	}
+	s := v.Set(m.Namespace, m.Set)
+	if s == nil {
+		return false
+	}
+	newest := v.Revision(m.Namespace, m.Set, s.Revision)
+	if newest == nil {
+		return false
+	}
+	_, ask := newest.Template.MayStopFor(own.Template)
+	return ask != nil
 }
 
 // nodeProbes tells of the probes of a member of this node.
