@@ -314,3 +314,36 @@ func TestLeaderWaitsForWhoCanGo(t *testing.T) {
 	}
 	b.expect("stop 1 Rollout", "stop 2 Rollout") // web-0's node is away
 }
+
+// Leaving is the beginning of a removal: a member is asked before it, and not again once it has left.
+func TestAMemberIsAskedBeforeItLeaves(t *testing.T) {
+	t.Parallel()
+	b := crowd(t, 2, func(s *spec.StatefulSetSpec) {
+		asking(s)
+		withHooks(spec.HookOnLeave)(s)
+	})
+	b.answers(spec.Yes, 0)
+	b.answers(spec.No, 1)
+	b.scale(1)
+	b.expect()
+	if got := b.waits(); got != "web-1 MayStop" {
+		t.Errorf("waits: %q", got)
+	}
+	b.answers(spec.Yes, 1)
+	b.expect("onLeave 1")
+	b.answers(spec.No, 1)
+	if got := b.waits(); got != "web-1 OnLeaveRunning" {
+		t.Errorf("waits while it leaves: %q", got)
+	}
+	b.answer(1, spec.HookFailed)
+	b.now = b.now.Add(time.Minute)
+	b.expect()
+	if got := b.waits(); got != "web-1 MayStop" {
+		t.Errorf("waits when it has not left: %q", got)
+	}
+	b.answers(spec.Yes, 1)
+	b.expect("onLeave 1")
+	b.answers(spec.No, 1) // it has no peers any more
+	b.answer(1, spec.HookSucceeded)
+	b.expect("stop 1 ScaleDown")
+}
