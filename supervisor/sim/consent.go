@@ -57,14 +57,15 @@ func (l *leader) said(w *World) func(*state.Member) plan.Word {
 
 // mood lets a process that is asked change its mind about being stopped.
 func (p *process) mood(w *World) {
-	if !p.unwilling {
-		p.willingAt = w.now
-	}
+	was := p.unwilling
 	switch {
 	case w.calm:
 		p.unwilling = false
 	case p.coy && w.chance(0.08):
 		p.unwilling = !p.unwilling
+	}
+	if !was || !p.unwilling {
+		p.willingAt = w.now
 	}
 }
 
