@@ -40,6 +40,7 @@ var hclAliases = map[reflect.Type]map[string][]string{
 	reflect.TypeFor[spec.UpdateStrategy](): {
 		"partition":       {"rollingUpdate", "partition"},
 		"max_unavailable": {"rollingUpdate", "maxUnavailable"},
+		"role_last":       {"rollingUpdate", "roleLast"},
 	},
 	reflect.TypeFor[spec.StatefulSetSpec](): {"service": {"serviceName"}},
 }
@@ -55,6 +56,7 @@ var templated = map[reflect.Type][]string{
 	reflect.TypeFor[spec.Probe]():       {"exec"},
 	reflect.TypeFor[spec.HTTPGet]():     {"path", "host", "headers"},
 	reflect.TypeFor[spec.TCPDial]():     {"host"},
+	reflect.TypeFor[spec.GRPCCall]():    {"service"},
 	reflect.TypeFor[spec.Hook]():        {"command"},
 }
 

@@ -327,7 +327,17 @@ func (w *workload) probe(n *node, vars vars) *node {
 		out.set("tcp", d)
 	}
 	if g := f.take("grpc"); g != nil {
-		out.set("grpc", w.pass(g, "GRPCAction"))
+		x := w.in(g, "GRPCAction")
+		call := g.derive(object)
+		call.set("port", x.take("port"))
+		if s := x.take("service"); s != nil {
+			call.set("service", literal(s))
+		}
+		x.end()
+		out.set("grpc", call)
+	}
+	if v := f.take("terminationGracePeriodSeconds"); v != nil {
+		out.set("stopTimeout", w.seconds(v))
 	}
 	f.end()
 	return out

@@ -177,7 +177,7 @@ func kubeVolume(field string) string {
 	return place(kubeSetHead+"spec: {"+kubeLabels+", template: {"+kubeMeta+", spec: {volumes: [@], "+kubeMain+"}]}}}\n", object)(field)
 }
 
-// kubeProbe: a probe asks in one way.
+// kubeProbe: a probe asks in one way; one of liveness may have a grace period.
 func kubeProbe(field string) string {
 	object := "tcpSocket: {port: 80}"
 	for _, kind := range []string{"exec", "httpGet", "grpc"} {
@@ -185,5 +185,5 @@ func kubeProbe(field string) string {
 			object = ""
 		}
 	}
-	return inContainer("readinessProbe: @", object)(field)
+	return inContainer("livenessProbe: @", object)(field)
 }

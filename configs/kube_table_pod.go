@@ -286,7 +286,7 @@ var kubeContainerTypes = []kubeType{
 		{"timeoutSeconds", taken, "timeout"},
 		{"successThreshold", taken, "successThreshold"},
 		{"failureThreshold", taken, "failureThreshold"},
-		{"terminationGracePeriodSeconds", refused, "a probe's own grace period is " + notYet},
+		{"terminationGracePeriodSeconds", taken, "stopTimeout"},
 	}},
 	{"ExecAction", "", "...exec", []kubeField{{"command", taken, "argv; in probes with $(VAR) of the container's variables"}}},
 	{"HTTPGetAction", "", "...httpGet", []kubeField{

@@ -145,7 +145,7 @@ func checkOutcome(f kubeField, diags []Diagnostic) error {
 			told = append(told, d.String())
 		case !d.Warning && strings.HasSuffix(d.Path, "."+f.name) && d.Message == f.note:
 			refusals = append(refusals, d.String())
-		case !d.Warning && !strings.Contains(d.Message, "are "+notYet):
+		case !d.Warning:
 			others = append(others, d.String())
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"supd/raftstore/state"
 	"supd/supervisor/client"
 	"supd/supervisor/control"
+	"supd/supervisor/plan"
 	"supd/supervisor/server"
 	"supd/supervisor/spec"
 )
@@ -341,6 +342,27 @@ func (l *leader) close() {
 	for _, c := range l.clients {
 		c.Close()
 	}
+}
+
+// mayStop asks a member on its node, this one or another, whether it may be stopped now.
+func (d *Daemon) mayStop(ctx context.Context, q plan.Ask) (control.Answer, error) {
+	ask := d.agent.MayStop
+	if q.Node != d.id.Name {
+		n, addr := d.store.View().Node(q.Node), ""
+		if n != nil {
+			addr = d.cluster.apiOf(n.ID)
+		}
+		if addr == "" {
+			return control.Answer{}, spec.Errorf(spec.CodeNoLeader, "the address of node %s is not known", q.Node)
+		}
+		c, err := d.leader.client(n.ID, addr)
+		if err != nil {
+			return control.Answer{}, err
+		}
+		ask = c.NodeMayStop
+	}
+	said, err := ask(ctx, client.MayStopRequest{Namespace: q.Namespace, Member: spec.MemberName(q.Set, q.Ordinal), Epoch: q.Epoch})
+	return control.Answer{Yes: said.MayStop, Took: said.Took.D()}, err
 }
 
 // aside asks one other node, in turn, where no leader is known here. One whose log cannot be

@@ -331,7 +331,7 @@ func (d *Daemon) openControl() (err error) {
 		Node: d.id.Name, ID: d.id.ID, Machine: d.machine, Store: d.store, Peers: peers{d.gossip},
 		Init: d.initCluster, Lease: c.Lease.D(), Heartbeat: c.Heartbeat.D(), Staleness: raftstore.Staleness,
 		VoterSpread: c.VoterSpread, VoterReplaceAfter: c.VoterReplaceAfter.D(),
-		UID: newID, Logger: d.log,
+		UID: newID, MayStop: d.mayStop, Logger: d.log,
 	})
 	d.leader = &leader{
 		node:    d.id.Name,

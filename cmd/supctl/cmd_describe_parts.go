@@ -34,6 +34,12 @@ func (d *describer) member(ctx context.Context, name string) error {
 	d.field("Ready", "%t", m.Status.Ready)
 	d.field("Available", "%t", m.Status.Available)
 	d.field("Reason", "%s", dash(strings.TrimPrefix(m.Status.Reason+", "+m.Status.Message, ", ")))
+	if m.Status.Role != "" {
+		d.field("Role", "%s", m.Status.Role)
+	}
+	if c := m.Status.MayStop; c != nil {
+		d.field("May be stopped", "%s, since %s%s", c.Answer, timeWord(c.Since), because(c.Message))
+	}
 	d.field("Restarts", "%d", m.Status.Restarts)
 	d.field("Started", "%s", timeWord(m.Status.StartedAt))
 	processes := grid{head: []string{"NAME", "PID", "STATE", "READY", "RESTARTS", "LAST EXIT", "MESSAGE"}}
@@ -50,6 +56,7 @@ func (d *describer) member(ctx context.Context, name string) error {
 		}
 		d.section("Hooks", hooks)
 	}
+	d.probes(m.Status)
 	if err := d.explanation(ctx, client.Members, name); err != nil {
 		return err
 	}
@@ -63,6 +70,22 @@ func (d *describer) member(ctx context.Context, name string) error {
 		return err
 	}
 	return d.events(ctx, "member/"+name)
+}
+
+// probes are a member's probes with their newest results, as its node knows them.
+func (d *describer) probes(st spec.MemberStatus) {
+	if st.Probes == nil {
+		d.a.printf("\nProbes:\n  unknown: %s\n", oneLine(st.ProbesReason))
+		return
+	}
+	g := grid{head: []string{"PROCESS", "PROBE", "PASSING", "LAST", "IN A ROW", "AGE", "TOOK", "OUTPUT"}}
+	for _, p := range st.Probes {
+		g.rows = append(g.rows, []string{
+			p.Process, p.Probe, strconv.FormatBool(p.Passing), dash(p.Result), strconv.Itoa(p.InARow), age(p.At, d.a.now()), p.Took.String(),
+			dash(cut(oneLine(orWord(p.Message, p.Output)), 200)),
+		})
+	}
+	d.section("Probes", g)
 }
 
 func exitWord(e *spec.Exit) string {

@@ -181,6 +181,7 @@ type watchView struct {
 	k     kindOf
 	all   bool
 	table *liveTable
+	shape shape
 	begun bool
 	first []json.RawMessage // before the first bookmark
 }
@@ -235,6 +236,7 @@ func (v *watchView) showFirst() error {
 	if err != nil {
 		return err
 	}
+	v.shape = g.shape
 	for _, row := range append([][]string{g.head}, g.rows...) {
 		for i, cell := range row {
 			if i == len(v.table.widths) {
@@ -273,7 +275,7 @@ func (v *watchView) showOne(raw json.RawMessage, deleted bool) error {
 		_, err := fmt.Fprintf(a.stdout, "%s/%s deleted\n", v.k.word, m.Name)
 		return err
 	}
-	row, err := a.row(v.k, raw, v.all)
+	row, err := a.row(v.k, raw, v.shape)
 	if err != nil {
 		return err
 	}

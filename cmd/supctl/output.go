@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -95,9 +96,20 @@ func (a *app) writeObjects(k kindOf, doc []byte, items []json.RawMessage, allNam
 }
 
 func (a *app) grid(k kindOf, items []json.RawMessage, allNamespaces bool) (grid, error) {
-	g := grid{head: a.head(k, allNamespaces)}
+	g := grid{shape: shape{namespace: allNamespaces}}
+	c := columnsOf[k.resource]
+	if at := slices.Index(c.head, c.sometimes); at >= 0 {
+		for _, it := range items {
+			words, _, err := c.row(it, a.now())
+			if err != nil {
+				return g, err
+			}
+			g.shape.sometimes = g.shape.sometimes || words[at] != "-"
+		}
+	}
+	g.head = a.head(k, g.shape)
 	for _, it := range items {
-		row, err := a.row(k, it, allNamespaces)
+		row, err := a.row(k, it, g.shape)
 		if err != nil {
 			return g, err
 		}
@@ -106,33 +118,34 @@ func (a *app) grid(k kindOf, items []json.RawMessage, allNamespaces bool) (grid,
 	return g, nil
 }
 
-func (a *app) head(k kindOf, allNamespaces bool) []string {
+func (a *app) head(k kindOf, s shape) []string {
 	c := columnsOf[k.resource]
 	var out []string
-	if allNamespaces && k.resource.Namespaced() {
+	if s.namespace && k.resource.Namespaced() {
 		out = append(out, "NAMESPACE")
 	}
-	out = append(out, c.head...)
+	out = append(out, c.words(c.head, s)...)
 	if a.output == "wide" {
 		out = append(out, c.wide...)
 	}
 	return out
 }
 
-func (a *app) row(k kindOf, raw json.RawMessage, allNamespaces bool) ([]string, error) {
-	words, wide, err := columnsOf[k.resource].row(raw, a.now())
+func (a *app) row(k kindOf, raw json.RawMessage, s shape) ([]string, error) {
+	c := columnsOf[k.resource]
+	words, wide, err := c.row(raw, a.now())
 	if err != nil {
 		return nil, err
 	}
 	var out []string
-	if allNamespaces && k.resource.Namespaced() {
+	if s.namespace && k.resource.Namespaced() {
 		m, err := metaOf(raw)
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, dash(m.Namespace))
 	}
-	out = append(out, words...)
+	out = append(out, c.words(words, s)...)
 	if a.output == "wide" {
 		out = append(out, wide...)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,9 +17,13 @@ import (
 
 // grid is a table for people: a head and rows of words.
 type grid struct {
-	head []string
-	rows [][]string
+	head  []string
+	rows  [][]string
+	shape shape
 }
+
+// shape is which columns there are beside a kind's usual ones.
+type shape struct{ namespace, sometimes bool }
 
 // String draws the grid with no borders and three spaces between columns.
 func (g grid) String() string {
@@ -48,7 +53,18 @@ func cells(words []string) table.Row {
 // columns is how a kind is shown: one function per row, wide ones after the others.
 type columns struct {
 	head, wide []string
-	row        func(raw json.RawMessage, now time.Time) (words, wide []string, err error)
+	// sometimes is the one of head that is left out while all its cells are "-".
+	sometimes string
+	row       func(raw json.RawMessage, now time.Time) (words, wide []string, err error)
+}
+
+// words leaves out the column that is there only sometimes.
+func (c columns) words(all []string, s shape) []string {
+	i := slices.Index(c.head, c.sometimes)
+	if s.sometimes || i < 0 {
+		return all
+	}
+	return slices.Delete(slices.Clone(all), i, i+1)
 }
 
 var columnsOf = map[client.Resource]columns{
@@ -58,9 +74,11 @@ var columnsOf = map[client.Resource]columns{
 		row:  rowOf(setRow),
 	},
 	client.Members: {
-		head: []string{"NAME", "READY", "STATUS", "HEALTHY", "RESTARTS", "NODE", "AGE"},
+		head: []string{"NAME", "READY", "STATUS", "HEALTHY", "ROLE", "RESTARTS", "NODE", "AGE"},
 		wide: []string{"IP", "EPOCH", "REVISION", "MESSAGE"},
-		row:  rowOf(memberRow),
+		// of sets with a role probe
+		sometimes: "ROLE",
+		row:       rowOf(memberRow),
 	},
 	client.Volumes: {
 		head: []string{"NAME", "STATUS", "MEMBER", "NODE", "SIZE", "AGE"},
@@ -164,7 +182,7 @@ func memberRow(m *spec.Member, now time.Time) (words, wide []string) {
 		healthy = "no, " + m.Status.Reason
 	}
 	words = []string{
-		m.Metadata.Name, fmt.Sprintf("%d/%d", ready, total), m.Status.Phase, healthy,
+		m.Metadata.Name, fmt.Sprintf("%d/%d", ready, total), m.Status.Phase, healthy, dash(m.Status.Role),
 		strconv.Itoa(m.Status.Restarts), m.Spec.Node, age(m.Metadata.CreatedAt, now),
 	}
 	wide = []string{m.Spec.IP, strconv.FormatUint(m.Spec.Epoch, 10), dash(m.Spec.Revision), dash(m.Status.Message)}

@@ -79,3 +79,18 @@ func timeWord(t *time.Time) string {
 	}
 	return t.UTC().Format(time.RFC3339)
 }
+
+// orWord is s, or what stands for it.
+func orWord(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+func because(s string) string {
+	if s == "" {
+		return ""
+	}
+	return ": " + oneLine(s)
+}

@@ -166,14 +166,14 @@ func (a asked) hasNamespace(ns string) bool {
 }
 
 // member answers for "web-0" below its governing service, for as long as it is
-// reserved.
+// reserved. Any other name may be a role of members.
 func (a asked) member(namespace, service, name string) found {
 	m := a.view.MemberNamed(namespace, name)
 	if m == nil || m.Name() != name {
-		return found{}
+		return a.role(namespace, service, name)
 	}
 	if s := a.view.Set(namespace, m.Set); s == nil || !slices.Contains(a.view.ServicesOf(s), service) {
-		return found{}
+		return a.role(namespace, service, name)
 	}
 	return found{exists: true, answer: a.addresses(nil, a.name, m.IP)}
 }

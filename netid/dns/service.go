@@ -31,19 +31,56 @@ func (a asked) service(namespace, name string) found {
 	if !ok {
 		return found{}
 	}
-	f := found{exists: true}
 	members := a.serving(h)
-	seen := make([]string, 0, len(members)) // Node-mode members share their host's
-	for _, m := range members {
-		if !slices.Contains(seen, m.IP) {
-			seen = append(seen, m.IP)
-			f.answer = a.addresses(f.answer, a.name, m.IP)
-		}
-	}
+	f := found{exists: true, answer: a.distinct(members)}
 	if a.wants(dns.TypeSRV) {
 		a.addPorts(&f, h, members, func(spec.Port) bool { return true })
 	}
 	return f
+}
+
+// role answers for "leader" below a service: the addresses of the ready members that
+// have the role, wherever their node is Ready, or if that leaves none, all of them.
+// The name exists while any member says that it has the role, ready or not.
+func (a asked) role(namespace, service, role string) found {
+	h, ok := a.headless(namespace, service)
+	if !ok {
+		return found{}
+	}
+	f := found{}
+	var ready, good []*state.Member
+	for _, s := range h.sets {
+		for _, m := range a.view.SetMembers(s.Meta.Namespace, s.Meta.Name) {
+			if m.Seen.Role != role || m.Seen.Epoch != m.Epoch {
+				continue
+			}
+			f.exists = true
+			if !m.Ready() {
+				continue
+			}
+			ready = append(ready, m)
+			if n := a.view.Node(m.Node); n != nil && n.State == spec.NodeReady {
+				good = append(good, m)
+			}
+		}
+	}
+	if len(good) > 0 {
+		ready = good
+	}
+	f.answer = a.distinct(ready)
+	return f
+}
+
+// distinct are the addresses of members, each once: Node-mode members share their host's.
+func (a asked) distinct(members []*state.Member) (out []dns.RR) {
+	seen := make([]string, 0, len(members))
+	for _, m := range members {
+		if !slices.Contains(seen, m.IP) {
+			seen = append(seen, m.IP)
+			out = a.addresses(out, a.name, m.IP)
+		}
+	}
+	return out
 }
 
 // ports answers for "_client._tcp", and for "_tcp" alone, which has nothing but

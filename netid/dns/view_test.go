@@ -87,6 +87,18 @@ func (w *world) ready(set string, ordinal int, ready bool) {
 	}}})
 }
 
+// role reports a member as it was, with a role.
+func (w *world) role(set string, ordinal int, role string) {
+	w.t.Helper()
+	m := w.view.Member("default", set, ordinal)
+	seen := m.Seen
+	seen.Role = role
+	w.seq[m.Node]++
+	w.apply(&state.Report{Node: m.Node, Run: "r1", Seq: w.seq[m.Node], Members: []state.MemberReport{{
+		Namespace: "default", Set: set, Ordinal: ordinal, Seen: seen,
+	}}})
+}
+
 func planIP(from int) func(int) string {
 	return func(i int) string { return fmt.Sprintf("127.64.%d.%d", (from+i)/250, (from+i)%250+1) }
 }
@@ -115,6 +127,13 @@ func story(t testing.TB) *world {
 	// lone: its only ready member is on the suspect node.
 	w.set("lone", "lone", 2, nil, planIP(30), "n3", "n1")
 	w.ready("lone", 0, true)
+	// two: both say that they lead, one on a suspect node; idle's only leader is on it.
+	w.set("two", "two", 2, nil, planIP(70), "n3", "n1")
+	w.set("idle", "idle", 1, nil, planIP(80), "n3")
+	for i, set := range []string{"two", "idle", "two"} {
+		w.ready(set, i/2, true)
+		w.role(set, i/2, "leader")
+	}
 	w.nodeState("n3", spec.NodeSuspect)
 	// cold: nobody is ready.
 	w.set("cold", "cold", 1, nil, planIP(40), "n1")
@@ -127,6 +146,13 @@ func story(t testing.TB) *world {
 	w.set("host", "host", 2, []spec.Port{{Name: "http", Port: 0}}, func(int) string { return "127.0.0.1" }, "n1")
 	w.ready("host", 0, true)
 	w.ready("host", 1, true)
+	// role: 0 leads, 1 follows, 2 would lead but is not ready, 3's role is another's name.
+	w.set("role", "role", 4, nil, planIP(60), "n1", "n2")
+	w.apply(&state.PutService{Namespace: "default", Name: "role", UID: "s3", Spec: spec.ServiceSpec{PublishNotReadyAddresses: true}})
+	for i, r := range []string{"leader", "follower", "leader", "role-0"} {
+		w.ready("role", i, i != 2)
+		w.role("role", i, r)
+	}
 	// bare: a service that governs nothing.
 	w.apply(&state.PutService{Namespace: "other", Name: "bare", UID: "s2", Spec: spec.ServiceSpec{Ports: []spec.Port{{Name: "x", Port: 1}}}})
 	return w

@@ -291,6 +291,9 @@ func (t *tx) stopMember(c *StopMember) *spec.Error {
 	if c.IfSet != 0 && c.IfSet != s.Meta.Generation {
 		return stale("statefulset %s has changed since", c.Set)
 	}
+	if c.IfMayStop && old.Ready() && !old.MayStop() {
+		return stale("member %s has not said that it may be stopped now", old.Name())
+	}
 	if c.Gone {
 		return t.removeWish(s, old, c)
 	}

@@ -209,6 +209,9 @@ type StopMember struct {
 	Silent []string `json:"silent,omitempty"`
 	// IfSet is the set's generation that budget and reason come from; 0: not asked.
 	IfSet uint64 `json:"ifSet,omitempty"`
+	// IfMayStop: refused while the member is ready and its last word in the log is not that
+	// it may be stopped. The leader has had it asked just before, too.
+	IfMayStop bool `json:"ifMayStop,omitempty"`
 }
 
 // WhyShutdown is the StopMember.Why of a stop with the whole cluster; every other

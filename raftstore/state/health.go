@@ -43,6 +43,13 @@ func (m *Member) Ready() bool {
 		m.Seen.Phase == spec.MemberRunning && m.Seen.Ready
 }
 
+// MayStop tells whether the member's last word, in its present epoch, is that it may be
+// stopped now. What was not asked, or not answered, counts as no.
+func (m *Member) MayStop() bool {
+	c := m.Seen.MayStop
+	return m.Seen.Epoch == m.Epoch && c != nil && c.Answer == spec.Yes
+}
+
 // Healthy tells whether a member is fully well, or the reason why not: one
 // CamelCase word and a clause.
 func (v *View) Healthy(m *Member) (ok bool, reason, message string) {

@@ -270,7 +270,11 @@ type Observation struct {
 	Message   string    `json:"message,omitempty"`
 	// Fenced: all that runs of the epoch, or will, ends with the node's lease, by the
 	// keeper's own account. Once reported it stays so for the epoch.
-	Fenced    bool                 `json:"fenced,omitempty"`
+	Fenced bool `json:"fenced,omitempty"`
+	// Role is what the member is among its peers, as its role probe has found, "" while
+	// that is not known. MayStop is what its mayStop probe says; nil: it has none.
+	Role      string               `json:"role,omitempty"`
+	MayStop   *spec.Consent        `json:"mayStop,omitempty"`
 	Processes []spec.ProcessStatus `json:"processes,omitempty"`
 	// Position is what the position hook of a held member has printed.
 	Position *int64 `json:"position,omitempty"`

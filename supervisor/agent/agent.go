@@ -114,6 +114,8 @@ type Agent struct {
 	said  *reporter
 	table *table
 	trash *trash
+	// watches are those that run, for who asks from outside the loop.
+	watches *watches
 
 	// Of the loop.
 	members   map[Key]*runtime
@@ -150,6 +152,7 @@ func New(o Options) (*Agent, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	a := &Agent{o: o, log: o.Logger, box: newInbox(), members: map[Key]*runtime{}, stale: map[Key]time.Time{}, turns: newTurns()}
+	a.watches = newWatches()
 	a.lease = newLease(o, a.box)
 	a.table = &table{keeper: o.Keeper, log: o.Logger, box: a.box}
 	a.said = newReporter(o, a.lease)

@@ -36,6 +36,8 @@ type Step struct {
 	// Init: the init steps belong to this Prepare.
 	Init bool
 	Why  string
+	// Stop is the stop timeout of this Restart; 0: the process's own.
+	Stop time.Duration
 }
 
 func (s Step) String() string {
@@ -89,14 +91,21 @@ type Facts struct {
 	Retry time.Time
 	// Passed are the processes whose startup has passed in their present run.
 	Passed map[string]bool
-	// Dead are the processes that a probe wants restarted, with why.
-	Dead map[string]string
+	// Dead are the processes that a probe wants restarted.
+	Dead map[string]Death
 	// Outdated are the processes whose settings the keeper has to be told anew.
 	Outdated []string
 	// Asked are the processes that the keeper was asked to stop, with when.
 	Asked map[string]time.Time
 	// Traces: there is a run directory of the member.
 	Traces bool
+}
+
+// Death is why a probe wants a process restarted, and its own stop timeout for that; 0:
+// it has none.
+type Death struct {
+	Why  string
+	Stop time.Duration
 }
 
 // askAgain is how long a stop that shows no effect is waited for.
@@ -221,9 +230,9 @@ func run(p Part, f Facts) []Step {
 func tend(p Part, f Facts) []Step {
 	var steps []Step
 	for _, proc := range p.Template.Processes {
-		if why, dead := f.Dead[proc.Name]; dead {
+		if d, dead := f.Dead[proc.Name]; dead {
 			if s, ok := record(f.Records, proc.Name); ok && s.State == keeper.Running {
-				steps = append(steps, Step{Do: DoRestart, Process: proc.Name, Epoch: s.Epoch, Why: why})
+				steps = append(steps, Step{Do: DoRestart, Process: proc.Name, Epoch: s.Epoch, Why: d.Why, Stop: d.Stop})
 			}
 		}
 	}

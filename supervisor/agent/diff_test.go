@@ -75,7 +75,7 @@ func TestDiff(t *testing.T) {
 		{"found half started, no lease", run, Facts{Fresh: true, Passed: passed("a"), Records: both[:1]}, "adopt epoch 5"},
 		{"found half started", run, Facts{Fresh: true, Lease: true, Prepared: 5, Passed: passed("a"), Records: both[:1]}, "start b epoch 5"},
 		{"restart in place is the keeper's", run, Facts{Fresh: true, Lease: true, Prepared: 5, Passed: passed("b"), Records: live(rec("a", 5, keeper.Backoff), rec("b", 5, keeper.Running))}, ""},
-		{"a probe wants a restart", run, Facts{Fresh: true, Prepared: 5, Dead: map[string]string{"a": "liveness"}, Records: both}, "restart a epoch 5 (liveness)"},
+		{"a probe wants a restart", run, Facts{Fresh: true, Prepared: 5, Dead: map[string]Death{"a": {Why: "liveness"}}, Records: both}, "restart a epoch 5 (liveness)"},
 		{"new settings, new peers", run, Facts{Fresh: true, Prepared: 5, Outdated: []string{"b"}, Stale: true, Passed: passed("a", "b"), Records: both}, "update b; refresh epoch 5"},
 		{"ended for good", run, Facts{Fresh: true, Lease: true, Prepared: 5, Records: live(failed)}, ""},
 		{"record damaged", run, Facts{Fresh: true, Lease: true, Records: live(rec("a", 5, keeper.Failed))}, "give-up epoch 5 (RecordDamaged); forget a epoch 5"},

@@ -296,7 +296,7 @@ func (j job) onJoin(ctx context.Context, r *rendering) (status spec.HookStatus, 
 		return status, err
 	}
 	main := t.Processes[0].Name
-	j.progress("hook %s runs", spec.HookOnJoin)
+	j.progress(1, "hook %s runs", spec.HookOnJoin)
 	status, err = j.runHook(ctx, call{hook: spec.HookOnJoin, process: main, joining: m.UID}, r.starts[main], r.facts[main])
 	switch {
 	case err != nil:

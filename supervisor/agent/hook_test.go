@@ -701,3 +701,40 @@ func TestPosition(t *testing.T) {
 		}
 	})
 }
+
+// TestPreStopWithinTheProbesStopTimeout: a probe's own stop timeout is for the hook too.
+func TestPreStopWithinTheProbesStopTimeout(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, w *world) {
+		var given time.Duration
+		sick := false
+		w.keeper.runs(func(ctx context.Context, r keeper.Run) (keeper.RunResult, error) {
+			switch {
+			case r.Argv[0] != "/alive":
+				given = r.Timeout
+				<-ctx.Done()
+				return keeper.RunResult{}, ctx.Err()
+			case sick:
+				sick = false
+				return keeper.RunResult{Code: 1}, nil
+			}
+			return keeper.RunResult{}, nil
+		})
+		p := hooked("main", "preStop")
+		second, five := spec.Duration(time.Second), spec.Duration(5*time.Second)
+		p.Liveness = &spec.Probe{Exec: []string{"/alive"}, Period: &second, Timeout: &second, SuccessThreshold: 1, FailureThreshold: 1, StopTimeout: &five}
+		w.put(nil, p)
+		w.reserve(1)
+		defer w.running(nil)()
+		w.start(0)
+		settle(3 * time.Second)
+		sick = true
+		settle(10 * time.Second)
+		w.keeper.mu.Lock()
+		graces := slices.Clone(w.keeper.graces)
+		w.keeper.mu.Unlock()
+		if given != 5*time.Second || !slices.Equal(graces, []time.Duration{leastGrace}) {
+			t.Errorf("the hook had %v, the process then %v, want 5s and once the least grace %v", given, graces, leastGrace)
+		}
+	})
+}

@@ -20,7 +20,7 @@ import (
 // maxInitOutput is what is kept of an init step's output.
 const maxInitOutput = 256 << 10
 
-// init runs the init steps in order. One with once is passed over when it has
+// init runs the init steps in order, after onJoin. One with once is passed over when it has
 // succeeded for all of the member's volumes, and noted in each, durably, before
 // the next step. A volume that was added later does not have it done again.
 func (j job) init(ctx context.Context, r *rendering, dirs map[string]volumes.Dir) error {
@@ -34,7 +34,7 @@ func (j job) init(ctx context.Context, r *rendering, dirs map[string]volumes.Dir
 				continue
 			}
 		}
-		j.progress("init step %s (%d of %d) runs", s.spec.Name, i+1, len(r.init))
+		j.progress(i+2, "init step %s (%d of %d) runs", s.spec.Name, i+1, len(r.init))
 		if err := j.initStep(ctx, s, r.starts[j.part.Template.Processes[0].Name].Lock); err != nil {
 			return err
 		}
@@ -238,7 +238,6 @@ type runner struct {
 	keeper Keeper
 	run    keeper.Run
 	env    keeper.PackedEnv // of run
-	secret bool
 }
 
 var _ probe.Runner = runner{}
@@ -253,7 +252,7 @@ func (r runner) RunProbe(ctx context.Context, argv []string, timeout time.Durati
 		}
 		return probe.Exit{}, err
 	}
-	return probe.Exit{Code: res.Code, Signal: res.Signal, Output: res.Output, TimedOut: res.TimedOut, Secret: r.secret}, nil
+	return probe.Exit{Code: res.Code, Signal: res.Signal, Output: res.Output, TimedOut: res.TimedOut}, nil
 }
 
 // knowsSecret tells whether a program is given what no message may show. It could

@@ -146,8 +146,8 @@ func (j job) update(ctx context.Context) (map[string]keeper.Settings, error) {
 	return map[string]keeper.Settings{proc.Name: s}, j.remember(func(m *memory) { m.Settings[proc.Name] = s })
 }
 
-// progress tells the loop what a long step is at.
-func (j job) progress(format string, args ...any) {
-	s := fmt.Sprintf(format, args...)
-	j.a.box.finished(outcome{key: j.key, step: j.step, assigned: j.assigned, progress: &s})
+// progress tells the loop what a long step is at: the n-th part of it.
+func (j job) progress(n int, format string, args ...any) {
+	p := progress{n, fmt.Sprintf(format, args...)}
+	j.a.box.finished(outcome{key: j.key, step: j.step, assigned: j.assigned, progress: &p})
 }

@@ -23,6 +23,7 @@ type fakeKeeper struct {
 	changed chan struct{}
 	pid     int
 	calls   []string
+	graces  []time.Duration // stop timeouts of restarts
 	// hang keeps processes in Stopping until drop is called.
 	hang bool
 	// onStart and onRun answer instead, when set.
@@ -154,8 +155,9 @@ func (k *fakeKeeper) drop() {
 	k.bumpLocked()
 }
 
-func (k *fakeKeeper) Restart(_ context.Context, member, process string, _ time.Duration, reason string) error {
+func (k *fakeKeeper) Restart(_ context.Context, member, process string, grace time.Duration, _ string) error {
 	k.mu.Lock()
+	k.graces = append(k.graces, grace)
 	if err := k.call("restart %s %s", member, process); err != nil {
 		k.mu.Unlock()
 		return err

@@ -22,11 +22,17 @@ type outcome struct {
 	err      error
 	prepared *prepared
 	told     map[string]keeper.Settings
-	progress *string         // not the end: what a long step is at
+	progress *progress       // not the end: what a long step is at
 	hook     spec.HookStatus // that was part of it, if it has a name
 	called   *called         // it is the end of a hook, not of a step
 	position *int64
 	exec     execID // that the step was about
+}
+
+// progress says which part of a long step is under way.
+type progress struct {
+	n    int
+	text string
 }
 
 // loop looks at the newest View, acts, and sleeps until something changes.
@@ -297,6 +303,9 @@ func (a *Agent) finish(o outcome, now time.Time) {
 	if o.progress != nil {
 		if current {
 			r.progress = *o.progress
+			if r.failure != nil && r.progress.n > r.failedAt {
+				r.failure = nil // what had failed before has succeeded now
+			}
 		}
 		return
 	}
@@ -330,7 +339,7 @@ func (r *runtime) effect(o outcome, current bool, now time.Time) {
 		delete(r.asked, o.step.Process)
 		r.forgot(o.step, now)
 	case DoPrepare, DoAdopt, DoRefresh:
-		r.traces, r.progress = true, ""
+		r.traces, r.progress, r.failedAt = true, progress{}, 0
 		if current || r.assigned.epoch == o.assigned.epoch {
 			r.prepared = o.prepared
 			maps.Copy(r.peers, o.prepared.marks)
@@ -358,7 +367,7 @@ func (r *runtime) effect(o outcome, current bool, now time.Time) {
 			r.told[name] = s
 		}
 	case DoPosition:
-		r.traces, r.progress = true, ""
+		r.traces, r.progress, r.failedAt = true, progress{}, 0
 		if r.assigned.epoch == o.assigned.epoch {
 			r.position = o.position
 		}
@@ -407,7 +416,10 @@ func (a *Agent) failed(r *runtime, o outcome, now time.Time) {
 		a.log.Warn("cannot do a step for a member; it is tried again", "namespace", r.key.Namespace, "set", r.key.Set,
 			"member", r.key.Name(), "step", o.step.String(), "reason", f.Reason, "err", o.err)
 	}
-	r.progress = ""
+	if r.progress.n > 0 {
+		r.failedAt = r.progress.n
+	}
+	r.progress = progress{}
 	if o.step.aside() {
 		r.aside = f
 	} else {

@@ -30,11 +30,14 @@ type Sight struct {
 	// StartedAt is when the epoch's first process was started, StartedOK when all
 	// had passed their startup.
 	StartedAt, StartedOK time.Time
+	// Consent is what the mayStop probe says; zero: there is none.
+	Consent spec.Consent
 }
 
 // ProcessSight is what probes and the keeper's history tell of one process.
 type ProcessSight struct {
 	Started, Ready bool
+	Role           string // "" while it is not known
 	Message        string // the newest probe failure
 	Reason         string // of not being ready, if it is a special one
 	ReadySince     time.Time
@@ -80,6 +83,9 @@ func Observe(p Part, s Sight) (obs state.Observation, next time.Time, ok bool) {
 		return obs, next, true
 	}
 	obs.Fenced = allFenced(m, s.Records)
+	if s.Consent.Answer != "" {
+		obs.MayStop = &s.Consent
+	}
 	next = tally(p.Template, s, &obs)
 	phase(p.Template, s, &obs)
 	if m.Held && obs.Phase == spec.MemberStarting {
@@ -100,6 +106,9 @@ func tally(t *spec.Template, s Sight, obs *state.Observation) (next time.Time) {
 		}
 		obs.Processes = append(obs.Processes, ps)
 		obs.Restarts += ps.Restarts
+		if ps.State == spec.ProcessRunning && sight.Role != "" {
+			obs.Role = sight.Role
+		}
 		obs.Started = obs.Started && ps.Started
 		obs.Ready = obs.Ready && ps.Ready
 		at := steadyAt(proc, r, sight)

@@ -45,7 +45,9 @@ type Part struct {
 	// Template of the member's revision; nil when there is none.
 	Template *spec.Template
 	Revision *state.Revision
-	Volumes  []*state.Volume
+	// Newest is the template that the set wants now; nil when there is none.
+	Newest  *spec.Template
+	Volumes []*state.Volume
 	// Service governs the set as the member's revision has it.
 	Service string
 	Cluster *state.Cluster
@@ -113,6 +115,14 @@ func (p Part) lockVolume(dirs map[string]volumes.Dir) string {
 	return oldest.Template
 }
 
+// mayStop is the probe by which the member is asked whether it may be stopped.
+func (p Part) mayStop() (process string, probe *spec.Probe) {
+	if p.Template == nil || p.Newest == nil {
+		return "", nil
+	}
+	return p.Newest.MayStopFor(*p.Template)
+}
+
 // partOf cuts a member's part out of the View. It is kept: so it holds on to nothing of the View but the member's own.
 func partOf(v *state.View, c *state.Cluster, node string, k Key, s setView) Part {
 	p := Part{Key: k, Set: s.set, Cluster: c, Node: v.Node(node), peers: s.peers}
@@ -124,6 +134,11 @@ func partOf(v *state.View, c *state.Cluster, node string, k Key, s setView) Part
 	p.Revision = v.Revision(k.Namespace, k.Set, m.Revision)
 	if p.Revision != nil {
 		p.Template = &p.Revision.Template
+	}
+	if s.set != nil {
+		if r := v.Revision(k.Namespace, k.Set, s.set.Revision); r != nil {
+			p.Newest = &r.Template
+		}
 	}
 	p.Volumes = v.MemberVolumes(k.Namespace, k.Set, k.Ordinal)
 	if s.set != nil {

@@ -83,7 +83,7 @@ func TestPeersChanged(t *testing.T) {
 			t.Errorf("the hook is told as %+v", h)
 		}
 		code = 0
-		settle(time.Minute)
+		settle(2 * time.Minute) // the longest pause between two tries, and its spread
 		n := len(seen)
 		settle(10 * time.Minute)
 		if h := w.told(0, "onPeersChanged"); h.State != spec.HookSucceeded || len(seen) != n {

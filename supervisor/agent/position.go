@@ -21,7 +21,7 @@ func (j job) tellPosition(ctx context.Context) (*int64, spec.HookStatus, error) 
 	}
 	var output []byte
 	main := t.Processes[0].Name
-	j.progress("hook %s runs", spec.HookPosition)
+	j.progress(1, "hook %s runs", spec.HookPosition)
 	status, err := j.runHook(ctx, call{hook: spec.HookPosition, process: main, output: &output}, r.starts[main], r.facts[main])
 	if err != nil {
 		return nil, status, err

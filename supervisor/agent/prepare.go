@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"syscall"
@@ -28,6 +29,12 @@ type prepared struct {
 	hooked   map[string]execID          // the execs whose postStart has succeeded
 	runs     map[string]spec.HookStatus // of hooks that the log asked for
 	marks    map[string]peersMark       // what processes know of their peers
+}
+
+// asks tells whether a mayStop probe of the process is the one that was prepared.
+func (p *prepared) asks(process string, ask *spec.Probe) bool {
+	x := p.probes[process]
+	return x != nil && reflect.DeepEqual(x.mayStop, ask)
 }
 
 // freePorts refuses a start when another program listens on one of the process's

@@ -16,14 +16,18 @@ type probing struct {
 	ports  map[spec.IntOrString]int
 	errs   map[probe.Kind]error
 	host   string
+	secret bool
 	runner runner // of exec probes
+	// mayStop is of the set's newest definition, which may have changed since; nil: there was none.
+	mayStop *spec.Probe
 }
 
 // probing renders the templates of a process's probes; nil without any.
 func (j job) probing(proc spec.Process, f *template.Facts, s keeper.Start) *probing {
 	p := &probing{
 		texts: map[string]string{}, ports: map[spec.IntOrString]int{}, errs: map[probe.Kind]error{}, host: f.Member.IP,
-		runner: runner{keeper: j.a.o.Keeper, secret: knowsSecret(proc.Exec, proc.Files), run: keeper.Run{
+		secret: knowsSecret(proc.Exec, proc.Files),
+		runner: runner{keeper: j.a.o.Keeper, run: keeper.Run{
 			Member: s.Member, Process: s.Process, MaxOutput: probe.MaxBody, Fence: s.Fence,
 		}},
 	}
@@ -40,12 +44,9 @@ func (j job) probing(proc spec.Process, f *template.Facts, s keeper.Start) *prob
 		},
 		Host: p.host,
 	}
-	any := false
-	for kind, pr := range map[probe.Kind]*spec.Probe{probe.Startup: proc.Startup, probe.Readiness: proc.Readiness, probe.Liveness: proc.Liveness} {
-		if pr == nil {
-			continue
-		}
-		any = true
+	all := j.part.probesOf(proc)
+	p.mayStop = all[probe.MayStop]
+	for kind, pr := range all {
 		if len(pr.Exec) > 0 {
 			p.runner.run.Exec, p.runner.env = s.Exec, keeper.PackEnv(s.Env)
 			p.runner.run.Env = nil
@@ -55,7 +56,7 @@ func (j job) probing(proc spec.Process, f *template.Facts, s keeper.Start) *prob
 			p.errs[kind] = err
 		}
 	}
-	if !any {
+	if len(all) == 0 {
 		return nil
 	}
 	return p
@@ -72,6 +73,6 @@ func (p *probing) check(kind probe.Kind, pr *spec.Probe) (probe.Check, error) {
 	return probe.New(pr, probe.Resolve{
 		Text: func(src string) (string, error) { return p.texts[src], nil },
 		Port: func(v spec.IntOrString) (int, error) { return p.ports[v], nil },
-		Host: p.host, Kind: kind, Runner: p.runner,
+		Host: p.host, Kind: kind, Secret: p.secret, Runner: p.runner,
 	})
 }

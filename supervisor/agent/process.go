@@ -34,6 +34,9 @@ type procRuntime struct {
 	peersFailures int
 
 	started, ready bool
+	role           string
+	mayStop        string // the answer; "" counts as unknown
+	whyNot         string
 	message        string
 	readySince     time.Time
 	steady         bool // as an earlier agent reported
@@ -42,30 +45,45 @@ type procRuntime struct {
 	seeded         bool
 }
 
-type probes struct{ startup, readiness, liveness *spec.Probe }
+// probes are those that a process's template has, by kind.
+type probes map[probe.Kind]*spec.Probe
 
-func (p probes) none() bool { return p.startup == nil && p.readiness == nil && p.liveness == nil }
+// probesOf are the probes of a process of the member's.
+func (p Part) probesOf(proc spec.Process) probes {
+	out := probes{}
+	for _, k := range proc.Probes() {
+		if *k.At != nil {
+			out[probe.Kind(k.Name)] = *k.At
+		}
+	}
+	delete(out, probe.MayStop)
+	if name, ask := p.mayStop(); name == proc.Name {
+		out[probe.MayStop] = ask
+	}
+	return out
+}
 
-// dead is why a probe or hook wants the process restarted, or "".
-func (p *procRuntime) dead(now time.Time) string {
+// dead is why a probe or hook wants the process restarted.
+func (p *procRuntime) dead(now time.Time) (d Death, ok bool) {
 	if p.restarted {
-		return ""
+		return d, false
 	}
 	if p.postFailed != "" && !now.Before(p.postKill) {
-		return p.postFailed
+		return Death{Why: p.postFailed}, true
 	}
 	if p.watch == nil {
-		return ""
+		return d, false
 	}
-	if f := p.watch.State().Failed; f != nil {
-		return string(f.Kind) + " probe failed: " + orWord(f.Message, "no details")
+	f := p.watch.State().Failed
+	if f == nil {
+		return d, false
 	}
-	return ""
+	return Death{Why: string(f.Kind) + " probe failed: " + orWord(f.Message, "no details"), Stop: f.Stop}, true
 }
 
 func (p *procRuntime) sight() ProcessSight {
 	s := ProcessSight{
-		Started: p.started, Ready: p.ready, Message: p.message, ReadySince: p.readySince,
+		Started: p.started, Ready: p.ready, Role: p.role, Message: p.message, ReadySince: p.readySince,
 		Crashes: p.crashes, Steady: p.steady,
 	}
 	switch {
@@ -86,7 +104,7 @@ func (p *procRuntime) end() {
 	if p.cancel != nil {
 		p.cancel()
 	}
-	p.watch, p.cancel, p.probes, p.invalid = nil, nil, probes{}, ""
+	p.watch, p.cancel, p.probes, p.invalid = nil, nil, nil, ""
 }
 
 // follow brings what is known of each process up to the keeper's records, and its
@@ -119,6 +137,9 @@ func (a *Agent) follow(ctx context.Context, r *runtime, now time.Time) {
 			delete(r.procs, name)
 		}
 	}
+	if m != nil && t != nil {
+		r.followConsent(now)
+	}
 	r.startTimes(now)
 }
 
@@ -128,6 +149,7 @@ func (a *Agent) followOne(ctx context.Context, r *runtime, proc spec.Process, p 
 		p.end()
 		p.pid, p.started, p.steady, p.exec, p.pending = 0, false, false, execID{}, false
 		p.postFailed, p.postKill = "", time.Time{}
+		p.forgetAnswers()
 		p.setReady(false, now)
 		return
 	}
@@ -137,9 +159,11 @@ func (a *Agent) followOne(ctx context.Context, r *runtime, proc spec.Process, p 
 		p.pid, p.since, p.restarted, p.message = s.PID, s.StartedAt, false, ""
 		p.started, p.steady = false, false
 		p.exec, p.looked, p.pending, p.postFailed, p.postKill = execOf(s), false, false, "", time.Time{}
+		p.forgetAnswers()
 		p.setReady(false, now)
 		if !p.seeded {
-			seed = p.seed(r.part.Member, proc.Name, now)
+			name, _ := r.part.mayStop()
+			seed = p.seed(r.part.Member, proc, name == proc.Name, now)
 		}
 		p.looked = seed != nil && seed.Started
 		p.seeded = true
@@ -147,11 +171,15 @@ func (a *Agent) followOne(ctx context.Context, r *runtime, proc spec.Process, p 
 	if !p.awaitsPost(proc, r.prepared, now) {
 		return
 	}
-	want := probes{proc.Startup, proc.Readiness, proc.Liveness}
+	want := r.part.probesOf(proc)
+	if ask := want[probe.MayStop]; ask != nil && r.prepared != nil && !r.prepared.asks(proc.Name, ask) {
+		delete(want, probe.MayStop) // not known until it is rendered, in a moment: nobody answers an older question
+	}
 	switch {
-	case want.none():
+	case len(want) == 0:
 		p.end()
 		p.started, p.message = true, ""
+		p.forgetAnswers()
 		p.setReady(true, now)
 		return
 	case r.prepared == nil:
@@ -160,8 +188,11 @@ func (a *Agent) followOne(ctx context.Context, r *runtime, proc spec.Process, p 
 	case p.invalid != "" && reflect.DeepEqual(p.probes, want):
 		return
 	default:
+		if p.watch != nil && !reflect.DeepEqual(p.probes[probe.MayStop], want[probe.MayStop]) {
+			p.mayStop, p.whyNot = "", "" // it is another question now
+		}
 		if seed == nil && (p.started || p.ready) {
-			seed = &probe.Seed{Started: p.started, Ready: p.ready}
+			seed = &probe.Seed{Started: p.started, Ready: p.ready, Role: p.role, MayStop: p.mayStop == spec.Yes}
 		}
 		p.end()
 		a.watch(ctx, r, proc, p, want, probe.Options{Started: p.since, Seed: seed, Word: wordOf(s.Notify)})
@@ -174,7 +205,13 @@ func (a *Agent) followOne(ctx context.Context, r *runtime, proc spec.Process, p 
 	}
 	p.watch.Tell(wordOf(s.Notify))
 	st := p.watch.State()
-	p.started, p.message = st.Started, st.Message
+	p.started, p.message, p.role = st.Started, st.Message, st.Role
+	if st.Asked {
+		p.mayStop, p.whyNot = spec.No, st.WhyNot
+		if st.MayStop {
+			p.mayStop = spec.Yes
+		}
+	}
 	p.setReady(st.Ready, now)
 }
 
@@ -199,20 +236,55 @@ func (p *procRuntime) awaitsPost(proc spec.Process, done *prepared, now time.Tim
 	}
 	p.end()
 	p.started, p.message = false, ""
+	p.forgetAnswers()
 	p.setReady(false, now)
 	return false
 }
 
+// forgetAnswers: what another exec has said is not this one's word.
+func (p *procRuntime) forgetAnswers() { p.role, p.mayStop, p.whyNot = "", "", "" }
+
+// followConsent notes what the member says on whether it may be stopped, and since when.
+func (r *runtime) followConsent(now time.Time) {
+	seen := r.part.Member.Seen
+	name, ask := r.part.mayStop()
+	if ask == nil {
+		r.consent = spec.Consent{}
+		return
+	}
+	answer, why := spec.Unknown, "it has not been asked yet"
+	if p := r.procs[name]; p == nil || p.pid == 0 {
+		why = "process " + name + " does not run"
+	} else if p.mayStop != "" {
+		answer, why = p.mayStop, p.whyNot
+	}
+	switch {
+	case r.consent.Answer == answer:
+	case r.consent.Answer == "" && seen.Epoch == r.part.Member.Epoch && seen.MayStop != nil && seen.MayStop.Answer == answer:
+		r.consent = *seen.MayStop // of an earlier agent
+	default:
+		at := now.UTC().Round(0)
+		r.consent = spec.Consent{Answer: answer, Since: &at, Message: oneLine(why)}
+	}
+}
+
 // seed takes over what an earlier agent reported of the very same exec.
-func (p *procRuntime) seed(m *state.Member, name string, now time.Time) *probe.Seed {
+func (p *procRuntime) seed(m *state.Member, proc spec.Process, asked bool, now time.Time) *probe.Seed {
 	if m.Seen.Epoch != m.Epoch {
 		return nil
 	}
 	for _, ps := range m.Seen.Processes {
-		if ps.Name == name && ps.PID == p.pid && ps.PID != 0 {
+		if ps.Name == proc.Name && ps.PID == p.pid && ps.PID != 0 {
 			p.started, p.steady = ps.Started, m.Seen.Steady && ps.Ready
 			p.setReady(ps.Ready, now)
-			return &probe.Seed{Started: ps.Started, Ready: ps.Ready}
+			seed := &probe.Seed{Started: ps.Started, Ready: ps.Ready}
+			if proc.Role != nil {
+				p.role, seed.Role = m.Seen.Role, m.Seen.Role
+			}
+			if c := m.Seen.MayStop; asked && c != nil && c.Answer != spec.Unknown {
+				p.mayStop, p.whyNot, seed.MayStop = c.Answer, c.Message, c.Answer == spec.Yes
+			}
+			return seed
 		}
 	}
 	return nil
@@ -283,26 +355,20 @@ func wordOf(n keeper.NotifyStatus) probe.Word {
 // watch begins to run a process's probes.
 func (a *Agent) watch(ctx context.Context, r *runtime, proc spec.Process, p *procRuntime, want probes, o probe.Options) {
 	p.probes = want
-	for _, x := range []struct {
-		kind   probe.Kind
-		p      *spec.Probe
-		check  *probe.Check
-		timing **probe.Timing
-	}{
-		{probe.Startup, want.startup, &o.Checks.Startup, &o.Probes.Startup},
-		{probe.Readiness, want.readiness, &o.Checks.Readiness, &o.Probes.Readiness},
-		{probe.Liveness, want.liveness, &o.Checks.Liveness, &o.Probes.Liveness},
-	} {
-		if x.p == nil {
+	o.Checks, o.Probes = probe.Checks{}, probe.Probes{}
+	for _, kind := range probe.Kinds() {
+		if want[kind] == nil {
 			continue
 		}
-		check, err := r.prepared.probes[proc.Name].check(x.kind, x.p)
+		check, err := r.prepared.probes[proc.Name].check(kind, want[kind])
+		if err != nil && kind == probe.MayStop { // of another revision than what runs
+			check, err = probe.Unasked(err), nil
+		}
 		if err != nil {
 			p.invalid = err.Error()
 			return
 		}
-		timing := probe.TimingOf(x.p)
-		*x.check, *x.timing = check, &timing
+		o.Checks[kind], o.Probes[kind] = check, probe.TimingOf(want[kind])
 	}
 	p.invalid = ""
 	key := r.key
@@ -310,7 +376,9 @@ func (a *Agent) watch(ctx context.Context, r *runtime, proc spec.Process, p *pro
 	w := probe.NewWatch(o)
 	wctx, cancel := context.WithCancel(ctx)
 	p.watch, p.cancel = w, cancel
+	a.watches.add(key, proc.Name, p.epoch, w)
 	a.steps.Go(func() {
+		defer a.watches.drop(key, w)
 		if err := w.Run(wctx); err != nil {
 			a.log.Error("the probes of a process ended", "namespace", key.Namespace, "member", key.Name(), "err", err)
 		}

@@ -18,6 +18,7 @@ const (
 	holdStart  = 50 * time.Millisecond  // a start that may turn ready meanwhile
 	holdSteady = 100 * time.Millisecond // members that have become steady, no more
 	sayAgain   = 5 * time.Second        // an accepted report of which the View shows nothing
+	pauseRole  = time.Second            // between two changes of a role or mayStop answer: a bad probe must not fill the log
 )
 
 // reporter says what has changed. It holds what would be said of each member and
@@ -41,6 +42,7 @@ type saying struct {
 	accepted   state.Observation
 	run        string
 	acceptedAt time.Time
+	answeredAt time.Time // when a change of role or mayStop answer was accepted
 }
 
 type volumeSaying struct {
@@ -187,6 +189,9 @@ func (r *reporter) send(ctx context.Context, rep *state.Report) error {
 	defer r.mu.Unlock()
 	for _, m := range rep.Members {
 		if s := r.members[Key{m.Namespace, m.Set, m.Ordinal}]; s != nil {
+			if s.accepted.Epoch == m.Seen.Epoch && (s.accepted.Role != m.Seen.Role || answer(s.accepted) != answer(m.Seen)) {
+				s.answeredAt = now
+			}
 			s.accepted, s.run, s.acceptedAt = m.Seen, rep.Run, now
 		}
 	}
@@ -279,6 +284,13 @@ func (s *saying) hold(v *state.View, k Key) time.Duration {
 			if same(seen, s.obs) {
 				return holdSteady
 			}
+		}
+	}
+	if m != nil && m.Seen.Epoch == s.obs.Epoch {
+		seen := m.Seen
+		seen.Role, seen.MayStop = s.obs.Role, s.obs.MayStop
+		if same(seen, s.obs) { // the first change at once, the next after a pause
+			return s.answeredAt.Add(pauseRole).Sub(s.since)
 		}
 	}
 	if urgency(s.obs) == 0 {

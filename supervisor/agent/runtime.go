@@ -33,7 +33,8 @@ type runtime struct {
 	aside    *Failure // of a step that what runs does not need
 	failures int
 	retry    time.Time
-	progress string
+	progress progress
+	failedAt int // the part of a long step at which it failed last
 	// callRetry: a hook could not be run; not before.
 	callRetry    time.Time
 	callFailures int
@@ -47,6 +48,7 @@ type runtime struct {
 	warned     bool
 
 	procs                map[string]*procRuntime
+	consent              spec.Consent // newest answer of the mayStop probe; zero: there is none
 	startedAt, startedOK time.Time
 	wakeAt               time.Time
 	logMax               int64 // of every process
@@ -128,11 +130,11 @@ func (r *runtime) assign(p Part, print uint64) {
 	if r.calling != nil {
 		r.calling.cancel()
 	}
-	r.failure, r.aside, r.failures, r.retry, r.progress = nil, nil, 0, time.Time{}, ""
+	r.failure, r.aside, r.failures, r.retry, r.progress, r.failedAt = nil, nil, 0, time.Time{}, progress{}, 0
 	clear(r.asked)
 	if before.epoch != r.assigned.epoch {
 		r.prepared = nil
-		r.startedAt, r.startedOK = time.Time{}, time.Time{}
+		r.startedAt, r.startedOK, r.consent = time.Time{}, time.Time{}, spec.Consent{}
 		clear(r.told)
 		clear(r.peers)
 		r.takeHooks()
@@ -160,19 +162,19 @@ func (r *runtime) takeHooks() {
 func (r *runtime) facts(now time.Time, fresh Fresh) Facts {
 	f := Facts{
 		Fresh: fresh.Caught, Lease: fresh.Start && (fresh.Fence || !r.part.fenced()), Now: now, Records: r.records(now), GivenUp: r.givenUp,
-		Retry: r.retry, Asked: r.asked, Traces: r.traces, Positioned: r.position != nil, Passed: map[string]bool{}, Dead: map[string]string{},
+		Retry: r.retry, Asked: r.asked, Traces: r.traces, Positioned: r.position != nil, Passed: map[string]bool{}, Dead: map[string]Death{},
 	}
 	for name, p := range r.procs {
 		if p.started {
 			f.Passed[name] = true
 		}
-		if why := p.dead(now); why != "" {
-			f.Dead[name] = why
+		if d, ok := p.dead(now); ok {
+			f.Dead[name] = d
 		}
 	}
 	if r.prepared != nil && r.part.Template != nil && r.part.Set != nil {
 		f.Prepared = r.prepared.epoch
-		f.Stale = r.prepared.print != r.print || r.prepared.revision != r.part.Revision
+		f.Stale = r.prepared.print != r.print || r.prepared.revision != r.part.Revision || !r.asksNewest()
 		for _, proc := range r.part.Template.Processes {
 			if told, ok := r.told[proc.Name]; ok && !sameSettings(told, settingsOf(r.part, proc, r.logMax)) {
 				f.Outdated = append(f.Outdated, proc.Name)
@@ -182,11 +184,17 @@ func (r *runtime) facts(now time.Time, fresh Fresh) Facts {
 	return f
 }
 
+// asksNewest tells whether what the member is asked before it is stopped was rendered from the newest definition.
+func (r *runtime) asksNewest() bool {
+	process, ask := r.part.mayStop()
+	return ask == nil || r.prepared.asks(process, ask)
+}
+
 // sight is what Observe is told.
 func (r *runtime) sight(now time.Time) Sight {
 	s := Sight{
 		Now: now, Records: r.records(now), GivenUp: r.givenUp, GivenUpWhy: r.givenUpWhy, Failure: r.failure, Aside: r.aside,
-		Hooks: r.hookList(), Position: r.position, Progress: r.progress, StartedAt: r.startedAt, StartedOK: r.startedOK,
+		Hooks: r.hookList(), Position: r.position, Progress: r.progress.text, StartedAt: r.startedAt, StartedOK: r.startedOK, Consent: r.consent,
 		Processes: make(map[string]ProcessSight, len(r.procs)),
 	}
 	for name, p := range r.procs {

@@ -13,7 +13,7 @@ import (
 // belong in the log.
 func same(a, b state.Observation) bool {
 	if a.Fenced != b.Fenced || a.Phase != b.Phase || a.Started != b.Started || a.Ready != b.Ready || a.Steady != b.Steady ||
-		a.Restarts != b.Restarts || a.Reason != b.Reason || !sameTime(a.StartedAt, b.StartedAt) ||
+		a.Restarts != b.Restarts || a.Reason != b.Reason || a.Role != b.Role || answer(a) != answer(b) || !sameTime(a.StartedAt, b.StartedAt) ||
 		(a.Position == nil) != (b.Position == nil) || a.Position != nil && *a.Position != *b.Position ||
 		len(a.Processes) != len(b.Processes) || !slices.EqualFunc(a.Hooks, b.Hooks, sameHook) {
 		return false
@@ -33,6 +33,13 @@ func sameHook(a, b spec.HookStatus) bool {
 	at, bt := a.At, b.At
 	a.At, b.At = time.Time{}, time.Time{}
 	return a == b && sameTime(at, bt)
+}
+
+func answer(o state.Observation) string {
+	if o.MayStop == nil {
+		return ""
+	}
+	return o.MayStop.Answer
 }
 
 func sameProcess(a, b spec.ProcessStatus) bool {

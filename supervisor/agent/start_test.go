@@ -492,3 +492,47 @@ func TestScratchIsFreshAtEachStart(t *testing.T) {
 		}
 	})
 }
+
+// What had failed is told until it has succeeded; then it is told what is under way.
+func TestInitStepAfterAFailedOne(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, w *world) {
+		w.put(withInit(
+			spec.InitStep{Name: "create", Exec: spec.Exec{Command: []string{"create"}}},
+			spec.InitStep{Name: "warm", Exec: spec.Exec{Command: []string{"warm"}}},
+		), sleeper("main"))
+		w.reserve(1)
+		ran := map[string]int{} // by one step at a time
+		w.keeper.runs(func(_ context.Context, r keeper.Run) (keeper.RunResult, error) {
+			ran[r.Argv[0]]++
+			switch first := ran[r.Argv[0]] == 1; {
+			case r.Argv[0] == "create" && first:
+				return keeper.RunResult{Code: 4, Output: []byte("no luck\n")}, nil
+			case r.Argv[0] == "create":
+				takes(time.Minute)
+			case first:
+				takes(time.Minute)
+				return keeper.RunResult{Code: 5, Output: []byte("cold\n")}, nil
+			}
+			return keeper.RunResult{}, nil
+		})
+		defer w.running(nil)()
+		w.start(0)
+		settle(30 * time.Second)
+		w.want(0, spec.MemberFailed, false)
+		w.wantReason(0, InitFailed, "init step create exited with 4: no luck") // and runs again
+		settle(time.Minute)
+		w.want(0, spec.MemberStarting, false)
+		w.wantReason(0, "Init", "init step warm (2 of 2) runs")
+		settle(time.Minute)
+		w.want(0, spec.MemberFailed, false)
+		w.said()
+		settle(30 * time.Second)
+		w.wantReason(0, InitFailed, "init step warm exited with 5: cold") // while create runs anew
+		if got := w.said(); len(got) > 0 {
+			t.Errorf("the same failure is said again: %+v", got)
+		}
+		settle(2 * time.Minute)
+		w.want(0, spec.MemberRunning, true)
+	})
+}

@@ -59,11 +59,19 @@ func (j job) restart(ctx context.Context) (spec.HookStatus, error) {
 	ctx, cancel := context.WithTimeout(ctx, keeperTimeout)
 	defer cancel()
 	if left < 0 {
-		left = settingsOf(j.part, proc, j.a.o.LogMax).StopTimeout
+		left = j.stopTimeout(proc)
 	} else if same, err := j.stillRuns(ctx); err != nil || !same {
 		return status, err // it has ended meanwhile, and is started again by itself
 	}
 	return status, j.a.o.Keeper.Restart(ctx, j.key.String(), proc.Name, left, j.step.Why)
+}
+
+// stopTimeout is what the process of the step gets to stop: a probe that has it restarted may have one of its own.
+func (j job) stopTimeout(proc spec.Process) time.Duration {
+	if j.step.Stop > 0 {
+		return j.step.Stop
+	}
+	return settingsOf(j.part, proc, j.a.o.LogMax).StopTimeout
 }
 
 // preStop runs the preStop hook of the step's process. left is what remains of the stop timeout;
@@ -77,7 +85,7 @@ func (j job) preStop(ctx context.Context, final bool) (status spec.HookStatus, l
 		return status, -1, nil
 	}
 	c := call{hook: spec.HookPreStop, process: proc.Name, exec: execOf(j.record)}
-	timeout := settingsOf(j.part, proc, j.a.o.LogMax).StopTimeout
+	timeout := j.stopTimeout(proc)
 	mark := stopMark{}
 	err = j.remember(func(m *memory) {
 		if mark = m.Stops[proc.Name]; !mark.Exec.is(c.exec) {

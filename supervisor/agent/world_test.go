@@ -26,6 +26,7 @@ type world struct {
 	t      *testing.T
 	dir    string
 	keeper *fakeKeeper
+	made   func(*Agent) // sees each agent that running makes
 
 	mu      sync.Mutex // guards what follows
 	fault   volumes.Fault
@@ -235,6 +236,9 @@ func (w *world) running(change func(*Options)) (end func()) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	if w.made != nil {
+		w.made(a)
+	}
 	ctx, cancel := context.WithCancel(w.t.Context())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
@@ -275,6 +279,9 @@ func settle(d time.Duration) {
 	time.Sleep(d) // the bubble's clock
 	synctest.Wait()
 }
+
+// takes is how long something takes by the bubble's clock.
+func takes(d time.Duration) { time.Sleep(d) }
 
 // inBubble runs a test with a fake clock.
 func inBubble(t *testing.T, f func(t *testing.T, w *world)) {

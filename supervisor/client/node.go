@@ -72,6 +72,24 @@ func (c *Client) NodeUsage(ctx context.Context, ns, volume string) (int64, error
 	return out.UsedBytes, err
 }
 
+// NodeProbes asks the node of a member for its probes.
+func (c *Client) NodeProbes(ctx context.Context, ns, member string) ([]spec.ProbeStatus, error) {
+	var out Probes
+	q := url.Values{"namespace": {ns}, "member": {member}}
+	_, err := c.do(ctx, call{method: http.MethodGet, path: "/v1/internal/probes", query: q}, &out)
+	return out.Probes, err
+}
+
+// NodeMayStop has a node ask its member now whether it may be stopped. It is not tried
+// again: the answer would be late.
+func (c *Client) NodeMayStop(ctx context.Context, q MayStopRequest) (out MayStop, err error) {
+	a, err := c.once(ctx, call{method: http.MethodPost, path: "/v1/internal/may-stop", body: q})
+	if err == nil {
+		err = decodeInto(a, &out)
+	}
+	return out, err
+}
+
 // NodeTrouble asks a node what keeps it from its part in the cluster's state; "": nothing.
 func (c *Client) NodeTrouble(ctx context.Context) (string, error) {
 	var out Trouble

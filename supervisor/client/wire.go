@@ -132,6 +132,26 @@ type Usage struct {
 	UsedBytes int64 `json:"usedBytes"`
 }
 
+// Probes answers GET /v1/internal/probes.
+type Probes struct {
+	Probes []spec.ProbeStatus `json:"probes"`
+}
+
+// MayStopRequest is the body of POST /v1/internal/may-stop: the member as it runs with
+// Epoch is asked whether it may be stopped.
+type MayStopRequest struct {
+	Namespace string `json:"namespace"`
+	Member    string `json:"member"`
+	Epoch     uint64 `json:"epoch"`
+}
+
+// MayStop is a member's word that it may be stopped, given just now.
+type MayStop struct {
+	MayStop bool `json:"mayStop"`
+	// Took is how long its probe took.
+	Took spec.Duration `json:"took"`
+}
+
 // KeeperUpgrade answers POST .../nodes/NAME/upgrade-keeper: From is the version before. They are the same if the binary on
 // disk was the keeper's own.
 type KeeperUpgrade struct {

@@ -8,7 +8,8 @@
 //	pulse     fed by a ticker; owns the account of this process's pauses
 //	and in each term that this node leads, ended with it:
 //	verifier  fed by heartbeats; owns the rounds of verification
-//	planner   fed by new Views and Plan.Next; owns the refusals to back off from
+//	planner   fed by new Views, Plan.Next and answers; owns the refusals to back off from
+//	asker     begun by planner, one for each member that is asked whether it may be stopped
 //	judge     fed by time, heartbeats and gossip; proposes SetNode
 //	members   fed by gossip and new Views; changes Raft's membership
 //	compare   fed by a ticker and heartbeats; owns the account of the nodes' states
@@ -26,6 +27,7 @@ import (
 
 	"supd/raftstore/state"
 	"supd/supervisor/client"
+	"supd/supervisor/plan"
 	"supd/supervisor/spec"
 )
 
@@ -102,6 +104,9 @@ type Options struct {
 	VoterReplaceAfter time.Duration
 	// UID makes unique ids for new members and volumes.
 	UID func() string
+	// MayStop asks a member, on its node, whether it may be stopped now. Nil: nobody can be
+	// asked, so nobody who must be is stopped.
+	MayStop func(ctx context.Context, q plan.Ask) (Answer, error)
 	// Boottime is a clock that counts suspend; CLOCK_BOOTTIME when nil.
 	Boottime func() time.Duration
 	Logger   *slog.Logger
@@ -226,7 +231,7 @@ func (c *Control) lead(ctx context.Context, number uint64) error {
 		c.setTerm(t)
 		c.log.Info("leading", "term", number, "index", c.o.Store.View().Index)
 		g.Go(func() error { return t.rounds.run(ctx, c.o.Store.Verify) })
-		g.Go(func() error { return c.plan(ctx) })
+		g.Go(func() error { return c.plan(ctx, g) })
 		g.Go(func() error { return c.judge(ctx, t) })
 		g.Go(func() error { return c.members(ctx, t) })
 		g.Go(func() error { return c.compare(ctx, t) })

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"supd/raftstore/state"
 	"supd/supervisor/plan"
 )
@@ -14,18 +16,23 @@ import (
 // changed what it may do.
 const silencePoll = 250 * time.Millisecond
 
-// plan makes plans and proposes what is in them until ctx ends.
-func (c *Control) plan(ctx context.Context) error {
+// plan makes plans and proposes what is in them until ctx ends. Members that are to be
+// asked are asked by goroutines of g.
+func (c *Control) plan(ctx context.Context, g *errgroup.Group) error {
 	held := holds{}
+	asked := newConsents()
 	var silent string
 	since := c.o.Store.Now()
 	for {
-		changed := c.o.Store.Changed()
+		changed, answered := c.o.Store.Changed(), asked.changed()
 		now, v := c.o.Store.Now(), c.o.Store.View()
 		if v.Cluster.Frozen != nil {
 			since = now
 		}
-		p := plan.Make(v, now, plan.Facts{Silent: c.Silent, UID: c.o.UID, Since: since})
+		p := plan.Make(v, now, plan.Facts{Silent: c.Silent, UID: c.o.UID, Since: since, MayStop: asked.word})
+		for _, q := range asked.due(p.Asks) {
+			g.Go(func() error { c.ask(ctx, asked, q); return nil })
+		}
 		cmds, next := held.free(p.Commands, now)
 		if len(cmds) > 0 {
 			if err := c.propose(ctx, cmds, held); err != nil {
@@ -36,16 +43,19 @@ func (c *Control) plan(ctx context.Context) error {
 		if !p.Next.IsZero() && (next.IsZero() || p.Next.Before(next)) {
 			next = p.Next
 		}
+		if d := asked.next(); d > 0 && (next.IsZero() || now.Add(d).Before(next)) {
+			next = now.Add(d)
+		}
 		var err error
-		if silent, err = c.planAgain(ctx, changed, next, silent); err != nil {
+		if silent, err = c.planAgain(ctx, changed, answered, next, silent); err != nil {
 			return err
 		}
 	}
 }
 
-// planAgain waits for a reason to plan again: a new View, the time next, or
+// planAgain waits for a reason to plan again: a new View, an answer, the time next, or
 // another set of silent nodes, which it returns.
-func (c *Control) planAgain(ctx context.Context, changed <-chan struct{}, next time.Time, silent string) (string, error) {
+func (c *Control) planAgain(ctx context.Context, changed, answered <-chan struct{}, next time.Time, silent string) (string, error) {
 	tick := time.NewTicker(silencePoll)
 	defer tick.Stop()
 	var due <-chan time.Time
@@ -57,6 +67,8 @@ func (c *Control) planAgain(ctx context.Context, changed <-chan struct{}, next t
 	for {
 		select {
 		case <-changed:
+			return silent, nil
+		case <-answered:
 			return silent, nil
 		case <-due:
 			return silent, nil

@@ -29,10 +29,12 @@ func (p *planner) drain(w *world) {
 		case !p.nodeReady(m):
 			p.wait(w.s, m.Name(), "NodeLost", "is stopped for the drain when its node %s answers again", m.Node)
 		case !m.Ready():
-			p.propose(stop(w.s, m, state.WhyDrain, state.OnlyUnready))
+			p.propose(p.stop(w, m, state.WhyDrain, state.OnlyUnready))
 		case p.mayTakeDown(w, m, budget):
-			p.propose(stop(w.s, m, state.WhyDrain, budget))
-			w.down[m.Ordinal] = true
+			if p.consents(w, m, "is stopped for the drain of node "+m.Node) {
+				p.propose(p.stop(w, m, state.WhyDrain, budget))
+				w.down[m.Ordinal] = true
+			}
 		default:
 			p.wait(w.s, m.Name(), "DrainBudget", "is stopped for the drain of node %s when fewer than %d members are unavailable (%s); a larger maxUnavailable lets more be down at once", m.Node, budget, p.firstDown(w, w.down))
 		}

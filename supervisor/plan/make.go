@@ -489,10 +489,13 @@ func (p *planner) removeNext(w *world, m *state.Member) {
 		p.wait(w.s, m.Name(), "AfterLeaveWaits", "is removed when the afterLeave hook for %s has run", spec.MemberName(m.Set, w.s.Gone[0].Ordinal))
 		return
 	}
+	if !m.Runs(spec.HookOnLeave) && !p.consents(w, m, "is removed") { // before it begins to leave
+		return
+	}
 	if p.askLeave(w, m, silent) {
 		return
 	}
-	c := stop(w.s, m, "ScaleDown", 0)
+	c := p.stop(w, m, "ScaleDown", 0)
 	c.Gone, c.Silent = true, silent
 	p.propose(c)
 	w.going = m

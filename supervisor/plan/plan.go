@@ -20,6 +20,9 @@ type Facts struct {
 	// Since is when this leader began to plan, or to plan anew after a freeze: nothing is
 	// rolled back for what went on, or did not, before it could do anything. Zero: always.
 	Since time.Time
+	// MayStop is the fresh answer of a member to the leader (see Plan.Asks). Nil: nobody is
+	// asked, the log's word is enough; so it is where a plan is only shown.
+	MayStop func(m *state.Member) Word
 }
 
 // Plan is what should change next.
@@ -27,6 +30,8 @@ type Plan struct {
 	// Commands to propose, in order. Each may be refused by Apply without harm.
 	Commands []state.Command
 	Waits    []Wait
+	// Asks are the members that are to be asked whether they may be stopped.
+	Asks []Ask
 	// Next is when to plan again if nothing changes; zero: not needed.
 	Next time.Time
 }

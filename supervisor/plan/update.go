@@ -32,6 +32,9 @@ func (p *planner) update(w *world) {
 		return
 	}
 	if w.s.Spec.UpdateStrategy.Type == spec.Recreate && outdated(w, due) {
+		if !p.allConsent(w, due) {
+			return
+		}
 		for _, m := range due {
 			if w.s.Outdated(m) { // who only is to be restarted keeps to the budget, later
 				p.stopFor(w, m, 0)
@@ -40,6 +43,7 @@ func (p *planner) update(w *world) {
 		return
 	}
 	budget := MaxUnavailable(w.s)
+	due = roleLast(w.s, due)
 	waiting := false
 	for _, m := range due {
 		switch {
@@ -50,7 +54,14 @@ func (p *planner) update(w *world) {
 		case p.mayReplace(w, m):
 			p.stopFor(w, m, state.OnlyUnready)
 		case waiting: // behind a higher one; what serves nobody is still replaced
+		case p.keepsRole(w, m, due) != nil:
+			p.wait(w.s, m.Name(), "RoleLast", "is restarted after all others, for it is the %s (next is %s)", m.Seen.Role, p.keepsRole(w, m, due).Name())
+			waiting = true
 		case p.mayTakeDown(w, m, budget):
+			if !p.consents(w, m, "is restarted") {
+				waiting = true
+				continue
+			}
 			p.stopFor(w, m, budget)
 			w.down[m.Ordinal] = true
 		default:
@@ -147,7 +158,7 @@ func (p *planner) stopFor(w *world, m *state.Member, budget int) {
 	if w.s.Outdated(m) {
 		why = "Rollout"
 	}
-	p.propose(stop(w.s, m, why, budget))
+	p.propose(p.stop(w, m, why, budget))
 }
 
 // MaxUnavailable of a set: percentages are rounded up to at least one.

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -16,13 +15,10 @@ import (
 	"supd/supervisor/spec"
 )
 
-// MaxBody bounds what is read of an answer or output.
-const MaxBody = 64 << 10
-
 type execCheck struct {
 	argv    []string
 	timeout time.Duration
-	expect  *regexp.Regexp
+	read    reading
 	runner  Runner
 }
 
@@ -30,28 +26,15 @@ func (c *execCheck) Check(ctx context.Context) Result {
 	exit, err := c.runner.RunProbe(ctx, c.argv, c.timeout)
 	switch {
 	case err != nil:
-		return Result{Message: "cannot run the probe: " + brief([]byte(err.Error()))}
+		return Result{Message: "cannot run the probe: " + brief([]byte(err.Error())), Void: true}
 	case exit.TimedOut:
-		return Result{Message: fmt.Sprintf("the probe did not end within %v", c.timeout)}
+		return Result{Message: fmt.Sprintf("the probe did not end within %v", c.timeout), Output: c.read.shown(exit.Output)}
 	case exit.Signal != "":
-		return Result{Message: "the probe was ended by signal " + exit.Signal}
+		return Result{Message: "the probe was ended by signal " + exit.Signal, Output: c.read.shown(exit.Output)}
 	case exit.Code != 0:
-		return Result{Message: withText(fmt.Sprintf("the probe exited with %d", exit.Code), exit)}
-	case c.expect != nil && !c.expect.Match(exit.Output):
-		return Result{Message: withText("the probe's output is not what is expected", exit)}
+		return c.read.failed(fmt.Sprintf("the probe exited with %d", exit.Code), exit.Output)
 	}
-	return Result{OK: true}
-}
-
-func withText(s string, exit Exit) string {
-	b := brief(exit.Output)
-	if b != "" && exit.Secret {
-		b = "its output is not shown, for the process has secrets"
-	}
-	if b != "" {
-		return s + ": " + b
-	}
-	return s
+	return c.read.result("the probe's output", exit.Output)
 }
 
 type tcpCheck struct{ addr string }
@@ -88,11 +71,11 @@ type httpCheck struct {
 	url     string
 	host    string
 	headers http.Header
-	expect  *regexp.Regexp
+	read    reading
 	client  *http.Client
 }
 
-func newHTTP(g *spec.HTTPGet, expect *regexp.Regexp, r Resolve) (Check, error) {
+func newHTTP(g *spec.HTTPGet, read reading, r Resolve) (Check, error) {
 	port, host, err := target(g.Port, g.Host, r)
 	if err != nil {
 		return nil, err
@@ -113,7 +96,7 @@ func newHTTP(g *spec.HTTPGet, expect *regexp.Regexp, r Resolve) (Check, error) {
 		return nil, fmt.Errorf("path %q: %v", path, err)
 	}
 	u := &url.URL{Scheme: scheme, Host: hostPort(host, port), Path: ref.Path, RawPath: ref.RawPath, RawQuery: ref.RawQuery}
-	c := &httpCheck{url: u.String(), headers: http.Header{}, expect: expect}
+	c := &httpCheck{url: u.String(), headers: http.Header{}, read: read}
 	for k, v := range g.Headers {
 		text, err := r.Text(v)
 		if err != nil {
@@ -151,17 +134,14 @@ func (c *httpCheck) Check(ctx context.Context) Result {
 	}
 	body, readErr := io.ReadAll(io.LimitReader(resp.Body, MaxBody))
 	closeErr := resp.Body.Close()
-	switch {
-	case resp.StatusCode < 200 || resp.StatusCode > 399:
-		return Result{Message: withText(fmt.Sprintf("GET %s answered %d", c.url, resp.StatusCode), Exit{Output: body})}
-	case c.expect == nil:
-		return Result{OK: true}
-	case c.expect.Match(body):
-		return Result{OK: true}
-	case readErr != nil || closeErr != nil:
-		return Result{Message: dialMessage("GET "+c.url, errors.Join(readErr, closeErr))}
+	if resp.StatusCode < 200 || resp.StatusCode > 399 {
+		return c.read.failed(fmt.Sprintf("GET %s answered %d", c.url, resp.StatusCode), body)
 	}
-	return Result{Message: withText("the answer of GET "+c.url+" is not what is expected", Exit{Output: body})}
+	res := c.read.result("the answer of GET "+c.url, body)
+	if cut := errors.Join(readErr, closeErr); !res.OK && cut != nil {
+		res.Message = dialMessage("GET "+c.url, cut)
+	}
+	return res
 }
 
 func hostPort(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }

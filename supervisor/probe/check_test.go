@@ -101,6 +101,26 @@ func TestHTTP(t *testing.T) {
 	}
 }
 
+// What a process with secrets answers is matched, never told.
+func TestHTTPAnswerOfAProcessWithSecrets(t *testing.T) {
+	t.Parallel()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/bad" {
+			w.WriteHeader(500)
+		}
+		w.Write([]byte("canary\n")) //nolint:errcheck // checked by the reader
+	}))
+	defer s.Close()
+	r := resolve("127.0.0.1", nil)
+	r.Secret = true
+	for path, expect := range map[string]string{"/bad": "", "/": "other", "/good": "canary"} {
+		p := &spec.Probe{Expect: expect, HTTP: &spec.HTTPGet{Path: path, Port: portOf(s.Listener.Addr())}}
+		if res := check(t, p, r); res.OK != (path == "/good") || strings.Contains(res.Message+res.Output, "canary") {
+			t.Errorf("%s: %+v", path, res)
+		}
+	}
+}
+
 func TestTCP(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -157,23 +177,26 @@ func TestExec(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		run     fakeRunner
+		secret  bool
 		expect  string
 		ok      bool
 		message string
 	}{
-		{fakeRunner{}, "", true, ""},
-		{fakeRunner{exit: Exit{Code: 3, Output: []byte("  LOADING x\nmore")}}, "", false, "exited with 3: LOADING x"},
-		{fakeRunner{exit: Exit{Output: []byte("LOADING")}}, "^PONG", false, "not what is expected: LOADING"},
-		{fakeRunner{exit: Exit{Output: []byte("PONG\n")}}, "^PONG", true, ""},
-		{fakeRunner{exit: Exit{Output: []byte("PONG\n"), Secret: true}}, "^PONG", true, ""},
-		{fakeRunner{exit: Exit{Code: 1, Output: []byte("canary"), Secret: true}}, "", false, "exited with 1: its output is not shown"},
-		{fakeRunner{exit: Exit{Output: []byte("canary"), Secret: true}}, "^PONG", false, "not what is expected: its output is not shown"},
-		{fakeRunner{exit: Exit{Signal: "SIGSEGV", Code: -1}}, "", false, "SIGSEGV"},
-		{fakeRunner{exit: Exit{TimedOut: true}}, "", false, "did not end within 1s"},
-		{fakeRunner{err: errors.New("keeper\ngone")}, "", false, "cannot run the probe: keeper"},
+		{fakeRunner{}, false, "", true, ""},
+		{fakeRunner{exit: Exit{Code: 3, Output: []byte("  LOADING x\nmore")}}, false, "", false, "exited with 3: LOADING x"},
+		{fakeRunner{exit: Exit{Output: []byte("LOADING")}}, false, "^PONG", false, "not what is expected: LOADING"},
+		{fakeRunner{exit: Exit{Output: []byte("PONG\n")}}, false, "^PONG", true, ""},
+		{fakeRunner{exit: Exit{Output: []byte("PONG\n")}}, true, "^PONG", true, ""},
+		{fakeRunner{exit: Exit{Code: 1, Output: []byte("canary")}}, true, "", false, "exited with 1: its output is not shown"},
+		{fakeRunner{exit: Exit{Output: []byte("canary")}}, true, "^PONG", false, "not what is expected: its output is not shown"},
+		{fakeRunner{exit: Exit{Signal: "SIGSEGV", Code: -1}}, false, "", false, "SIGSEGV"},
+		{fakeRunner{exit: Exit{TimedOut: true}}, false, "", false, "did not end within 1s"},
+		{fakeRunner{err: errors.New("keeper\ngone")}, false, "", false, "cannot run the probe: keeper"},
 	} {
-		res := check(t, &spec.Probe{Exec: []string{"redis-cli", "${x}"}, Expect: c.expect}, resolve("h", &c.run))
-		if res.OK != c.ok || !strings.Contains(res.Message, c.message) || strings.Contains(res.Message, "\n") || strings.Contains(res.Message, "canary") {
+		r := resolve("h", &c.run)
+		r.Secret = c.secret
+		res := check(t, &spec.Probe{Exec: []string{"redis-cli", "${x}"}, Expect: c.expect}, r)
+		if res.OK != c.ok || !strings.Contains(res.Message, c.message) || strings.Contains(res.Message, "\n") || c.secret && (res.Output != "" || strings.Contains(res.Message, "canary")) || res.Void != (c.run.err != nil) {
 			t.Errorf("%+v expect %q: %+v, want ok %v %q", c.run, c.expect, res, c.ok, c.message)
 		}
 		if len(c.run.argv) != 2 || c.run.argv[1] != "there" {
@@ -186,7 +209,7 @@ func TestNewRefuses(t *testing.T) {
 	t.Parallel()
 	for _, p := range []*spec.Probe{
 		{},
-		{GRPC: &spec.GRPCCall{}},
+		{GRPC: &spec.GRPCCall{Port: "x"}},
 		{Exec: []string{"x"}, Expect: "("},
 		{HTTP: &spec.HTTPGet{Port: "80", Scheme: "ftp"}},
 		{HTTP: &spec.HTTPGet{Port: "x"}},

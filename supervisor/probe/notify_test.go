@@ -50,18 +50,9 @@ func TestJudgeAWord(t *testing.T) {
 // told is a Watch of notify probes in a bubble.
 func told(t *testing.T, o Options) *Watch {
 	t.Helper()
-	for _, x := range []struct {
-		kind   Kind
-		timing *Timing
-		check  *Check
-	}{
-		{Startup, o.Probes.Startup, &o.Checks.Startup},
-		{Readiness, o.Probes.Readiness, &o.Checks.Readiness},
-		{Liveness, o.Probes.Liveness, &o.Checks.Liveness},
-	} {
-		if x.timing != nil {
-			*x.check = &notifyCheck{kind: x.kind, failures: x.timing.Failure}
-		}
+	o.Checks = Checks{}
+	for kind, timing := range o.Probes {
+		o.Checks[kind] = &notifyCheck{kind: kind, failures: timing.Failure}
 	}
 	o.Started = time.Now()
 	w := NewWatch(o)

@@ -1,20 +1,20 @@
-// Package probe asks processes how they are: exec, HTTP and TCP checks, and what
-// they tell of themselves by sd_notify, run on Kubernetes' timing, and judged by
-// thresholds.
+// Package probe asks processes how they are: exec, HTTP, TCP and gRPC checks, and
+// what they tell of themselves by sd_notify, run on Kubernetes' timing, and judged
+// by thresholds. The same checks ask for a process's role, and whether its member
+// may be stopped.
 //
 // Decide and do are apart: a Tracker is a pure state machine that says which
 // probe is due and what the results mean; a Watch runs what is due.
 //
 // Goroutines: a Watch's Run has one for each of the process's probes (at most
-// three: startup, readiness, liveness). Each is fed by its timer, runs one check
-// at a time, tells the owner through Watch.OnChange, and ends with Run's context.
+// five, see Kind). Each is fed by its timer, runs one check at a time, tells the
+// owner through Watch.OnChange, and ends with Run's context.
 package probe
 
 import (
 	"context"
 	"fmt"
 	"regexp"
-	"strings"
 	"time"
 
 	"supd/supervisor/spec"
@@ -24,10 +24,17 @@ import (
 type Result struct {
 	OK      bool
 	Message string
+	// Output is what was answered, bounded; "" where it may hold a secret.
+	Output string
+	// Role is what a role probe that passed has found: a DNS label.
+	Role string
 	// Sure: one is enough, whatever the thresholds.
 	Sure bool
 	// Wait: not OK, but it counts for nothing: there is time yet.
 	Wait bool
+	// Void: the process could not be asked, which says nothing of it: as in Kubernetes
+	// it counts for nothing.
+	Void bool
 }
 
 // Check asks once. It ends with ctx, which carries the probe's timeout.
@@ -49,8 +56,6 @@ type Exit struct {
 	Signal   string
 	Output   []byte
 	TimedOut bool
-	// Secret: the program knows a secret, so its output is matched, never told.
-	Secret bool
 }
 
 // Resolve renders a probe's templates and finds its port and host.
@@ -61,14 +66,16 @@ type Resolve struct {
 	Host   string
 	Runner Runner
 	Kind   Kind // of p
+	// Secret: the process knows a secret, so what it answers is matched, never told.
+	Secret bool
 }
 
 // New makes the check that p describes, its templates resolved.
 func New(p *spec.Probe, r Resolve) (Check, error) {
-	var expect *regexp.Regexp
+	read := reading{kind: r.Kind, secret: r.Secret}
 	if p.Expect != "" {
 		var err error
-		if expect, err = regexp.Compile(p.Expect); err != nil {
+		if read.expect, err = regexp.Compile(p.Expect); err != nil {
 			return nil, fmt.Errorf("expect is no regular expression: %v", err)
 		}
 	}
@@ -81,9 +88,9 @@ func New(p *spec.Probe, r Resolve) (Check, error) {
 				return nil, fmt.Errorf("exec[%d]: %w", i, err)
 			}
 		}
-		return &execCheck{argv: argv, timeout: TimingOf(p).Timeout, expect: expect, runner: r.Runner}, nil
+		return &execCheck{argv: argv, timeout: TimingOf(p).Timeout, read: read, runner: r.Runner}, nil
 	case p.HTTP != nil:
-		return newHTTP(p.HTTP, expect, r)
+		return newHTTP(p.HTTP, read, r)
 	case p.TCP != nil:
 		port, host, err := target(p.TCP.Port, p.TCP.Host, r)
 		if err != nil {
@@ -91,11 +98,20 @@ func New(p *spec.Probe, r Resolve) (Check, error) {
 		}
 		return &tcpCheck{addr: hostPort(host, port)}, nil
 	case p.GRPC != nil:
-		return nil, fmt.Errorf("grpc probes are not supported by this version")
+		return newGRPC(p.GRPC, r)
 	case p.Notify:
 		return &notifyCheck{kind: r.Kind, failures: TimingOf(p).Failure}, nil
 	}
-	return nil, fmt.Errorf("the probe has none of exec, http, tcp, notify")
+	return nil, fmt.Errorf("the probe has none of exec, http, tcp, grpc, notify")
+}
+
+// Unasked is a check that cannot be made, for the reason given.
+func Unasked(err error) Check { return unasked{err} }
+
+type unasked struct{ err error }
+
+func (u unasked) Check(context.Context) Result {
+	return Result{Message: "cannot be asked: " + brief([]byte(u.err.Error())), Void: true}
 }
 
 func target(port spec.IntOrString, host string, r Resolve) (int, string, error) {
@@ -111,16 +127,4 @@ func target(port spec.IntOrString, host string, r Resolve) (int, string, error) 
 		h = r.Host
 	}
 	return n, h, nil
-}
-
-// brief is the first line of some output, bounded, for a message.
-func brief(b []byte) string {
-	s := strings.TrimSpace(strings.ToValidUTF8(string(b), "?"))
-	if i := strings.IndexByte(s, '\n'); i >= 0 {
-		s = strings.TrimSpace(s[:i])
-	}
-	if len(s) > 200 {
-		s = strings.ToValidUTF8(s[:200], "") + "..."
-	}
-	return s
 }

@@ -10,8 +10,8 @@ import (
 
 var t0 = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 
-func timing(success, failure int) *Timing {
-	return &Timing{Period: time.Second, Timeout: time.Second, Success: success, Failure: failure}
+func timing(success, failure int) Timing {
+	return Timing{Period: time.Second, Timeout: time.Second, Success: success, Failure: failure}
 }
 
 // feed notes results a second apart: + passes, - fails.
@@ -123,7 +123,7 @@ func TestNothingRestartsWhatIsBeingStopped(t *testing.T) {
 func TestTimes(t *testing.T) {
 	t.Parallel()
 	tm := Timing{InitialDelay: 3 * time.Second, Period: 10 * time.Second, Timeout: time.Second, Success: 1, Failure: 3}
-	tr := NewTracker(Probes{Readiness: &tm}, t0, t0.Add(time.Second), nil, 0.5)
+	tr := NewTracker(Probes{Readiness: tm}, t0, t0.Add(time.Second), nil, 0.5)
 	due := func(want time.Duration) {
 		t.Helper()
 		if at, ok := tr.Next(Readiness); !ok || at.Sub(t0) != want {
@@ -140,7 +140,7 @@ func TestTimes(t *testing.T) {
 	tr.Begin(Readiness, t0.Add(13*time.Second))
 	tr.Note(Readiness, t0.Add(30*time.Second), Result{OK: true}) // slower than its period
 	due(30 * time.Second)
-	tr = NewTracker(Probes{Readiness: &tm}, t0, t0.Add(time.Hour), &Seed{Started: true, Ready: true}, 0.5)
+	tr = NewTracker(Probes{Readiness: tm}, t0, t0.Add(time.Hour), &Seed{Started: true, Ready: true}, 0.5)
 	due(time.Hour + 5*time.Second)
 }
 

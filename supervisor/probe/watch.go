@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -16,10 +17,16 @@ type State struct {
 	Failed *Failure
 	// Message is the newest failure of the probe that holds it back.
 	Message string
+	// Role is what the process is among its peers, "" while that is not known.
+	Role string
+	// Asked: it was asked whether its member may be stopped. MayStop: it has said yes
+	// last; WhyNot, why not.
+	Asked, MayStop bool
+	WhyNot         string
 }
 
-// Checks are a process's probes; a nil Check: none of that kind.
-type Checks struct{ Startup, Readiness, Liveness Check }
+// Checks are a process's probes, of those kinds that it has.
+type Checks map[Kind]Check
 
 // Options of a Watch.
 type Options struct {
@@ -61,13 +68,68 @@ func (w *Watch) State() State {
 }
 
 func (w *Watch) stateLocked() State {
-	return State{
+	s := State{
 		Started: w.tracker.Started(), Ready: w.tracker.Ready(),
 		Failed: w.tracker.Failed(), Message: w.tracker.Message(),
+		Role: w.tracker.Role(), MayStop: w.tracker.MayStop(),
+	}
+	if last, ok := w.tracker.Last(MayStop); ok && !last.At.IsZero() {
+		s.Asked, s.WhyNot = true, last.Message
+	}
+	return s
+}
+
+// Results are the newest result of each probe, in the order of Kinds.
+func (w *Watch) Results() []Last {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []Last
+	for _, kind := range Kinds() {
+		if last, ok := w.tracker.Last(kind); ok {
+			out = append(out, last)
+		}
+	}
+	return out
+}
+
+// Has tells whether the process has a probe of that kind.
+func (w *Watch) Has(kind Kind) bool { return w.o.Checks[kind] != nil }
+
+// Ask asks now whether the process's member may be stopped, beside what is due, and
+// returns what is known then. It ends with ctx.
+func (w *Watch) Ask(ctx context.Context) (State, error) {
+	check := w.o.Checks[MayStop]
+	if check == nil {
+		return State{}, errors.New("the process has no mayStop probe")
+	}
+	cctx, cancel := context.WithTimeout(ctx, w.o.Probes[MayStop].Timeout)
+	defer cancel()
+	res := check.Check(cctx)
+	if err := ctx.Err(); err != nil {
+		return State{}, err // nobody waits: says nothing of the process
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.tracker.open(MayStop) {
+		return State{}, errors.New("the process is not asked now: it has not started, or is being stopped")
+	}
+	w.noteLocked(MayStop, res)
+	return w.stateLocked(), nil
+}
+
+// noteLocked takes a result and tells the owner.
+func (w *Watch) noteLocked(kind Kind, res Result) {
+	before := w.stateLocked()
+	changed := w.tracker.Note(kind, time.Now(), res)
+	if changed {
+		w.wakeLocked()
+	}
+	if after := w.stateLocked(); w.o.OnChange != nil && (changed || after.Message != before.Message || after.WhyNot != before.WhyNot) {
+		w.o.OnChange(after)
 	}
 }
 
-// Stop tells that the process is being stopped: liveness and startup are off.
+// Stop tells that the process is being stopped: all but readiness is off.
 func (w *Watch) Stop() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -82,29 +144,18 @@ func (w *Watch) Tell(word Word) {
 	defer w.mu.Unlock()
 	w.word = word
 	changed := false
-	for _, k := range w.kinds() {
-		c, ok := k.check.(*notifyCheck)
-		if !ok || !w.tracker.open(k.kind) {
+	for _, kind := range Kinds() {
+		c, ok := w.o.Checks[kind].(*notifyCheck)
+		if !ok || !w.tracker.open(kind) {
 			continue
 		}
 		if res := c.judge(word); res.Sure {
-			changed = w.tracker.Note(k.kind, time.Now(), res) || changed
+			changed = w.tracker.Note(kind, time.Now(), res) || changed
 		}
 	}
 	if changed {
 		w.wakeLocked()
 	}
-}
-
-type kindCheck struct {
-	kind  Kind
-	check Check
-}
-
-// kinds are in the order in which they shield each other.
-func (w *Watch) kinds() []kindCheck {
-	c := w.o.Checks
-	return []kindCheck{{Startup, c.Startup}, {Readiness, c.Readiness}, {Liveness, c.Liveness}}
 }
 
 func (w *Watch) wakeLocked() {
@@ -115,9 +166,9 @@ func (w *Watch) wakeLocked() {
 // Run runs the probes until ctx ends, and returns nil then.
 func (w *Watch) Run(ctx context.Context) error {
 	var g errgroup.Group
-	for _, k := range w.kinds() {
-		if k.check != nil {
-			g.Go(func() error { w.loop(ctx, k.kind, k.check); return nil })
+	for _, kind := range Kinds() {
+		if check := w.o.Checks[kind]; check != nil {
+			g.Go(func() error { w.loop(ctx, kind, check); return nil })
 		}
 	}
 	return g.Wait()
@@ -153,7 +204,7 @@ func (w *Watch) loop(ctx context.Context, kind Kind, check Check) {
 func (w *Watch) once(ctx context.Context, kind Kind, check Check) {
 	w.mu.Lock()
 	w.tracker.Begin(kind, time.Now())
-	timeout := w.tracker.rung(kind).timing.Timeout
+	timeout := w.o.Probes[kind].Timeout
 	w.mu.Unlock()
 
 	told, isTold := check.(*notifyCheck)
@@ -172,12 +223,5 @@ func (w *Watch) once(ctx context.Context, kind Kind, check Check) {
 	if isTold {
 		res = told.poll(w.word)
 	}
-	before := w.stateLocked()
-	changed := w.tracker.Note(kind, time.Now(), res)
-	if changed {
-		w.wakeLocked()
-	}
-	if after := w.stateLocked(); w.o.OnChange != nil && (changed || after.Message != before.Message) {
-		w.o.OnChange(after)
-	}
+	w.noteLocked(kind, res)
 }

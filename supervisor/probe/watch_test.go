@@ -27,7 +27,7 @@ func TestWatchRunsProbesOnTime(t *testing.T) {
 		var states []State
 		w := NewWatch(Options{
 			Started: start,
-			Probes:  Probes{Readiness: &Timing{InitialDelay: 2 * time.Second, Period: 5 * time.Millisecond, Timeout: time.Second, Success: 1, Failure: 2}},
+			Probes:  Probes{Readiness: {InitialDelay: 2 * time.Second, Period: 5 * time.Millisecond, Timeout: time.Second, Success: 1, Failure: 2}},
 			Checks: Checks{Readiness: checkFunc(func(context.Context) Result {
 				mu.Lock()
 				defer mu.Unlock()

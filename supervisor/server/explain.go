@@ -20,6 +20,8 @@ var rules = []struct {
 	{"Order", "ordinals that never ran start from low to high, each behind the gate of podManagementPolicy", "it starts when the lower one passes the gate", "supctl explain %s", "holder"},
 	{"ScaleDownBlocked", "a set is made smaller only while every member is healthy", "the removal goes on when all are healthy again", "supctl explain %s", "set"},
 	{"Budget", "voluntary downtime is bounded by maxUnavailable, whatever made members unavailable", "it is restarted when enough others are available", "supctl explain %s", "set"},
+	{"MayStop", "a member that serves is stopped for a rollout, restart, scale-down or drain only when its mayStop probe says yes", "it is asked again every period; the command stops it whatever it says, and so does a definition without the probe, which restarts nobody", "supctl %s", "pass"},
+	{"RoleLast", "with spec.updateStrategy.rollingUpdate.roleLast the member of that role is updated after all others", "it is restarted when no other is left that can be", "supctl explain %s", "set"},
 	{"DrainBudget", "a drain keeps to the budget of each set: voluntary downtime is bounded by maxUnavailable, whatever made members unavailable", "it is stopped when enough others are available; a greater spec.updateStrategy.rollingUpdate.maxUnavailable lets more be stopped at once", "supctl explain %s", "set"},
 	{"Drained", "a node that is drained runs no members until it is uncordoned; a member with directories keeps its place there", "it starts again when its node is uncordoned", "supctl node uncordon %s", "node"},
 	{"Frozen", "while the cluster is frozen by command nothing is started, stopped, placed or deleted; members run on and are restarted in place", "all goes on when it is unfrozen", "supctl cluster unfreeze", ""},
@@ -140,7 +142,7 @@ func ExplainMember(v *state.View, m *state.Member, waits []spec.Wait) client.Exp
 	args := memberArgs(m)
 	switch w, waiting := waitOf(waits, m.Name()); {
 	case waiting:
-		args["holder"] = holder(w)
+		args["holder"], args["pass"] = holder(w), passing(s, m)
 		advise(&x, w.Reason, args)
 	case ok:
 		content(&x)
@@ -155,6 +157,14 @@ func ExplainMember(v *state.View, m *state.Member, waits []spec.Wait) client.Exp
 		x.Next, x.Command = "nothing, until it is deleted", "supctl delete member "+m.Name()
 	}
 	return x
+}
+
+// passing is the narrowest way past a member that does not let itself be stopped.
+func passing(s *state.Set, m *state.Member) string {
+	if s == nil || s.Wants(m.Ordinal) {
+		return "delete member " + m.Name()
+	}
+	return fmt.Sprintf("scale %s --replicas %d --accept-unhealthy %s", m.Set, s.Replicas(), m.Name())
 }
 
 func waitOf(waits []spec.Wait, subject string) (spec.Wait, bool) {
@@ -261,7 +271,7 @@ func explainSick(x *client.Explanation, v *state.View, s *state.Set, c counted, 
 func addMemberArgs(v *state.View, s *state.Set, w spec.Wait, args map[string]string) {
 	args["holder"] = holder(w)
 	if m := v.MemberNamed(s.Meta.Namespace, w.Subject); m != nil {
-		args["member"], args["node"] = m.Name(), m.Node
+		args["member"], args["node"], args["pass"] = m.Name(), m.Node, passing(s, m)
 		return
 	}
 	args["member"] = w.Subject

@@ -47,6 +47,8 @@ const (
 	unaskedLease = "NotAsked: asked when nodes are read"
 	// of a node's keeper
 	unaskedKeeper = "NotAsked: asked when one node is read"
+	// of a member's probes
+	unaskedProbes = "NotAsked: asked when one member is read"
 	// of what troubles a node's daemon
 	unaskedTrouble = "NotAsked: asked when one node, or the cluster's status, is read"
 )
@@ -78,7 +80,7 @@ type kind struct {
 func kinds() []kind {
 	return []kind{
 		{client.StatefulSets, spec.KindStatefulSet, "statefulset", allSets, oneSet, nil, explainSetNamed},
-		{client.Members, spec.KindMember, "member", allMembers, oneMember, nil, explainMemberNamed},
+		{client.Members, spec.KindMember, "member", allMembers, oneMember, askProbes, explainMemberNamed},
 		{client.Volumes, spec.KindVolume, "volume", allVolumes, oneVolume, askUsage, explainVolumeNamed},
 		{client.Services, spec.KindService, "service", allServices, oneService, nil, nil},
 		{client.Programs, spec.KindProgram, "program", allPrograms, oneProgram, nil, nil},

@@ -57,7 +57,7 @@ func Member(v *state.View, m *state.Member, now time.Time) spec.Member {
 		},
 		Status: spec.MemberStatus{
 			Phase: v.Phase(m), Healthy: healthy, Ready: memberServes(v, m),
-			Reason: reason, Message: message, Processes: []spec.ProcessStatus{},
+			Reason: reason, Message: message, Processes: []spec.ProcessStatus{}, ProbesReason: unaskedProbes,
 		},
 	}
 	if m.Revision != "" {
@@ -75,6 +75,7 @@ func Member(v *state.View, m *state.Member, now time.Time) spec.Member {
 	if m.Epoch != 0 && m.Seen.Epoch == m.Epoch {
 		out.Status.Restarts = m.Seen.Restarts
 		out.Status.StartedAt = timePtr(m.Seen.StartedAt)
+		out.Status.Role, out.Status.MayStop = m.Seen.Role, m.Seen.MayStop
 		out.Status.Processes = append(out.Status.Processes, m.Seen.Processes...)
 		out.Status.Hooks = m.Seen.Hooks
 	}

@@ -355,6 +355,7 @@ func (p *preview) does(m *state.Member) (state.Observation, bool) {
 	case m.Wish == state.WishRun && (m.Seen.Epoch != m.Epoch || m.Seen.Phase == spec.MemberStarting && m.Seen.Position != nil):
 		return state.Observation{
 			Epoch: m.Epoch, Phase: spec.MemberRunning, Started: true, Ready: true, Steady: true, StartedAt: p.now, StartedOK: p.now,
+			MayStop: &spec.Consent{Answer: spec.Yes},
 		}, true
 	case m.Ready() && !m.Seen.Steady: // it lacks nothing but time
 		seen := m.Seen

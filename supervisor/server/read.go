@@ -58,7 +58,7 @@ func (k kind) list(s *Server, w http.ResponseWriter, r *http.Request) error {
 	}
 	rd := s.reading()
 	objects := k.find(rd, f)
-	if k.ask != nil && (k.resource == client.Nodes || flag(r, "usage")) {
+	if k.ask != nil && (k.resource == client.Nodes || k.resource == client.Volumes && flag(r, "usage")) {
 		k.ask(s, r, objects)
 	}
 	items := make([]any, 0, len(objects))

@@ -90,6 +90,8 @@ func Routes() []Route {
 		{"GET", "/v1/internal/logs", NodeOnly, false, (*Server).nodeLogs},
 		{"POST", "/v1/internal/exec", NodeOnly, false, (*Server).nodeExec},
 		{"GET", "/v1/internal/usage", NodeOnly, false, (*Server).nodeUsage},
+		{"GET", "/v1/internal/probes", NodeOnly, false, (*Server).nodeProbes},
+		{"POST", "/v1/internal/may-stop", NodeOnly, false, (*Server).nodeMayStop},
 		{"GET", "/v1/internal/trouble", NodeOnly, false, (*Server).nodeTrouble},
 		{"GET", "/v1/internal/keeper", NodeOnly, false, (*Server).nodeKeeper},
 		{"POST", "/v1/internal/upgrade-keeper", NodeOnly, false, (*Server).nodeUpgradeKeeper},

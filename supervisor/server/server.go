@@ -94,6 +94,10 @@ type Control interface {
 type Agent interface {
 	Logs(ctx context.Context, namespace, member string, o client.LogOptions) (io.ReadCloser, error)
 	Usage(ctx context.Context, namespace, volume string) (int64, error)
+	// Probes tells of the probes of a member of this node.
+	Probes(namespace, member string) ([]spec.ProbeStatus, error)
+	// MayStop asks a member of this node now whether it may be stopped.
+	MayStop(ctx context.Context, q client.MayStopRequest) (client.MayStop, error)
 	// Exec runs a command beside a live process of a member of this node.
 	Exec(ctx context.Context, namespace, member string, o client.ExecOptions) (Session, error)
 }

@@ -166,7 +166,7 @@ func (a *agent) start(m *state.Member) {
 	}
 	p := &process{identity: id, epoch: m.Epoch, first: w.now}
 	main := rev.Template.Processes[0]
-	p.kind, p.probed = main.Command[0], main.Readiness != nil
+	p.kind, p.probed, p.coy, p.willingAt = main.Command[0], main.Readiness != nil, main.MayStop != nil, w.now
 	p.fence = a.wantsFence(m) || m.Fence && !a.old
 	if p.fence && w.now >= h.until-killBefore {
 		return // the keeper refuses it
@@ -313,6 +313,7 @@ func (a *agent) observe(m *state.Member) (state.Observation, bool) {
 		seen.Phase, seen.Started = spec.MemberRunning, true
 		seen.Fenced = !a.old && (p.fence || h.w.trusting && a.wantsFence(m))
 		seen.Ready, seen.Steady, seen.Restarts = p.ready(h.w.now), p.steady(h.w.now), len(p.crashes)
+		seen.MayStop = a.consent(m, p)
 		seen.StartedAt = birth.Add(p.first)
 		seen.StartedOK = birth.Add(p.began)
 		seen.Hooks = h.asked(m)

@@ -10,7 +10,8 @@
 //
 // Two things are real: state's Apply (with codec and snapshots) and plan's Make. A
 // checker with a record of its own judges every step by the properties of
-// architecture.md: S1-S14 and the rules of order and placement. Its record is made
+// architecture.md: S1-S14, and S15: a member that serves and is asked is stopped for a
+// voluntary reason only if it agreed a moment before; and the rules of order and placement. Its record is made
 // from entries accepted (take.go) and from what processes and directories did
 // (watch.go); it asks the state under test only whether an entry is accepted, and for
 // hashes and published names to compare.
@@ -48,6 +49,8 @@
 //	                               out when the strategy or the budget had changed before they committed (S8)
 //	1779       plan update         a Recreate from a partition up swept along members below it that were
 //	                               only to be restarted, past the budget (S8)
+//	2          plan asks           who had been accepted as lost by a scale-down that is over, and stayed, was
+//	                               stopped in a rollout though it had said no (S15)
 //	2473       leader (the model)  a leader that answered heartbeats before its barrier let an agent on its
 //	                               host act on the View it found on disk, and stop what ran (S13)
 //	64         agent (the model)   a report whose answer was lost counted as never sent: when the member

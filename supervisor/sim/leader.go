@@ -23,6 +23,7 @@ type leader struct {
 	leases  map[string]time.Duration
 	heard   map[string]time.Duration
 	judging map[string]bool
+	words   map[plan.Ask]*word
 }
 
 // proposal is an entry on its way to the log.
@@ -58,7 +59,7 @@ func (w *World) elect() {
 	w.terms++
 	w.lead = &leader{
 		host: h, term: w.terms, since: w.now, losing: map[string]int{}, leases: map[string]time.Duration{},
-		heard: map[string]time.Duration{}, judging: map[string]bool{},
+		heard: map[string]time.Duration{}, judging: map[string]bool{}, words: map[plan.Ask]*word{},
 	}
 	w.say("leader: %s, term %d", h.name, w.terms)
 	h.catchUp(len(w.log)) // its barrier: it answers nobody before
@@ -180,6 +181,7 @@ func (w *World) tickLeader() {
 	out := w.plan(l, l.host.view)
 	w.waits = out.Waits
 	w.check.planned(l.host, out)
+	l.ask(w, out.Asks)
 	for _, c := range out.Commands {
 		l.planned++
 		l.propose(&proposal{entry: w.entry("plan", c), settled: func() { l.planned-- }})
@@ -195,7 +197,9 @@ func (w *World) plan(l *leader, v *state.View) plan.Plan {
 	if now.Before(v.Cluster.Now) {
 		now = v.Cluster.Now
 	}
-	return w.m.Plan(v, now, plan.Facts{Silent: l.silent(w), UID: func() string { return w.uid("u") }, Since: birth.Add(l.since + l.host.skew)})
+	return w.m.Plan(v, now, plan.Facts{
+		Silent: l.silent(w), UID: func() string { return w.uid("u") }, Since: birth.Add(l.since + l.host.skew), MayStop: l.said(w),
+	})
 }
 
 func (l *leader) silent(w *World) func(string) bool {

@@ -185,6 +185,9 @@ func (w *World) put(o *operated, s *spec.StatefulSetSpec, kind string, version i
 	if o.hooked {
 		main.Hooks = hooks(len(s.Volumes) > 0)
 	}
+	if version%4 == 2 || w.coy {
+		main.MayStop = &spec.Probe{Exec: []string{"may-stop"}}
+	}
 	s.Processes = []spec.Process{main}
 	return &state.PutSet{
 		Namespace: namespace, Name: o.name, UID: w.uid("set"), Spec: *s, Template: spec.Template{Processes: s.Processes},

@@ -106,7 +106,8 @@ func plantsInApply() []plant {
 		{name: "what is dropped from a definition is released", wide: true, by: []string{"S3"}, apply: releasesDropped},
 		{name: "a dropped directory is made anew when it comes back", wide: true, from: 41, by: []string{"S4"}, apply: forgetsDropped},
 		{name: "the lowest goes first whatever it has", by: []string{"position"}, apply: believesFirst, plan: lowestFirst, hooks: true},
-		{name: "the budget is not checked", by: []string{"S8"}, apply: overspends, plan: restartsAll},
+		{name: "a no in the log is passed over", by: []string{"S15"}, apply: asksNobody, world: func(w *World) { w.busy, w.rough, w.coy = 0.25, 1, true }},
+		{name: "the budget is not checked", by: []string{"S8", "S15"}, apply: overspends, plan: restartsAll},
 	}
 }
 
@@ -146,6 +147,7 @@ func plantsInPlan() []plant {
 		{name: "a fence is reported that the keeper does not have", by: []string{"S1"}, from: 30, world: func(w *World) { w.trusting, w.plain, w.rough, w.busy = true, true, 1, 0.25 }},
 		{name: "a lease counts from its answer", by: []string{"S1"}, world: func(w *World) { w.lateLease, w.slow, w.plain, w.rough = true, true, true, 1 }},
 		{name: "the keeper does not end what is fenced", by: []string{"S1"}, world: func(w *World) { w.lenient = true }},
+		{name: "a yes of long ago is enough", by: []string{"S15"}, world: func(w *World) { w.gullible, w.coy, w.busy = true, true, 0.25 }},
 		{name: "what is stale is not stopped first", by: []string{"S1", "S2", "S7"}, from: 50, world: func(w *World) { w.careless = true }},
 	}
 }
@@ -368,6 +370,15 @@ func overspends(v *state.View, i uint64, e state.Entry) (*state.View, state.Resu
 	if c, ok := e.Cmd.(*state.StopMember); ok {
 		x := *c
 		x.Budget = 0
+		e.Cmd = &x
+	}
+	return v.Apply(i, e)
+}
+
+func asksNobody(v *state.View, i uint64, e state.Entry) (*state.View, state.Result) {
+	if c, ok := e.Cmd.(*state.StopMember); ok {
+		x := *c
+		x.IfMayStop = false
 		e.Cmd = &x
 	}
 	return v.Apply(i, e)

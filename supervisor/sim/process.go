@@ -24,11 +24,16 @@ type process struct {
 	fence    bool // lives by the lease, by the keeper's account
 	dirs     []*dir
 
-	began    time.Duration // the last exec
-	first    time.Duration
-	readyAt  time.Duration
-	crashes  []time.Duration
-	sick     bool
+	began   time.Duration // the last exec
+	first   time.Duration
+	readyAt time.Duration
+	crashes []time.Duration
+	sick    bool
+	// Of one that is asked before it is stopped.
+	coy       bool
+	unwilling bool
+	willingAt time.Duration // when it last would have said yes
+
 	stopping bool
 	stopAt   time.Duration
 }
@@ -89,6 +94,7 @@ func (h *host) tickProcesses() {
 	w := h.w
 	for _, id := range sortedKeys(h.procs) {
 		p := h.procs[id]
+		p.mood(w)
 		switch {
 		case p.fence && w.now >= h.until-killBefore && !w.lenient:
 			w.say("the keeper of %s ends %s: its lease is over", h.name, id)

@@ -341,6 +341,7 @@ func (c *checker) gone(id, what string) {
 func (c *checker) takeStop(x *state.StopMember, stray bool) {
 	k, id := x.Namespace+"/"+x.Set, key(x.Namespace, x.Set, x.Ordinal)
 	s, m := c.sets[k], c.members[id]
+	c.lastWord(x)
 	switch {
 	case x.Gone && m.wish == state.WishGone:
 		return // asked again
@@ -532,6 +533,10 @@ func (c *checker) takeVolume(cmd state.Command) {
 		v.undo = true
 	case *state.EmptyVolume:
 		v := c.volumes[x.Namespace+"/"+x.Name]
+		if v == nil {
+			c.fail("S4", "%s may be emptied, which is no volume", x.Name)
+			return
+		}
 		if v.phase != spec.VolumeReleasing || v.undo || !v.trashed || c.logNow.Before(v.at) {
 			c.fail("S3", "%s may be emptied: %s, undo=%v, trashed=%v, its time is %s", x.Name, v.phase, v.undo, v.trashed, v.at)
 		}

@@ -147,10 +147,12 @@ func (c *checker) planned(h *host, out plan.Plan) {
 			c.gate(x, now)
 		case *state.StopMember:
 			acts[x.Namespace+"/"+x.Set] = true
+			c.agreed(x)
 		case *state.KeepMember:
 			acts[x.Namespace+"/"+x.Set], keeps[key(x.Namespace, x.Set, x.Ordinal)] = true, true
 		case *state.AskHook:
 			acts[x.Namespace+"/"+x.Set] = true
+			c.agreedToLeave(x)
 		case *state.StartHeld:
 			acts[x.Namespace+"/"+x.Set] = true
 		case *state.LetGo:

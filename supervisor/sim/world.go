@@ -51,8 +51,10 @@ type World struct {
 	// keepers do not end what is fenced.
 	trusting, lateLease, careless, lenient bool
 	slow                                   bool // messages take longer
+	gullible                               bool // a planted bug: leaders plan by answers of long ago, while agents report no change of them
 	plain                                  bool // sets have no volumes
 	narrow                                 bool // operators neither undo, pause nor ask for autoRollback
+	coy                                    bool // all sets ask their members before they are stopped
 	// rough is how often faults come, busy how often wishes do.
 	rough, busy float64
 	log         [][]byte

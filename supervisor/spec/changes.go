@@ -42,7 +42,9 @@ func (t Template) restarting() Template {
 	c := t
 	c.Processes = make([]Process, len(t.Processes))
 	for i, p := range t.Processes {
-		p.Startup, p.Readiness, p.Liveness = nil, nil, nil
+		for _, k := range p.Probes() {
+			*k.At = nil
+		}
 		p.Hooks, p.Stop, p.Restart = nil, Stop{}, Restart{}
 		c.Processes[i] = p
 	}

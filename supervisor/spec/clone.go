@@ -35,7 +35,9 @@ func (p ProgramSpec) Clone() ProgramSpec {
 		p.Init[i] = cloneInit(p.Init[i])
 	}
 	p.Files, p.Ports, p.Scratch = slices.Clone(p.Files), slices.Clone(p.Ports), slices.Clone(p.Scratch)
-	p.Startup, p.Readiness, p.Liveness = cloneProbe(p.Startup), cloneProbe(p.Readiness), cloneProbe(p.Liveness)
+	for _, probe := range []**Probe{&p.Startup, &p.Readiness, &p.Liveness, &p.Role, &p.MayStop} {
+		*probe = cloneProbe(*probe)
+	}
 	p.Stop.Timeout = clonePtr(p.Stop.Timeout)
 	return p
 }
@@ -63,7 +65,9 @@ func cloneExec(e Exec) Exec {
 func cloneProcess(p Process) Process {
 	p.Exec = cloneExec(p.Exec)
 	p.Ports, p.Files = slices.Clone(p.Ports), slices.Clone(p.Files)
-	p.Startup, p.Readiness, p.Liveness = cloneProbe(p.Startup), cloneProbe(p.Readiness), cloneProbe(p.Liveness)
+	for _, k := range p.Probes() {
+		*k.At = cloneProbe(*k.At)
+	}
 	p.Hooks = maps.Clone(p.Hooks)
 	for name, h := range p.Hooks {
 		h.Command, h.Timeout = slices.Clone(h.Command), clonePtr(h.Timeout)
@@ -93,7 +97,7 @@ func cloneProbe(p *Probe) *Probe {
 	if c.HTTP != nil {
 		c.HTTP.Headers = maps.Clone(c.HTTP.Headers)
 	}
-	c.Period, c.Timeout = clonePtr(p.Period), clonePtr(p.Timeout)
+	c.Period, c.Timeout, c.StopTimeout = clonePtr(p.Period), clonePtr(p.Timeout), clonePtr(p.StopTimeout)
 	return &c
 }
 

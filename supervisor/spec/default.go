@@ -138,9 +138,12 @@ func defaultProcess(p *Process) {
 }
 
 func defaultProbes(p *Process) {
-	for _, probe := range []*Probe{p.Startup, p.Readiness, p.Liveness} {
-		if probe != nil {
-			defaultProbe(probe)
+	if p.MayStop != nil {
+		setZero(&p.MayStop.FailureThreshold, 1) // each answer counts
+	}
+	for _, k := range p.Probes() {
+		if *k.At != nil {
+			defaultProbe(*k.At)
 		}
 	}
 }

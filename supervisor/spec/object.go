@@ -101,17 +101,56 @@ type MemberSpec struct {
 
 // MemberStatus is what was last reported, and what follows from it.
 type MemberStatus struct {
-	Phase     string          `json:"phase"`
-	Healthy   bool            `json:"healthy"`
-	Ready     bool            `json:"ready"`
-	Available bool            `json:"available"`
-	Reason    string          `json:"reason"`
-	Message   string          `json:"message"`
-	Restarts  int             `json:"restarts"`
-	StartedAt *time.Time      `json:"startedAt"`
+	Phase     string     `json:"phase"`
+	Healthy   bool       `json:"healthy"`
+	Ready     bool       `json:"ready"`
+	Available bool       `json:"available"`
+	Reason    string     `json:"reason"`
+	Message   string     `json:"message"`
+	Restarts  int        `json:"restarts"`
+	StartedAt *time.Time `json:"startedAt"`
+	// Role is what the member's role probe has found, "" while that is not known.
+	Role string `json:"role"`
+	// MayStop is null where no process has such a probe.
+	MayStop   *Consent        `json:"mayStop"`
 	Processes []ProcessStatus `json:"processes"`
 	// Hooks tells of those that have run in this epoch.
 	Hooks []HookStatus `json:"hooks,omitempty"`
+	// Probes are null with a reason when its node did not answer or was not asked.
+	Probes       []ProbeStatus `json:"probes"`
+	ProbesReason string        `json:"probesReason,omitempty"`
+}
+
+// Answers of a mayStop probe.
+const (
+	Yes     = "yes"
+	No      = "no"
+	Unknown = "unknown" // counts as no
+)
+
+// Consent is what a member has said last on whether it may be stopped.
+type Consent struct {
+	Answer string     `json:"answer"`
+	Since  *time.Time `json:"since"`
+	// Message says why not, as it was when the answer changed.
+	Message string `json:"message,omitempty"`
+}
+
+// ProbeStatus is a probe with its newest result, as its node knows it.
+type ProbeStatus struct {
+	Process string `json:"process"`
+	Probe   string `json:"probe"` // startup, readiness, liveness, role, mayStop
+	// Passing is the judgement; Result, the newest: pass, fail, void (the process could not
+	// be asked, which counts for nothing), or "" before the first, at At. InARow counts how
+	// often that came in a row.
+	Passing bool       `json:"passing"`
+	Result  string     `json:"result"`
+	InARow  int        `json:"inARow"`
+	At      *time.Time `json:"at"`
+	Took    Duration   `json:"took"`
+	Message string     `json:"message"`
+	// Output is the beginning of what was answered; never of a process that has secrets.
+	Output string `json:"output"`
 }
 
 // States of a process.

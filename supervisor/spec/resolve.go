@@ -125,6 +125,8 @@ func fill(p *Process, prog *ProgramSpec) {
 	fillProbe(&p.Startup, prog.Startup)
 	fillProbe(&p.Readiness, prog.Readiness)
 	fillProbe(&p.Liveness, prog.Liveness)
+	fillProbe(&p.Role, prog.Role)
+	fillProbe(&p.MayStop, prog.MayStop)
 	setZero(&p.Stop.Signal, prog.Stop.Signal)
 	if p.Stop.Timeout == nil {
 		p.Stop.Timeout = clonePtr(prog.Stop.Timeout)

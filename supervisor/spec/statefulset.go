@@ -83,6 +83,8 @@ type UpdateStrategy struct {
 type RollingUpdateOptions struct {
 	Partition      int         `json:"partition,omitempty"`
 	MaxUnavailable IntOrString `json:"maxUnavailable,omitempty"`
+	// RoleLast is the role whose member is updated after all others ("leader").
+	RoleLast string `json:"roleLast,omitempty"`
 }
 
 // VolumeRetention says what becomes of directories, Retain or Delete.
@@ -185,16 +187,22 @@ type Privileges struct {
 type Process struct {
 	Name string `json:"name"`
 	Exec
-	Output    string  `json:"output,omitempty"`
-	Ports     []Port  `json:"ports,omitempty"`
-	Files     []File  `json:"files,omitempty"`
-	Startup   *Probe  `json:"startup,omitempty"`
-	Readiness *Probe  `json:"readiness,omitempty"`
-	Liveness  *Probe  `json:"liveness,omitempty"`
-	Hooks     Hooks   `json:"hooks,omitempty"`
-	Stop      Stop    `json:"stop,omitzero"`
-	Restart   Restart `json:"restart,omitzero"`
-	Limits    *Limits `json:"limits,omitempty"`
+	Output    string `json:"output,omitempty"`
+	Ports     []Port `json:"ports,omitempty"`
+	Files     []File `json:"files,omitempty"`
+	Startup   *Probe `json:"startup,omitempty"`
+	Readiness *Probe `json:"readiness,omitempty"`
+	Liveness  *Probe `json:"liveness,omitempty"`
+	// Role asks what the process is among its peers (leader, follower, ...): the output,
+	// or what Expect finds in it, is a DNS label. At most one process has it.
+	Role *Probe `json:"role,omitempty"`
+	// MayStop is asked before the member is stopped for a rollout, restart, scale-down or
+	// drain while it is well: passing means yes, all else no. At most one process has it.
+	MayStop *Probe  `json:"mayStop,omitempty"`
+	Hooks   Hooks   `json:"hooks,omitempty"`
+	Stop    Stop    `json:"stop,omitzero"`
+	Restart Restart `json:"restart,omitzero"`
+	Limits  *Limits `json:"limits,omitempty"`
 	Privileges
 }
 
@@ -239,6 +247,9 @@ type Probe struct {
 	Timeout          *Duration `json:"timeout,omitempty"`
 	SuccessThreshold int       `json:"successThreshold,omitempty"`
 	FailureThreshold int       `json:"failureThreshold,omitempty"`
+	// StopTimeout is that of a restart which this startup or liveness probe asks for; left
+	// out, the process's own.
+	StopTimeout *Duration `json:"stopTimeout,omitempty"`
 }
 
 // HTTPGet passes on a status of 200 to 399. Path, Host and headers are templates;
@@ -257,7 +268,7 @@ type TCPDial struct {
 	Host string      `json:"host,omitempty"`
 }
 
-// GRPCCall asks the standard health service.
+// GRPCCall asks the standard health service, without TLS. Service is a template.
 type GRPCCall struct {
 	Port    IntOrString `json:"port"`
 	Service string      `json:"service,omitempty"`
@@ -341,5 +352,7 @@ type ProgramSpec struct {
 	Startup   *Probe       `json:"startup,omitempty"`
 	Readiness *Probe       `json:"readiness,omitempty"`
 	Liveness  *Probe       `json:"liveness,omitempty"`
+	Role      *Probe       `json:"role,omitempty"`
+	MayStop   *Probe       `json:"mayStop,omitempty"`
 	Stop      Stop         `json:"stop,omitzero"`
 }

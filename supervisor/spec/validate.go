@@ -39,13 +39,15 @@ func ValidateProgram(p *Program) []Problem {
 	s := &p.Spec
 	proc := Process{
 		Name: "main", Output: s.Output, Ports: s.Ports, Files: s.Files,
-		Startup: s.Startup, Readiness: s.Readiness, Liveness: s.Liveness, Stop: s.Stop,
+		Startup: s.Startup, Readiness: s.Readiness, Liveness: s.Liveness, Role: s.Role, MayStop: s.MayStop, Stop: s.Stop,
 		Exec: Exec{
 			Command: s.Command, Args: s.Args, Env: s.Env, User: s.User, Group: s.Group,
 			SupplementaryGroups: s.SupplementaryGroups, WorkingDir: s.WorkingDir, Umask: s.Umask,
 		},
 	}
-	proc.Startup, proc.Readiness, proc.Liveness = cloneProbe(s.Startup), cloneProbe(s.Readiness), cloneProbe(s.Liveness)
+	for _, k := range proc.Probes() {
+		*k.At = cloneProbe(*k.At)
+	}
 	defaultProbes(&proc)
 	v.process("spec", &proc, true, map[string]string{}, map[string]string{})
 	v.init("spec.init", s.Init)
@@ -217,6 +219,10 @@ func (v *validator) updateStrategy(s *StatefulSetSpec) {
 	}
 	if o.Partition < 0 {
 		v.bad(at+".rollingUpdate.partition", "must not be negative")
+	}
+	if o.RoleLast != "" {
+		v.err(at+".rollingUpdate.roleLast", CheckLabel(o.RoleLast))
+		v.roleLast(at+".rollingUpdate.roleLast", s)
 	}
 	if o.MaxUnavailable == "" {
 		return

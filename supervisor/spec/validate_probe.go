@@ -11,11 +11,12 @@ import (
 // maxNotifyFailures is how many missed pings the keeper counts.
 const maxNotifyFailures = 100
 
-// probe checks one probe; single says that one success must be enough.
-func (v *validator) probe(at string, p *Probe, single bool) {
+// probe checks one probe of that name.
+func (v *validator) probe(at, name string, p *Probe) {
 	if p == nil {
 		return
 	}
+	answers := name == ProbeRole || name == ProbeMayStop // its answer is what is asked for
 	var kinds []string
 	for _, k := range []struct {
 		name string
@@ -26,13 +27,20 @@ func (v *validator) probe(at string, p *Probe, single bool) {
 		}
 	}
 	switch {
+	case len(kinds) == 0 && answers:
+		v.bad(at, "one of exec or http is needed")
 	case len(kinds) == 0:
-		v.bad(at, "one of exec, http, tcp or notify is needed")
+		v.bad(at, "one of exec, http, tcp, grpc or notify is needed")
 	case len(kinds) > 1:
 		v.bad(at, "only one of %s may be given", strings.Join(kinds, ", "))
+	case answers && kinds[0] != "exec" && kinds[0] != "http":
+		v.bad(at+"."+kinds[0], "%s is asked by exec or http only: it needs an answer", name)
 	}
-	if p.GRPC != nil {
-		v.unsupported(at+".grpc", "grpc probes are")
+	if p.StopTimeout != nil {
+		v.positive(at+".stopTimeout", p.StopTimeout)
+		if name != ProbeStartup && name != ProbeLiveness {
+			v.bad(at+".stopTimeout", "goes with startup and liveness only: no other probe restarts a process")
+		}
 	}
 	if p.Notify && strings.HasSuffix(at, ".liveness") && p.FailureThreshold > maxNotifyFailures {
 		v.bad(at+".failureThreshold", "must be at most %d with notify: so many missed pings are counted", maxNotifyFailures)
@@ -47,7 +55,33 @@ func (v *validator) probe(at string, p *Probe, single bool) {
 		v.http(at+".http", p.HTTP)
 	}
 	v.expect(at, p)
-	v.timing(at, p, single)
+	v.timing(at, name, p)
+}
+
+// onlyOne: a member has one role, and one word on whether it may be stopped.
+func (v *validator) onlyOne(at string, ps []Process, name string) {
+	first := ""
+	for i := range ps {
+		for _, k := range ps[i].Probes() {
+			switch {
+			case k.Name != name || *k.At == nil:
+			case first == "":
+				first = ps[i].Name
+			default:
+				v.bad(fmt.Sprintf("%s[%d].%s", at, i, name), "process %s has one already, and a member has one %s", first, name)
+			}
+		}
+	}
+}
+
+// roleLast: without a role probe no member ever has the role. A Program may bring one.
+func (v *validator) roleLast(at string, s *StatefulSetSpec) {
+	for i := range s.Processes {
+		if s.Processes[i].Role != nil || s.Processes[i].Image != "" {
+			return
+		}
+	}
+	v.bad(at, "no process has a role probe that could tell which member is %q", s.UpdateStrategy.RollingUpdate.RoleLast)
 }
 
 func (v *validator) http(at string, h *HTTPGet) {
@@ -71,7 +105,7 @@ func (v *validator) expect(at string, p *Probe) {
 	}
 }
 
-func (v *validator) timing(at string, p *Probe, single bool) {
+func (v *validator) timing(at, name string, p *Probe) {
 	if p.InitialDelay < 0 {
 		v.bad(at+".initialDelay", "must not be negative")
 	}
@@ -83,25 +117,29 @@ func (v *validator) timing(at string, p *Probe, single bool) {
 	switch {
 	case p.SuccessThreshold < 1:
 		v.bad(at+".successThreshold", "must be at least 1")
-	case single && p.SuccessThreshold != 1:
-		v.bad(at+".successThreshold", "must be 1 for startup and liveness")
+	case name != ProbeReadiness && p.SuccessThreshold != 1:
+		v.bad(at+".successThreshold", "must be 1 for %s", name)
+	}
+	if name == ProbeMayStop && p.FailureThreshold > 1 {
+		v.bad(at+".failureThreshold", "must be 1 for mayStop: each answer counts")
 	}
 }
 
 // probePorts checks that ports named by probes exist in the member.
 func (v *validator) probePorts(at string, p *Process, names map[string]string) {
-	for _, x := range []struct {
-		name  string
-		probe *Probe
-	}{{"startup", p.Startup}, {"readiness", p.Readiness}, {"liveness", p.Liveness}} {
-		if x.probe == nil {
+	for _, k := range p.Probes() {
+		probe := *k.At
+		if probe == nil {
 			continue
 		}
-		if h := x.probe.HTTP; h != nil {
-			v.portRef(at+"."+x.name+".http.port", h.Port, names)
+		if h := probe.HTTP; h != nil {
+			v.portRef(at+"."+k.Name+".http.port", h.Port, names)
 		}
-		if t := x.probe.TCP; t != nil {
-			v.portRef(at+"."+x.name+".tcp.port", t.Port, names)
+		if t := probe.TCP; t != nil {
+			v.portRef(at+"."+k.Name+".tcp.port", t.Port, names)
+		}
+		if g := probe.GRPC; g != nil {
+			v.portRef(at+"."+k.Name+".grpc.port", g.Port, names)
 		}
 	}
 }

@@ -25,6 +25,8 @@ func (v *validator) processes(at string, ps []Process, raw bool) {
 			v.sideHooks(p+".hooks", ps[i].Hooks, ps[0].Name)
 		}
 	}
+	v.onlyOne(at, ps, ProbeRole)
+	v.onlyOne(at, ps, ProbeMayStop)
 	for i := range ps {
 		if raw && ps[i].Image != "" {
 			continue
@@ -40,9 +42,9 @@ func (v *validator) process(at string, p *Process, open bool, portNames, portNum
 	}
 	v.ports(at+".ports", p.Ports, portNames, portNumbers)
 	v.files(at+".files", p.Files)
-	v.probe(at+".startup", p.Startup, true)
-	v.probe(at+".readiness", p.Readiness, false)
-	v.probe(at+".liveness", p.Liveness, true)
+	for _, k := range p.Probes() {
+		v.probe(at+"."+k.Name, k.Name, *k.At)
+	}
 	v.hooks(at+".hooks", p)
 	v.stop(at, p)
 	v.limits(at+".limits", p.Limits)

@@ -94,7 +94,6 @@ func TestValidate(t *testing.T) {
 		{"notify with expect", "spec.processes[0].readiness.expect", "exec and http only", func(s *StatefulSet) {
 			main(s).Readiness = &Probe{Notify: true, Expect: "x"}
 		}, false},
-		{"grpc", "spec.processes[0].readiness.grpc", "not supported", func(s *StatefulSet) { main(s).Readiness = &Probe{GRPC: &GRPCCall{Port: "80"}} }, false},
 		{"no hook", "spec.processes[0].hooks.preStp", "did you mean \"preStop\"", func(s *StatefulSet) { main(s).Hooks = Hooks{"preStp": {Command: []string{"x"}}} }, false},
 		{"hook without command", "spec.processes[0].hooks.preStop.command", "needed", func(s *StatefulSet) { main(s).Hooks = Hooks{"preStop": {}} }, false},
 		{"hook's name", "spec.processes[0].hooks.preStop.command[0]", "empty", func(s *StatefulSet) { main(s).Hooks = Hooks{"preStop": {Command: []string{" "}}} }, false},
@@ -113,6 +112,29 @@ func TestValidate(t *testing.T) {
 			d := Duration(time.Hour)
 			main(s).Hooks = Hooks{"preStop": {Command: []string{"x"}, Timeout: &d}}
 		}, true},
+		{"grpc port", "spec.processes[0].readiness.grpc.port", `did you mean "http"?`, func(s *StatefulSet) { main(s).Readiness = &Probe{GRPC: &GRPCCall{Port: "htp"}} }, false},
+		{"stop timeout of readiness", "spec.processes[0].readiness.stopTimeout", "startup and liveness only", func(s *StatefulSet) {
+			main(s).Readiness.StopTimeout = ptr(Duration(time.Second))
+		}, false},
+		{"no stop timeout", "spec.processes[0].liveness.stopTimeout", "more than zero", func(s *StatefulSet) {
+			main(s).Liveness = &Probe{TCP: &TCPDial{Port: "80"}, StopTimeout: ptr(Duration(0))}
+		}, false},
+		{"role by tcp", "spec.processes[0].role.tcp", "needs an answer", func(s *StatefulSet) { main(s).Role = &Probe{TCP: &TCPDial{Port: "80"}} }, false},
+		{"role by nothing", "spec.processes[0].role", "one of exec or http", func(s *StatefulSet) { main(s).Role = &Probe{} }, false},
+		{"two roles", "spec.processes[1].role", "process web has one already", func(s *StatefulSet) {
+			main(s).Role = &Probe{Exec: []string{"x"}}
+			s.Spec.Processes = append(s.Spec.Processes, Process{Name: "side", Exec: Exec{Command: []string{"x"}}, Role: &Probe{Exec: []string{"x"}}})
+		}, false},
+		{"mayStop counts", "spec.processes[0].mayStop.failureThreshold", "each answer counts", func(s *StatefulSet) {
+			main(s).MayStop = &Probe{Exec: []string{"x"}, FailureThreshold: 3}
+		}, false},
+		{"role last of none", "spec.updateStrategy.rollingUpdate.roleLast", "no process has a role probe", func(s *StatefulSet) {
+			s.Spec.UpdateStrategy.RollingUpdate = &RollingUpdateOptions{RoleLast: "leader"}
+		}, false},
+		{"no role", "spec.updateStrategy.rollingUpdate.roleLast", "", func(s *StatefulSet) {
+			main(s).Role = &Probe{Exec: []string{"x"}}
+			s.Spec.UpdateStrategy.RollingUpdate = &RollingUpdateOptions{RoleLast: "the leader"}
+		}, false},
 		{"signal", "spec.processes[0].stop.signal", "no signal", func(s *StatefulSet) { main(s).Stop.Signal = "SIGFOO" }, false},
 		{"memory", "spec.processes[0].limits.memory", "not a size", func(s *StatefulSet) { main(s).Limits = &Limits{Memory: "1GB"} }, false},
 		{"little memory", "spec.processes[0].limits.memory", "1Mi", func(s *StatefulSet) { main(s).Limits = &Limits{Memory: "512"} }, false},

@@ -55,9 +55,9 @@ func (c *checker) run(t spec.Template) []spec.Problem {
 			c.try(fmt.Sprintf("%s.files[%d].path", path, j), f.Path, facts)
 			c.try(fmt.Sprintf("%s.files[%d].content", path, j), f.Content, facts)
 		}
-		c.probe(path+".startup", p.Startup, facts)
-		c.probe(path+".readiness", p.Readiness, facts)
-		c.probe(path+".liveness", p.Liveness, facts)
+		for _, k := range p.Probes() {
+			c.probe(path+"."+k.Name, *k.At, facts)
+		}
 		for _, name := range sortedKeys(p.Hooks) {
 			for j, arg := range p.Hooks[name].Command {
 				c.try(fmt.Sprintf("%s.hooks.%s.command[%d]", path, name, j), arg, hookFacts(name, facts))
@@ -151,6 +151,10 @@ func (c *checker) probe(path string, p *spec.Probe, facts []*Facts) {
 	if p.TCP != nil {
 		c.try(path+".tcp.host", p.TCP.Host, facts)
 		c.port(path+".tcp.port", p.TCP.Port, facts)
+	}
+	if p.GRPC != nil {
+		c.try(path+".grpc.service", p.GRPC.Service, facts)
+		c.port(path+".grpc.port", p.GRPC.Port, facts)
 	}
 }
 

@@ -249,6 +249,20 @@ func (n *Node) Logs(_ context.Context, ns, member string, o client.LogOptions) (
 // Usage is always one page.
 func (n *Node) Usage(context.Context, string, string) (int64, error) { return 4096, nil }
 
+// Probes is always one that passes.
+func (n *Node) Probes(string, string) ([]spec.ProbeStatus, error) {
+	at := time.Unix(3600, 0).UTC()
+	return []spec.ProbeStatus{{
+		Process: "main", Probe: spec.ProbeReadiness, Passing: true, Result: "pass", InARow: 3, At: &at,
+		Took: spec.Duration(2 * time.Millisecond), Output: "fine",
+	}}, nil
+}
+
+// MayStop is always yes.
+func (n *Node) MayStop(context.Context, client.MayStopRequest) (client.MayStop, error) {
+	return client.MayStop{MayStop: true}, nil
+}
+
 // Sleep stops the agent of a node from doing anything, or lets it go on.
 func (n *Node) Sleep(node string, asleep bool) {
 	n.mu.Lock()
