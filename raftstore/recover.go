@@ -45,12 +45,9 @@ func openClosed(o Options) (*Store, error) {
 
 // closed is a Store that takes no part in Raft.
 func closed(o Options) *Store {
-	o = o.withDefaults()
-	return &Store{
-		o: o, log: o.Logger, started: make(chan struct{}), stopped: make(chan struct{}),
-		changed: make(chan struct{}), leaderChanged: make(chan struct{}),
-		nudges: make(chan struct{}, 1), troubled: make(chan struct{}, 1), disk: &diskTrouble{dir: o.Dir}, closed: true,
-	}
+	s := newStore(o.withDefaults())
+	s.closed = true
+	return s
 }
 
 // Inspect looks into a store that no daemon has open; of o only Dir and ID are used.

@@ -137,6 +137,17 @@ type position struct {
 	Term  uint64 `json:"term"`
 }
 
+// newStore is a Store whose files are not open yet; o has its defaults.
+func newStore(o Options) *Store {
+	return &Store{
+		o: o, log: o.Logger,
+		started: make(chan struct{}), stopped: make(chan struct{}),
+		changed: make(chan struct{}), leaderChanged: make(chan struct{}),
+		nudges: make(chan struct{}, 1), hangups: make(chan struct{}, 1), troubled: make(chan struct{}, 1),
+		disk: &diskTrouble{dir: o.Dir}, checkpoints: newCheckpoints(o.CheckpointEvery),
+	}
+}
+
 // Open opens the log and restores the View as far as this node knows that it was
 // committed. It starts nothing. A damaged log or snapshot is ErrDamaged, a Dir
 // that another process has open is ErrInUse, another server's is ErrForeign. On error the Stream stays open.
@@ -145,13 +156,7 @@ func Open(o Options) (*Store, error) {
 	if o.ID == "" || o.Dir == "" || o.Stream == nil || o.TLS.missing() {
 		return nil, errors.New("cannot open the raft store: ID, Dir, Stream and TLS are needed")
 	}
-	s := &Store{
-		o: o, log: o.Logger,
-		started: make(chan struct{}), stopped: make(chan struct{}),
-		changed: make(chan struct{}), leaderChanged: make(chan struct{}),
-		nudges: make(chan struct{}, 1), hangups: make(chan struct{}, 1), troubled: make(chan struct{}, 1),
-		disk: &diskTrouble{dir: o.Dir}, checkpoints: newCheckpoints(o.CheckpointEvery),
-	}
+	s := newStore(o)
 	if err := s.openFiles(); err != nil {
 		return nil, fmt.Errorf("cannot open the raft store in %s: %w", o.Dir, err)
 	}

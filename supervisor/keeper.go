@@ -115,6 +115,7 @@ func (k *keeperWatch) start(ctx context.Context) (keeper.Info, error) {
 		return keeper.Info{}, fmt.Errorf("cannot start the keeper: %w", err)
 	}
 	k.log.Info("keeper started", "pid", cmd.Process.Pid)
+	k.note(cmd.Process.Pid) // at once: it outlives a daemon that ends now
 	began := time.Now()
 	for {
 		info, err := k.hello(ctx)
@@ -151,6 +152,12 @@ func (k *keeperWatch) reap(pid int) error {
 	return fmt.Errorf("exit status %d", status.ExitStatus())
 }
 
+func (k *keeperWatch) note(pid int) {
+	if err := writeDurably(k.pidFile, []byte(strconv.Itoa(pid)+"\n"), 0o644); err != nil {
+		k.log.Warn("keeper's pid not noted", "err", err)
+	}
+}
+
 // watch notes the keeper's pid and returns nil when it has died.
 func (k *keeperWatch) watch(ctx context.Context, info keeper.Info) error {
 	fd, err := unix.PidfdOpen(info.PID, unix.PIDFD_NONBLOCK)
@@ -166,9 +173,7 @@ func (k *keeperWatch) watch(ctx context.Context, info keeper.Info) error {
 	if again, err := k.hello(ctx); err != nil || again.PID != info.PID {
 		return err
 	}
-	if err := writeDurably(k.pidFile, []byte(strconv.Itoa(info.PID)+"\n"), 0o644); err != nil {
-		k.log.Warn("keeper's pid not noted", "err", err)
-	}
+	k.note(info.PID)
 	if k.first != nil {
 		k.first()
 		k.first = nil
