@@ -21,8 +21,7 @@
 // # What it does not model
 //
 // Raft itself (a committed entry is in everybody's log in the same order; a deposed
-// leader's entries commit before its successor's barrier or never), and more than one
-// directory per member. S1 has one exception: epochs that an operator vouched for
+// leader's entries commit before its successor's barrier or never). S1 has one exception: epochs that an operator vouched for
 // (checker.vouched), on the host he vouched for.
 //
 // # Bugs it found
@@ -52,4 +51,10 @@
 //	64         agent (the model)   a report whose answer was lost counted as never sent: when the member
 //	                               turned back to what had last been acknowledged, nothing was said and
 //	                               the log kept the wrong state for ever. What is not acknowledged is unknown (S7)
+//	104        Apply addVolume     a directory that was dropped before anybody had made it stayed behind when its
+//	                               member moved; named again, the member could never start (S7)
+//	510        Apply takeOver      a directory that was added, and made by no start yet, kept its member from
+//	                               another place after another of its directories was abandoned (S7)
+//	363        Apply Over          a fenced member of a paused set, whose directory the definition had dropped, was
+//	                               taken over without it, though it was to go on with its old revision (S9)
 package sim
