@@ -57,7 +57,7 @@ func (v *View) Tied(s *Set, ordinal int) string {
 // directories. (One that was made there may not have been reported yet.)
 func (v *View) MayLeave(s *Set, m *Member) bool {
 	n := v.Node(m.Node)
-	return n != nil && n.Draining && m.Wish == WishStop && m.Down() && len(s.Spec.Volumes) == 0
+	return n != nil && n.Draining && m.Wish == WishStop && m.Down() && !v.HasVolumes(s, m.Ordinal)
 }
 
 // checkDrain refuses a stop for a drain that nobody wants any more, or without a budget.

@@ -35,7 +35,7 @@ func (v *View) Over(s *Set, m *Member) bool {
 	}
 	n := v.Node(m.Node)
 	return s != nil && n != nil && n.State == spec.NodeLost &&
-		s.Spec.OnNodeLoss == spec.Fence && len(s.Spec.Volumes) == 0 && m.Fenced()
+		s.Spec.OnNodeLoss == spec.Fence && !v.HasVolumes(s, m.Ordinal) && m.Fenced()
 }
 
 // Homeless tells whether a member that ran has to get another place: its node is gone or
@@ -82,6 +82,12 @@ func (t *tx) takeOver(c *TakeOver) *spec.Error {
 	for _, vs := range s.Spec.Volumes {
 		name := spec.VolumeName(vs.Name, c.Set, m.Ordinal)
 		if v := t.Volume(c.Namespace, name); v != nil {
+			if uid := c.Slot.VolumeUIDs[vs.Name]; v.Node != c.Slot.Node && v.Added && v.Phase == spec.VolumePending && !v.Made && !v.Returned && !v.Used && uid != "" && uid != v.UID {
+				moved := *v // it was added, and no start has made it yet
+				moved.Node, moved.UID, moved.Generation = c.Slot.Node, uid, t.Index
+				t.saveVolume(&moved)
+				continue
+			}
 			if v.Node != c.Slot.Node {
 				return refuse("VolumeNodeLost", "volume %s of member %s is on node %s and does not move", name, old.Name(), v.Node)
 			}
@@ -217,8 +223,7 @@ func (t *tx) abandonVolume(c *AbandonVolume) *spec.Error {
 	v.Phase, v.AbandonedAt, v.Generation = spec.VolumeAbandoned, t.now, t.Index
 	v.Undo, v.ReleaseAt, v.Marked = false, time.Time{}, false
 	t.saveVolume(&v)
-	// A retained one was dropped from the definition: the member's present start has none of it.
-	if m := t.Member(v.Namespace, v.Set, v.Ordinal); m != nil && m.Node == v.Node && old.Phase != spec.VolumeRetained {
+	if m := t.Member(v.Namespace, v.Set, v.Ordinal); m != nil && m.Node == v.Node && !t.dropped(old) {
 		t.vouch(m, Abandoned, "volume "+c.Name+" was abandoned: the operator vouches that nothing runs on it")
 	}
 	t.dropIdentity(v.Namespace, v.Set, v.Ordinal)

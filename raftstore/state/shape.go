@@ -98,6 +98,19 @@ func (v *View) held(s *Set, ordinal int) (out []*Volume) {
 	return out
 }
 
+// HasVolumes tells whether an ordinal has directories: those of the definition, or some that
+// this names no more and the present start may use.
+func (v *View) HasVolumes(s *Set, ordinal int) bool {
+	return len(s.Spec.Volumes) > 0 || len(v.held(s, ordinal)) > 0
+}
+
+// dropped tells that a volume is retained because its set's definition names it no more: the
+// present start of its ordinal's member has none of it.
+func (v *View) dropped(vol *Volume) bool {
+	s := v.Set(vol.Namespace, vol.Set)
+	return vol.Phase == spec.VolumeRetained && s != nil && s.Beginning != nil && !names(s.Spec.Volumes, vol.Template)
+}
+
 func names(volumes []spec.VolumeSpec, name string) bool {
 	return slices.ContainsFunc(volumes, func(v spec.VolumeSpec) bool { return v.Name == name })
 }
@@ -178,9 +191,14 @@ func (t *tx) holdVolumes(s *Set, m *Member, revision string) {
 			v.bind()
 		case !keep && (v.Phase == spec.VolumeBound || v.Phase == spec.VolumePending):
 			v.Phase = spec.VolumeRetained
+		case v.Phase == spec.VolumePending && m.Epoch != 0 && !v.Used:
+			v.Used = true
+			t.saveVolume(&v)
+			continue
 		default:
 			continue
 		}
+		v.Used = v.Used || m.Epoch != 0
 		v.Generation = t.Index
 		t.saveVolume(&v)
 		t.event(v.Namespace, "volume/"+v.Name(), v.Phase, "member %s starts with revision %s; the directory on node %s is %s", m.Name(), revision, v.Node, v.Phase)
@@ -230,7 +248,7 @@ func (t *tx) growVolume(m *Member, vs spec.VolumeSpec) {
 func (t *tx) addVolume(s *Set, m *Member, vs spec.VolumeSpec, uid string) *spec.Error {
 	name := spec.VolumeName(vs.Name, s.Meta.Name, m.Ordinal)
 	old := t.Volume(s.Meta.Namespace, name)
-	if old != nil && old.Set == m.Set && old.Ordinal == m.Ordinal && old.Template == vs.Name && old.Node != m.Node && !old.Made && !old.Returned &&
+	if old != nil && old.Set == m.Set && old.Ordinal == m.Ordinal && old.Template == vs.Name && old.Node != m.Node && !old.Made && !old.Returned && !old.Used &&
 		old.Phase != spec.VolumeReleasing {
 		old = nil // its node may have made it, and not told: another uid keeps the two apart
 	}

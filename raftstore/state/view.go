@@ -309,6 +309,8 @@ type Volume struct {
 	// Added to a member that had run: what is done once for the member's volumes was done
 	// before this one came.
 	Added bool `json:"added,omitempty"`
+	// Used: a start was given since it was added, so its node may have made it, and not told.
+	Used bool `json:"used,omitempty"`
 	// AbandonedAt is when it was given up by its typed name; from then on it is called
 	// NAME.UID8. Marked: its node has written that into the container.
 	AbandonedAt time.Time `json:"abandonedAt,omitzero"`

@@ -36,9 +36,9 @@ func (p *planner) waitNode(w *world, m *state.Member) {
 	n := p.v.Node(m.Node)
 	fence := w.s.Spec.OnNodeLoss == spec.Fence
 	switch {
-	case n != nil && n.State == spec.NodeSuspect && fence && len(w.s.Spec.Volumes) == 0 && m.Fenced():
+	case n != nil && n.State == spec.NodeSuspect && fence && !p.v.HasVolumes(w.s, m.Ordinal) && m.Fenced():
 		p.wait(w.s, m.Name(), "NodeSuspect", "its node %s does not answer; it is taken over when that node is Lost, which is when its lease has ended what runs there", m.Node)
-	case fence && len(w.s.Spec.Volumes) > 0:
+	case fence && p.v.HasVolumes(w.s, m.Ordinal):
 		p.wait(w.s, m.Name(), "VolumeNodeLost", "its node %s, where its data is, does not answer; whether it runs is not known, so nobody else may start it", m.Node)
 	case fence:
 		p.wait(w.s, m.Name(), "NotFenced", "its node %s does not answer, and never said that this start of it ends with the lease; so nobody else may start it", m.Node)

@@ -22,9 +22,8 @@
 // # What it does not model
 //
 // Raft itself (a committed entry is in everybody's log in the same order; a deposed
-// leader's entries commit before its successor's barrier or never), and more than one
-// directory per member. S1 has one exception: epochs that an operator vouched for
-// (checker.vouched), on the host he vouched for. S7 has one: a restore may make a set smaller
+// leader's entries commit before its successor's barrier or never). S1 has one exception: epochs that an operator
+// vouched for (checker.vouched), on the host he vouched for. S7 has one: a restore may make a set smaller
 // while members are sick, which no scale-down may; an operator must name them then (World.accept).
 //
 // # Bugs it found
@@ -58,4 +57,10 @@
 //	                               the log kept the wrong state for ever. What is not acknowledged is unknown (S7)
 //	by eye     Apply restore       a restore made the record of an abandoned directory anew under its old
 //	                               name, so that it could be used again (S3)
+//	104        Apply addVolume     a directory that was dropped before anybody had made it stayed behind when its
+//	                               member moved; named again, the member could never start (S7)
+//	510        Apply takeOver      a directory that was added, and made by no start yet, kept its member from
+//	                               another place after another of its directories was abandoned (S7)
+//	363        Apply Over          a fenced member of a paused set, whose directory the definition had dropped, was
+//	                               taken over without it, though it was to go on with its old revision (S9)
 package sim

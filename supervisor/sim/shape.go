@@ -116,3 +116,19 @@ func (c *checker) complete(p *process, m *memberRecord) {
 		}
 	}
 }
+
+// unbound: the revision of a member's next start names a directory that the definition names
+// no more, and that was given up.
+func (c *checker) unbound(s *setRecord, m *memberRecord) bool {
+	next := s.next(m)
+	if m.epoch != 0 && (s.paused || !s.wants(m.ordinal)) {
+		next = m.revision
+	}
+	for _, vs := range s.kinds[next].Volumes {
+		v := c.volumes[namespace+"/"+spec.VolumeName(vs.Name, m.set, m.ordinal)]
+		if !named(s.spec.Volumes, vs.Name) && (v == nil || v.node != m.node || v.phase != spec.VolumeBound && v.phase != spec.VolumeRetained) {
+			return true
+		}
+	}
+	return false
+}

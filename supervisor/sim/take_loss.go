@@ -66,7 +66,7 @@ func (c *checker) takeTakeOver(x *state.TakeOver) {
 	}
 	for _, vs := range s.spec.Volumes {
 		name := spec.VolumeName(vs.Name, x.Set, x.Slot.Ordinal)
-		if v := c.volumes[namespace+"/"+name]; v != nil && v.node != x.Slot.Node {
+		if v := c.volumes[namespace+"/"+name]; v != nil && v.node != x.Slot.Node && c.homes[id+" "+vs.Name].uid != "" {
 			c.fail("S4", "%s is taken over by %s, its %s is on %s", id, x.Slot.Node, name, v.node)
 			continue
 		} else if v == nil {

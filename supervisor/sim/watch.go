@@ -228,6 +228,7 @@ func (c *checker) repairs(k string, starts, keeps map[string]bool) {
 				c.fail("S9", "%s is wanted again and not kept", id)
 			}
 		case s.positions(): // all may have to wait for one
+		case c.unbound(s, m): // what it would start with needs a directory that was given up
 		case m.epoch != 0 && m.down() && c.nodeReady(m) && !c.draining(m.node) && !starts[id]:
 			c.fail("S9", "%s ran before, is down on a ready node and is not started", id)
 		}
