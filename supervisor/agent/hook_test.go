@@ -3,10 +3,12 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -176,9 +178,10 @@ func TestPostStartAddedLaterIsForLaterStarts(t *testing.T) {
 func TestPostStartThatFailsRestarts(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, w *world) {
-		fails := true
+		var fails atomic.Bool
+		fails.Store(true)
 		w.hookRuns(func(context.Context, keeper.Run) (keeper.RunResult, error) {
-			if fails {
+			if fails.Load() {
 				return keeper.RunResult{Code: 3, Output: []byte("no way\n")}, nil
 			}
 			return keeper.RunResult{}, nil
@@ -202,7 +205,7 @@ func TestPostStartThatFailsRestarts(t *testing.T) {
 		if n := runsOf(w.keeper.did(), "restart default/web-0 main"); n > 20 {
 			t.Errorf("%d restarts in ten minutes, want pauses that grow to a minute", n)
 		}
-		fails = false
+		fails.Store(false)
 		settle(2 * time.Minute)
 		w.want(0, spec.MemberRunning, true)
 		if e := w.events("HookFailed"); len(e) < 3 || !strings.Contains(e[0], "exited with 3: no way") {
@@ -218,9 +221,10 @@ func TestPostStartThatFailsRestarts(t *testing.T) {
 func TestPostStartWaitsForTheKeeper(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, w *world) {
-		away := true
+		var away atomic.Bool
+		away.Store(true)
 		w.hookRuns(func(context.Context, keeper.Run) (keeper.RunResult, error) {
-			if away {
+			if away.Load() {
 				return keeper.RunResult{}, keeper.ErrNoLease
 			}
 			return keeper.RunResult{}, nil
@@ -233,7 +237,7 @@ func TestPostStartWaitsForTheKeeper(t *testing.T) {
 		if got := w.keeper.did(); runsOf(got, "restart") != 0 || runsOf(got, "/hook/") < 5 {
 			t.Errorf("did %v", got)
 		}
-		away = false
+		away.Store(false)
 		settle(10 * time.Second)
 		w.want(0, spec.MemberRunning, true)
 	})
@@ -335,12 +339,14 @@ func TestPreStopMayEndTheProcess(t *testing.T) {
 func TestPreStopBeforeALivenessRestart(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, w *world) {
-		sick := false
+		var sick atomic.Bool
 		w.keeper.runs(func(_ context.Context, r keeper.Run) (keeper.RunResult, error) {
-			if sick && r.Argv[0] == "/alive" {
+			if sick.Load() && r.Argv[0] == "/alive" {
 				return keeper.RunResult{Code: 1}, nil
 			}
-			sick = sick && r.Argv[0] == "/alive"
+			if r.Argv[0] != "/alive" {
+				sick.Store(false)
+			}
 			return keeper.RunResult{}, nil
 		})
 		p := hooked("main", "preStop")
@@ -352,7 +358,7 @@ func TestPreStopBeforeALivenessRestart(t *testing.T) {
 		w.start(0)
 		settle(3 * time.Second)
 		w.keeper.did()
-		sick = true
+		sick.Store(true)
 		settle(3 * time.Second)
 		got := slices.DeleteFunc(w.keeper.did(), func(c string) bool { return strings.Contains(c, "/alive") })
 		want := []string{"run default/web-0 [/hook/preStop web-0]", "restart default/web-0 main"}
@@ -367,13 +373,13 @@ func TestPreStopBeforeALivenessRestart(t *testing.T) {
 func TestPreStopThatRestarts(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, w *world) {
-		sick := false
+		var sick atomic.Bool
 		w.keeper.runs(func(ctx context.Context, r keeper.Run) (keeper.RunResult, error) {
 			switch {
-			case sick && r.Argv[0] == "/alive":
+			case sick.Load() && r.Argv[0] == "/alive":
 				return keeper.RunResult{Code: 1}, nil
 			case r.Argv[0] == "/hook/preStop":
-				sick = false
+				sick.Store(false)
 				if err := w.keeper.crash("default/web-0", "main", 0); err != nil {
 					t.Error(err)
 				}
@@ -391,7 +397,7 @@ func TestPreStopThatRestarts(t *testing.T) {
 		settle(3 * time.Second)
 		for range 2 {
 			w.keeper.did()
-			sick = true
+			sick.Store(true)
 			settle(5 * time.Second)
 			if got := w.keeper.did(); runsOf(got, "/hook/preStop") != 1 || runsOf(got, "restart default") != 0 {
 				t.Errorf("did %v", got)
@@ -426,12 +432,13 @@ func (w *world) form() {
 func TestOnJoin(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, w *world) {
-		fails := true
+		var fails atomic.Bool
+		fails.Store(true)
 		w.hookRuns(func(_ context.Context, r keeper.Run) (keeper.RunResult, error) {
 			if r.Epoch == 0 || r.Lock == "" {
 				t.Errorf("the hook is run as %+v, want as part of the start", r)
 			}
-			if fails {
+			if fails.Load() {
 				return keeper.RunResult{Code: 1, Output: []byte("no quorum yet")}, nil
 			}
 			return keeper.RunResult{}, nil
@@ -454,7 +461,7 @@ func TestOnJoin(t *testing.T) {
 		if !w.member(0).Joining {
 			t.Fatal("the next start does not join any more")
 		}
-		fails = false
+		fails.Store(false)
 		settle(2 * time.Second)
 		w.want(0, spec.MemberRunning, true)
 		if h := w.told(0, "onJoin"); h.State != spec.HookSucceeded || h.Attempts < 4 {
@@ -546,8 +553,11 @@ func (w *world) ask(hook string) state.Result {
 func TestAskedHook(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, w *world) {
-		code := 4
-		w.hookRuns(func(context.Context, keeper.Run) (keeper.RunResult, error) { return keeper.RunResult{Code: code}, nil })
+		var code atomic.Int64
+		code.Store(4)
+		w.hookRuns(func(context.Context, keeper.Run) (keeper.RunResult, error) {
+			return keeper.RunResult{Code: int(code.Load())}, nil
+		})
 		w.put(nil, hooked("main", "onFormed"))
 		w.reserve(1)
 		end := w.running(nil)
@@ -567,7 +577,7 @@ func TestAskedHook(t *testing.T) {
 		}
 		w.want(0, spec.MemberRunning, true)
 
-		code = 0
+		code.Store(0)
 		w.setDeaf(true)
 		if res := w.ask("onFormed"); res.Err != nil {
 			t.Fatal(res.Err)
@@ -634,12 +644,13 @@ func (w *world) hold() {
 func TestPosition(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, w *world) {
-		output := "recovering\nno idea\n"
+		var output atomic.Value // a string
+		output.Store("recovering\nno idea\n")
 		w.hookRuns(func(_ context.Context, r keeper.Run) (keeper.RunResult, error) {
 			if r.Epoch == 0 || r.Lock == "" {
 				t.Errorf("the hook is run as %+v, want as part of the start", r)
 			}
-			return keeper.RunResult{Output: []byte(output)}, nil
+			return keeper.RunResult{Output: fmt.Append(nil, output.Load())}, nil
 		})
 		p := hooked("main", "position")
 		p.Command = []string{"/bin/sleep", "${member.bootstrap}"}
@@ -659,7 +670,7 @@ func TestPosition(t *testing.T) {
 		settle(time.Minute)
 		w.want(0, spec.MemberFailed, false)
 		w.wantReason(0, PositionFailed, `printed "no idea"`)
-		output = "recovering\n -1 \n"
+		output.Store("recovering\n -1 \n")
 		settle(time.Minute)
 		w.want(0, spec.MemberStarting, false)
 		w.wantReason(0, "Held", "every member")

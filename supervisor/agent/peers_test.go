@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,16 +28,21 @@ func (w *world) reserveMore(ordinal int) {
 func TestPeersChanged(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, w *world) {
-		var seen []string
-		code := 0
+		var all sync.Map // what the hook saw, by its turn
+		var turns, code atomic.Int64
 		w.hookRuns(func(context.Context, keeper.Run) (keeper.RunResult, error) {
 			b, err := os.ReadFile(filepath.Join(w.View().Volume("default", "data-web-0").Path, "peers"))
 			if err != nil {
 				t.Error(err)
 			}
-			seen = append(seen, string(b))
-			return keeper.RunResult{Code: code}, nil
+			all.Store(int(turns.Add(1)), string(b))
+			return keeper.RunResult{Code: int(code.Load())}, nil
 		})
+		seen := func() (n int, last any) {
+			n = int(turns.Load())
+			last, _ = all.Load(n)
+			return n, last
+		}
 		p := hooked("main", "onPeersChanged")
 		p.Files = []spec.File{{Path: "${volume.data}/peers", Content: "%{for m in members}${m.name} %{endfor}"}}
 		w.put(withVolume, p)
@@ -45,49 +52,50 @@ func TestPeersChanged(t *testing.T) {
 		w.start(0)
 		settle(2 * time.Second)
 		w.want(0, spec.MemberRunning, true)
-		if len(seen) != 0 {
-			t.Fatalf("told of what it was started with: %q", seen)
+		if n, last := seen(); n != 0 {
+			t.Fatalf("told of what it was started with: %q", last)
 		}
 
 		w.reserveMore(1)
 		settle(time.Second)
-		if len(seen) != 1 || seen[0] != "web-0 web-1 " {
-			t.Errorf("the hook saw %q, want the file as it is now, once", seen)
+		if n, last := seen(); n != 1 || last != "web-0 web-1 " {
+			t.Errorf("the hook ran %d times and saw %q, want the file as it is now, once", n, last)
 		}
 		end() // a restart of supd tells nothing anew
 		end = w.running(nil)
 		settle(2 * time.Second)
-		if len(seen) != 1 {
-			t.Errorf("the hook ran %d times, want once", len(seen))
+		if n, _ := seen(); n != 1 {
+			t.Errorf("the hook ran %d times, want once", n)
 		}
 		// One of the process does: its command line is that of the start.
 		if err := w.keeper.crash("default/web-0", "main", 0); err != nil {
 			t.Fatal(err)
 		}
 		settle(2 * time.Second)
-		if len(seen) != 2 {
-			t.Errorf("the hook ran %d times after a restart in place, want twice", len(seen))
+		if n, _ := seen(); n != 2 {
+			t.Errorf("the hook ran %d times after a restart in place, want twice", n)
 		}
 
 		// While supd was away; and a failure is tried again.
 		end()
 		w.reserveMore(2)
-		code = 1
+		code.Store(1)
 		end = w.running(nil)
 		settle(time.Minute)
 		w.want(0, spec.MemberRunning, true)
-		if n := len(seen); n < 5 || n > 15 || seen[n-1] != "web-0 web-1 web-2 " {
-			t.Errorf("the hook ran %d times, at last with %q", n, seen[n-1])
+		if n, last := seen(); n < 5 || n > 15 || last != "web-0 web-1 web-2 " {
+			t.Errorf("the hook ran %d times, at last with %q", n, last)
 		}
 		if h := w.told(0, "onPeersChanged"); h.State != spec.HookFailed {
 			t.Errorf("the hook is told as %+v", h)
 		}
-		code = 0
+		code.Store(0)
 		settle(2 * time.Minute) // the longest pause between two tries, and its spread
-		n := len(seen)
+		n, _ := seen()
 		settle(10 * time.Minute)
-		if h := w.told(0, "onPeersChanged"); h.State != spec.HookSucceeded || len(seen) != n {
-			t.Errorf("the hook is told as %+v, and ran %d times more", h, len(seen)-n)
+		more, _ := seen()
+		if h := w.told(0, "onPeersChanged"); h.State != spec.HookSucceeded || more != n {
+			t.Errorf("the hook is told as %+v, and ran %d times more", h, more-n)
 		}
 
 		// A new start knows the list.
@@ -96,8 +104,8 @@ func TestPeersChanged(t *testing.T) {
 		w.start(0)
 		settle(5 * time.Second)
 		w.want(0, spec.MemberRunning, true)
-		if len(seen) != n {
-			t.Errorf("told of what it was started with: %q", seen)
+		if more, last := seen(); more != n {
+			t.Errorf("told of what it was started with: %q", last)
 		}
 	})
 }
