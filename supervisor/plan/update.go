@@ -36,7 +36,11 @@ func (p *planner) update(w *world) {
 			return
 		}
 		for _, m := range due {
-			if w.s.Outdated(m) { // who only is to be restarted keeps to the budget, later
+			switch {
+			case !w.s.Outdated(m): // who only is to be restarted keeps to the budget, later
+			case m.Ready() && !p.nodeReady(m) && p.asks(w, m): // it cannot be asked
+				p.wait(w.s, m.Name(), "NodeLost", "is asked whether it may be stopped when its node %s answers again", m.Node)
+			default:
 				p.stopFor(w, m, 0)
 			}
 		}

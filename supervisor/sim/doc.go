@@ -50,6 +50,7 @@
 //	                               only to be restarted, past the budget (S8)
 //	2          plan asks           who had been accepted as lost by a scale-down that is over, and stayed, was
 //	                               stopped in a rollout though it had said no (S15)
+//	11         plan update         Recreate stopped who serves on a node that did not answer without having asked it (S15)
 //	2473       leader (the model)  a leader that answered heartbeats before its barrier let an agent on its
 //	                               host act on the View it found on disk, and stop what ran (S13)
 //	64         agent (the model)   a report whose answer was lost counted as never sent: when the member
