@@ -87,10 +87,6 @@ func (v *validator) err(path string, err error) {
 	}
 }
 
-// unsupported refuses what definitions.md knows and this version does not do yet.
-func (v *validator) unsupported(path, what string) {
-	v.bad(path, "%s not supported by this version", what)
-}
 
 func (v *validator) oneOf(path, got string, allowed ...string) {
 	if !slices.Contains(allowed, got) {
