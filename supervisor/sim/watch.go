@@ -216,7 +216,7 @@ func (c *checker) repairs(k string, starts, keeps map[string]bool) {
 			if !keeps[id] {
 				c.fail("S9", "%s is wanted again and not kept", id)
 			}
-		case c.unbound(s, m): // what it would start with needs a directory that was given up
+		case c.unbound(s, m):
 		case m.epoch != 0 && m.down() && c.nodeReady(m) && !c.draining(m.node) && !starts[id]:
 			c.fail("S9", "%s ran before, is down on a ready node and is not started", id)
 		}
