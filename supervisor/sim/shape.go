@@ -117,16 +117,19 @@ func (c *checker) complete(p *process, m *memberRecord) {
 	}
 }
 
-// unbound: the revision of a member's next start names a directory that the definition names
-// no more, and that was given up.
+// unbound: a directory that a member needs was given up; or one that only the revision of its
+// next start names is not there any more. It waits for a place, or for another revision.
 func (c *checker) unbound(s *setRecord, m *memberRecord) bool {
 	next := s.next(m)
 	if m.epoch != 0 && (s.paused || !s.wants(m.ordinal)) {
 		next = m.revision
 	}
-	for _, vs := range s.kinds[next].Volumes {
+	for _, vs := range union(s.spec.Volumes, s.kinds[next].Volumes) {
 		v := c.volumes[namespace+"/"+spec.VolumeName(vs.Name, m.set, m.ordinal)]
-		if !named(s.spec.Volumes, vs.Name) && (v == nil || v.node != m.node || v.phase != spec.VolumeBound && v.phase != spec.VolumeRetained) {
+		if v == nil {
+			return true
+		}
+		if !named(s.spec.Volumes, vs.Name) && (v.node != m.node || v.phase != spec.VolumeBound && v.phase != spec.VolumeRetained) {
 			return true
 		}
 	}

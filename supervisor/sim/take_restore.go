@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"strings"
+
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -113,7 +115,7 @@ func (s *setRecord) keepDirectories() {
 
 func (c *checker) restoreSet(k string, old *setRecord) {
 	now := c.sets[k]
-	old.accept, old.shrunk = nil, false
+	old.accept, old.gone, old.shrunk = nil, nil, false
 	if now != nil {
 		if !slices.EqualFunc(now.spec.Volumes, old.spec.Volumes, func(a, b spec.VolumeSpec) bool { return a.Name == b.Name }) {
 			return // made anew since, as another thing
@@ -121,7 +123,8 @@ func (c *checker) restoreSet(k string, old *setRecord) {
 		if !now.deleting && now.hash == old.hash && sameSpec(now, old) {
 			return
 		}
-		old.current, old.accept = now.current, now.accept
+		old.current, old.accept, old.gone = now.current, now.accept, now.gone
+		old.formed, old.marked = now.formed, now.marked
 	}
 	for _, m := range c.setMembers(k) {
 		if !old.wants(m.ordinal) {
@@ -202,7 +205,8 @@ func (w *World) bringBack() {
 		for _, h := range w.hosts {
 			if v.back && h.name == v.node && h.dirs[v.uid] == nil {
 				w.say("the directory %s of %s is brought back to %s", v.uid, v.identity, h.name)
-				h.dirs[v.uid] = &dir{uid: v.uid, identity: v.identity, template: "data", used: true}
+				template, _, _ := strings.Cut(strings.TrimPrefix(k, namespace+"/"), "-")
+				h.dirs[v.uid] = &dir{uid: v.uid, identity: v.identity, template: template, used: true}
 			}
 		}
 		v.back = false
