@@ -393,7 +393,15 @@ func (t *tx) mayRemove(s *Set, m *Member, silent []string) *spec.Error {
 			return refuse("HighestFirst", "member %s is removed before %s", other.Name(), m.Name())
 		}
 	}
-	return t.gate(s, present(t, s, s.AcceptLost), silent, "remove member "+m.Name()+" of")
+	accepted := present(t, s, s.AcceptLost)
+	if m.Left() { // who never ran may wait for its return
+		for _, other := range t.SetMembers(m.Namespace, m.Set) {
+			if other.Epoch == 0 {
+				accepted = append(accepted, other.Name())
+			}
+		}
+	}
+	return t.gate(s, accepted, silent, "remove member "+m.Name()+" of")
 }
 
 // present keeps the accepted names that still are members.

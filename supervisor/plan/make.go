@@ -471,7 +471,7 @@ func accepted(s *state.Set, m *state.Member) bool {
 func (p *planner) removeNext(w *world, m *state.Member) {
 	var sick, silent []string
 	for _, other := range w.members {
-		if other.Wish == state.WishGone || other.Left() || accepted(w.s, other) {
+		if other.Wish == state.WishGone || other.Left() || accepted(w.s, other) || m.Left() && other.Epoch == 0 {
 			continue
 		}
 		if ok, _, message := p.v.Healthy(other); !ok {

@@ -403,6 +403,11 @@ func (c *checker) takeRemoval(k string, s *setRecord, m *memberRecord, silent []
 			accept = append(accept, a)
 		}
 	}
+	for _, o := range c.setMembers(k) {
+		if m.left && o.epoch == 0 { // it may wait for the return of the one that has left
+			accept = append(accept, o.name())
+		}
+	}
 	c.allHealthy(k, s, accept, silent, "the removal of "+m.name())
 	for _, o := range c.setMembers(k) {
 		lost := slices.Contains(s.accept, o.name()) && c.away(o.node)
