@@ -87,7 +87,6 @@ func (v *validator) err(path string, err error) {
 	}
 }
 
-
 func (v *validator) oneOf(path, got string, allowed ...string) {
 	if !slices.Contains(allowed, got) {
 		v.bad(path, "%q is none of %s%s", got, strings.Join(allowed, ", "), DidYouMean(got, allowed))
