@@ -197,13 +197,14 @@ func TestSlowHandshakes(t *testing.T) {
 		if n != l {
 			n.end() // its connections are made anew, among the slow ones
 			o := options(n.dir, n.id)
-			start(t, o, n.addr)
+			n = start(t, o, n.addr)
 		}
 		for i := range 10 {
 			res, err := l.Propose(within(t), register(i))
 			if err != nil || res.Err != nil {
 				t.Fatalf("entry %d: %v, %v", i, err, res.Err)
 			}
+			waitIndex(t, n, res.Index) // before the other one ends, whom the leader would have to itself
 		}
 	}
 	if now, leads := l.Leading(); !leads || now != term {

@@ -35,7 +35,7 @@ type job struct {
 
 func (j job) do(ctx context.Context) outcome {
 	switch j.step.Do {
-	case DoPrepare, DoAdopt, DoRefresh, DoStart:
+	case DoPrepare, DoPosition, DoAdopt, DoRefresh, DoStart:
 		defer j.a.turns.take(ctx)()
 	case DoStop, DoGiveUp, DoForget, DoRestart, DoUpdate, DoClean:
 	}

@@ -343,29 +343,23 @@ func (r *runtime) effect(o outcome, current bool, now time.Time) {
 		if current || r.assigned.epoch == o.assigned.epoch {
 			r.prepared = o.prepared
 			maps.Copy(r.peers, o.prepared.marks)
-			for name, s := range o.told {
-				r.told[name] = s
-			}
+			r.takeTold(o.told)
 		}
 	case DoStart:
 		if current && r.prepared != nil {
 			r.peers[o.step.Process] = peersMark{Epoch: o.step.Epoch, Start: r.prepared.peers}
 		}
-		r.overlay[o.step.Process] = overlay{until: now.Add(overlayFor), status: keeper.Status{
+		r.overlie(overlay{until: now.Add(overlayFor), status: keeper.Status{
 			Member: r.key.String(), Process: o.step.Process, Epoch: o.step.Epoch, State: keeper.Starting,
 			Fence: o.told[o.step.Process].Fence,
-		}}
-		for name, s := range o.told {
-			r.told[name] = s
-		}
+		}})
+		r.takeTold(o.told)
 	case DoRestart:
 		if p := r.procs[o.step.Process]; p != nil && p.exec.is(o.exec) { // it may have ended by itself, in a preStop hook
 			p.restarted = true
 		}
 	case DoUpdate:
-		for name, s := range o.told {
-			r.told[name] = s
-		}
+		r.takeTold(o.told)
 	case DoPosition:
 		r.traces, r.progress, r.failedAt = true, progress{}, 0
 		if r.assigned.epoch == o.assigned.epoch {
@@ -378,9 +372,9 @@ func (r *runtime) effect(o outcome, current bool, now time.Time) {
 
 // forgot notes that the keeper's record of a process is gone, before the table shows it.
 func (r *runtime) forgot(s Step, now time.Time) {
-	r.overlay[s.Process] = overlay{
+	r.overlie(overlay{
 		gone: true, until: now.Add(overlayFor), status: keeper.Status{Process: s.Process, Epoch: s.Epoch},
-	}
+	})
 }
 
 // failed notes a failure and when to try again: never given up, ever more rarely.

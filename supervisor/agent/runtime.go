@@ -20,7 +20,7 @@ type runtime struct {
 
 	// table are the keeper's records; overlay changes them until the table follows.
 	table   []keeper.Status
-	overlay map[string]overlay
+	overlay map[string]overlay // by process; nil without any, as mostly: an emptied one holds 2 KB
 
 	assigned assignment
 	busy     *busy
@@ -42,7 +42,7 @@ type runtime struct {
 	givenUp    uint64
 	givenUpWhy string
 	prepared   *prepared
-	told       map[string]keeper.Settings
+	told       map[string]*keeper.Settings // pointers: a map makes room for eight of what it holds
 	asked      map[string]time.Time
 	traces     bool
 	warned     bool
@@ -78,7 +78,7 @@ const overlayFor = 5 * time.Second
 
 func newRuntime(k Key) *runtime {
 	return &runtime{
-		key: k, overlay: map[string]overlay{}, told: map[string]keeper.Settings{},
+		key: k, told: map[string]*keeper.Settings{},
 		asked: map[string]time.Time{}, procs: map[string]*procRuntime{}, memory: &sync.Mutex{}, peers: map[string]peersMark{},
 	}
 }
@@ -109,7 +109,25 @@ func (r *runtime) records(now time.Time) []keeper.Status {
 			out = append(out, o.status)
 		}
 	}
+	if len(r.overlay) == 0 {
+		r.overlay = nil
+	}
 	return out
+}
+
+// takeTold notes what the keeper was told of stopping and restarting processes.
+func (r *runtime) takeTold(told map[string]keeper.Settings) {
+	for name, s := range told {
+		r.told[name] = &s
+	}
+}
+
+// overlie notes what is known of a process's record before the table shows it.
+func (r *runtime) overlie(o overlay) {
+	if r.overlay == nil {
+		r.overlay = map[string]overlay{}
+	}
+	r.overlay[o.status.Process] = o
 }
 
 // assign takes a new part of the View over and says whether the assignment is
@@ -176,7 +194,7 @@ func (r *runtime) facts(now time.Time, fresh Fresh) Facts {
 		f.Prepared = r.prepared.epoch
 		f.Stale = r.prepared.print != r.print || r.prepared.revision != r.part.Revision || !r.asksNewest()
 		for _, proc := range r.part.Template.Processes {
-			if told, ok := r.told[proc.Name]; ok && !sameSettings(told, settingsOf(r.part, proc, r.logMax)) {
+			if told, ok := r.told[proc.Name]; ok && !sameSettings(*told, settingsOf(r.part, proc, r.logMax)) {
 				f.Outdated = append(f.Outdated, proc.Name)
 			}
 		}

@@ -69,7 +69,7 @@ type Seed struct {
 // Until its first judgement a process has not started, is not ready, is alive, has
 // no role, and may not be stopped.
 type Tracker struct {
-	rungs    map[Kind]*rung
+	rungs    []rung // of the kinds it has; a map would take four times the memory
 	role     string
 	failed   *Failure
 	stopping bool
@@ -85,6 +85,7 @@ type Failure struct {
 
 // rung is one probe's count.
 type rung struct {
+	kind    Kind
 	timing  Timing
 	next    time.Time
 	began   time.Time // of the check under way; zero: there is none
@@ -116,20 +117,30 @@ type Probes map[Kind]Timing
 // over their periods, so a thousand members found are not all asked at once.
 func NewTracker(p Probes, started, now time.Time, seed *Seed, jitter float64) *Tracker {
 	passing := map[Kind]bool{Liveness: true}
-	t := &Tracker{rungs: map[Kind]*rung{}}
+	t := &Tracker{rungs: make([]rung, 0, len(p))}
 	if seed != nil {
 		passing[Startup], passing[Readiness] = seed.Started, seed.Ready
 		passing[Role], passing[MayStop] = seed.Role != "", seed.MayStop
 		t.role = seed.Role
 	}
 	for kind, timing := range p {
-		r := &rung{timing: timing, passing: passing[kind], last: Last{Kind: kind}, next: started.Add(timing.InitialDelay)}
+		r := rung{kind: kind, timing: timing, passing: passing[kind], next: started.Add(timing.InitialDelay)}
 		if seed != nil {
 			r.next = later(r.next, now.Add(time.Duration(jitter*float64(timing.Period))))
 		}
-		t.rungs[kind] = r
+		t.rungs = append(t.rungs, r)
 	}
 	return t
+}
+
+// rung is the count of a probe, nil if there is none of its kind.
+func (t *Tracker) rung(kind Kind) *rung {
+	for i := range t.rungs {
+		if t.rungs[i].kind == kind {
+			return &t.rungs[i]
+		}
+	}
+	return nil
 }
 
 // Started tells whether the startup probe has passed, or there is none.
@@ -143,10 +154,10 @@ func (t *Tracker) Ready() bool { return t.Started() && t.failed == nil && t.pass
 func (t *Tracker) Role() string { return t.role }
 
 // MayStop tells whether the newest answer was yes.
-func (t *Tracker) MayStop() bool { r := t.rungs[MayStop]; return r != nil && r.passing }
+func (t *Tracker) MayStop() bool { r := t.rung(MayStop); return r != nil && r.passing }
 
 // passes tells whether a probe passes, or there is none.
-func (t *Tracker) passes(kind Kind) bool { r := t.rungs[kind]; return r == nil || r.passing }
+func (t *Tracker) passes(kind Kind) bool { r := t.rung(kind); return r == nil || r.passing }
 
 // Failed tells whether the process is to be restarted; nil: no. It stays so: the
 // process that was started instead gets a new Tracker.
@@ -158,9 +169,9 @@ func (t *Tracker) Message() string {
 	case t.failed != nil:
 		return t.failed.Message
 	case !t.Started():
-		return t.rungs[Startup].message
+		return t.rung(Startup).message
 	case !t.passes(Readiness):
-		return t.rungs[Readiness].message
+		return t.rung(Readiness).message
 	}
 	return ""
 }
@@ -168,12 +179,12 @@ func (t *Tracker) Message() string {
 // Last is the newest result of a probe of the process; ok is false if it has none of
 // the kind.
 func (t *Tracker) Last(kind Kind) (l Last, ok bool) {
-	r := t.rungs[kind]
+	r := t.rung(kind)
 	if r == nil {
 		return l, false
 	}
 	l = r.last
-	l.Run, l.Passing = r.run, r.passing
+	l.Kind, l.Run, l.Passing = kind, r.run, r.passing
 	return l, true
 }
 
@@ -184,7 +195,7 @@ func (t *Tracker) Stop() { t.stopping = true }
 // Next is when the probe of kind is due; ok is false while it is not to run:
 // shielded by startup, passed once (startup), asked already, or nothing more to learn.
 func (t *Tracker) Next(kind Kind) (at time.Time, ok bool) {
-	r := t.rungs[kind]
+	r := t.rung(kind)
 	switch {
 	case r == nil, !r.began.IsZero(), !t.open(kind):
 		return time.Time{}, false
@@ -194,7 +205,7 @@ func (t *Tracker) Next(kind Kind) (at time.Time, ok bool) {
 
 // open tells whether a result of kind would count.
 func (t *Tracker) open(kind Kind) bool {
-	r := t.rungs[kind]
+	r := t.rung(kind)
 	switch {
 	case r == nil, t.failed != nil:
 		return false
@@ -208,7 +219,7 @@ func (t *Tracker) open(kind Kind) bool {
 
 // Begin notes that the probe of kind runs now.
 func (t *Tracker) Begin(kind Kind, now time.Time) {
-	if r := t.rungs[kind]; r != nil {
+	if r := t.rung(kind); r != nil {
 		r.began = now
 		r.next = now.Add(r.timing.Period)
 	}
@@ -217,11 +228,11 @@ func (t *Tracker) Begin(kind Kind, now time.Time) {
 // Note takes the result of the probe begun last and tells whether a judgement
 // changed: Started, Ready, Failed, Role or MayStop.
 func (t *Tracker) Note(kind Kind, now time.Time, res Result) (changed bool) {
-	r := t.rungs[kind]
+	r := t.rung(kind)
 	if r == nil {
 		return false
 	}
-	r.last = Last{Result: res, Kind: kind, At: now}
+	r.last = Last{Result: res, At: now}
 	if !r.began.IsZero() {
 		r.last.Took, r.began = now.Sub(r.began), time.Time{}
 	}
@@ -281,7 +292,7 @@ func (r *rung) count(kind Kind, res Result) bool {
 // initial delay is over.
 func (t *Tracker) lift(now time.Time) {
 	for _, kind := range []Kind{Readiness, Liveness, Role, MayStop} {
-		if r := t.rungs[kind]; r != nil {
+		if r := t.rung(kind); r != nil {
 			r.next = later(r.next, now)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,7 +45,8 @@ type Options struct {
 
 // Watch runs one process's probes from one exec to the next.
 type Watch struct {
-	o Options
+	checks   []asking // in the order of Kinds
+	onChange func(State)
 
 	mu      sync.Mutex // guards what follows; held while OnChange is called
 	tracker *Tracker
@@ -52,12 +54,25 @@ type Watch struct {
 	moved   chan struct{} // closed and replaced when what is due may have changed
 }
 
+// asking is one of a process's probes.
+type asking struct {
+	kind    Kind
+	check   Check
+	timeout time.Duration
+}
+
 // NewWatch makes a Watch; Run runs it.
 func NewWatch(o Options) *Watch {
-	return &Watch{
-		o: o, word: o.Word, moved: make(chan struct{}),
+	w := &Watch{
+		checks: make([]asking, 0, len(o.Checks)), onChange: o.OnChange, word: o.Word, moved: make(chan struct{}),
 		tracker: NewTracker(o.Probes, o.Started, time.Now(), o.Seed, rand.Float64()),
 	}
+	for _, kind := range Kinds() {
+		if check := o.Checks[kind]; check != nil {
+			w.checks = append(w.checks, asking{kind, check, o.Probes[kind].Timeout})
+		}
+	}
+	return w
 }
 
 // State is what is known now.
@@ -93,18 +108,20 @@ func (w *Watch) Results() []Last {
 }
 
 // Has tells whether the process has a probe of that kind.
-func (w *Watch) Has(kind Kind) bool { return w.o.Checks[kind] != nil }
+func (w *Watch) Has(kind Kind) bool {
+	return slices.ContainsFunc(w.checks, func(c asking) bool { return c.kind == kind })
+}
 
 // Ask asks now whether the process's member may be stopped, beside what is due, and
 // returns what is known then. It ends with ctx.
 func (w *Watch) Ask(ctx context.Context) (State, error) {
-	check := w.o.Checks[MayStop]
-	if check == nil {
+	i := slices.IndexFunc(w.checks, func(c asking) bool { return c.kind == MayStop })
+	if i < 0 {
 		return State{}, errors.New("the process has no mayStop probe")
 	}
-	cctx, cancel := context.WithTimeout(ctx, w.o.Probes[MayStop].Timeout)
+	cctx, cancel := context.WithTimeout(ctx, w.checks[i].timeout)
 	defer cancel()
-	res := check.Check(cctx)
+	res := w.checks[i].check.Check(cctx)
 	if err := ctx.Err(); err != nil {
 		return State{}, err // nobody waits: says nothing of the process
 	}
@@ -124,8 +141,8 @@ func (w *Watch) noteLocked(kind Kind, res Result) {
 	if changed {
 		w.wakeLocked()
 	}
-	if after := w.stateLocked(); w.o.OnChange != nil && (changed || after.Message != before.Message || after.WhyNot != before.WhyNot) {
-		w.o.OnChange(after)
+	if after := w.stateLocked(); w.onChange != nil && (changed || after.Message != before.Message || after.WhyNot != before.WhyNot) {
+		w.onChange(after)
 	}
 }
 
@@ -144,13 +161,13 @@ func (w *Watch) Tell(word Word) {
 	defer w.mu.Unlock()
 	w.word = word
 	changed := false
-	for _, kind := range Kinds() {
-		c, ok := w.o.Checks[kind].(*notifyCheck)
-		if !ok || !w.tracker.open(kind) {
+	for _, c := range w.checks {
+		told, ok := c.check.(*notifyCheck)
+		if !ok || !w.tracker.open(c.kind) {
 			continue
 		}
-		if res := c.judge(word); res.Sure {
-			changed = w.tracker.Note(kind, time.Now(), res) || changed
+		if res := told.judge(word); res.Sure {
+			changed = w.tracker.Note(c.kind, time.Now(), res) || changed
 		}
 	}
 	if changed {
@@ -166,18 +183,16 @@ func (w *Watch) wakeLocked() {
 // Run runs the probes until ctx ends, and returns nil then.
 func (w *Watch) Run(ctx context.Context) error {
 	var g errgroup.Group
-	for _, kind := range Kinds() {
-		if check := w.o.Checks[kind]; check != nil {
-			g.Go(func() error { w.loop(ctx, kind, check); return nil })
-		}
+	for _, c := range w.checks {
+		g.Go(func() error { w.loop(ctx, c); return nil })
 	}
 	return g.Wait()
 }
 
-func (w *Watch) loop(ctx context.Context, kind Kind, check Check) {
+func (w *Watch) loop(ctx context.Context, c asking) {
 	for ctx.Err() == nil {
 		w.mu.Lock()
-		at, due := w.tracker.Next(kind)
+		at, due := w.tracker.Next(c.kind)
 		moved := w.moved
 		w.mu.Unlock()
 		if !due {
@@ -197,21 +212,20 @@ func (w *Watch) loop(ctx context.Context, kind Kind, check Check) {
 			timer.Stop()
 			continue
 		}
-		w.once(ctx, kind, check)
+		w.once(ctx, c)
 	}
 }
 
-func (w *Watch) once(ctx context.Context, kind Kind, check Check) {
+func (w *Watch) once(ctx context.Context, c asking) {
 	w.mu.Lock()
-	w.tracker.Begin(kind, time.Now())
-	timeout := w.o.Probes[kind].Timeout
+	w.tracker.Begin(c.kind, time.Now())
 	w.mu.Unlock()
 
-	told, isTold := check.(*notifyCheck)
+	told, isTold := c.check.(*notifyCheck)
 	var res Result
 	if !isTold {
-		cctx, cancel := context.WithTimeout(ctx, timeout)
-		res = check.Check(cctx)
+		cctx, cancel := context.WithTimeout(ctx, c.timeout)
+		res = c.check.Check(cctx)
 		cancel()
 	}
 	if ctx.Err() != nil {
@@ -223,5 +237,5 @@ func (w *Watch) once(ctx context.Context, kind Kind, check Check) {
 	if isTold {
 		res = told.poll(w.word)
 	}
-	w.noteLocked(kind, res)
+	w.noteLocked(c.kind, res)
 }
