@@ -187,7 +187,7 @@ func (s *Store) Run(ctx context.Context) error {
 	})
 	g, runCtx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.patience(runCtx) })
-	r, err := raft.NewRaft(s.config(), &fsm{s}, cache, s.stable, s.snaps, s.trans)
+	r, err := raft.NewRaft(s.config(), &fsm{s}, cache, s.stable, s.snaps, transport{s.trans, 3 * rpcTimeout})
 	if err != nil {
 		s.stable.giveUp()
 		return errors.Join(fmt.Errorf("cannot start raft: %w", err), s.closeTransport(conns))

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -148,7 +149,7 @@ func alive(pid int) bool {
 // until tries f until it gives nil.
 func until(t testing.TB, what string, f func() error) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute) // whatever else the machine has to do
 	for {
 		err := f()
 		if err == nil {
@@ -313,6 +314,46 @@ func TestDevLife(t *testing.T) {
 		if alive(pid) {
 			t.Errorf("member %d still runs", pid)
 		}
+	}
+}
+
+// A keeper that the daemon started just before its own end does not answer yet, and is stopped all the same.
+func TestDevStopsAKeeperThatComes(t *testing.T) {
+	t.Parallel()
+	bin, err := binaries()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &devNode{name: nodeName(1), dir: t.TempDir()}
+	n.cfg.DataDir, n.cfg.Socket = n.dir, filepath.Join(n.dir, "supd.sock")
+	if err := n.connect(); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Dir(n.cfg.KeeperSocket())
+	if err := os.Mkdir(dir, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sh", "-c", `sleep 0.3; exec "$0" run --dir "$1"`, filepath.Join(bin, "supd-keeper"), dir)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() }) // ended by now, or the test has failed
+	if err := os.WriteFile(filepath.Join(n.dir, "keeper.pid"), fmt.Appendln(nil, cmd.Process.Pid), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	c := &devCluster{app: &app{stdout: io.Discard, stderr: io.Discard}, nodes: []*devNode{n}}
+	if err := c.stop(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-ended:
+	case <-time.After(time.Minute):
+		t.Error("the keeper runs on")
+	}
+	if pid := n.noted(); pid != 0 {
+		t.Errorf("keeper %d is noted still", pid)
 	}
 }
 

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -203,9 +206,9 @@ func (c *devCluster) awaitDaemon(n *devNode, deadline time.Time) error {
 // stopKeeper stops what a keeper still has (members whose daemon was away, or that
 // could not be stopped in order), last started first, and then the keeper.
 func (c *devCluster) stopKeeper(hurry context.Context, n *devNode) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), devDaemonStop)
 	defer cancel()
-	info, err := n.keeper.Hello(ctx)
+	info, err := n.greet(ctx)
 	if errors.Is(err, keeper.ErrDown) {
 		return nil
 	}
@@ -238,6 +241,44 @@ func (c *devCluster) stopKeeper(hurry context.Context, n *devNode) error {
 		return err
 	}
 	return nil
+}
+
+// greet asks the node's keeper who it is. One that the daemon started just before its own end has its pid noted and does
+// not answer yet: it is waited for, or it would be left running.
+func (n *devNode) greet(ctx context.Context) (keeper.Info, error) {
+	for {
+		info, err := n.keeper.Hello(ctx)
+		if !errors.Is(err, keeper.ErrDown) {
+			return info, err
+		}
+		pid := n.noted()
+		if pid == 0 {
+			return info, err
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return info, fmt.Errorf("pid %d runs but does not answer: %v", pid, err) // not as one that is down
+		}
+	}
+}
+
+// noted is the pid of the keeper that the daemon started last; 0 if it has ended. Its number may have passed to a
+// stranger, who does not name the keeper's directory.
+func (n *devNode) noted() int {
+	b, err := os.ReadFile(filepath.Join(n.cfg.DataDir, "keeper.pid"))
+	if err != nil {
+		return 0
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil || pid <= 0 {
+		return 0
+	}
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil || !slices.Contains(strings.Split(string(line), "\x00"), filepath.Dir(n.cfg.KeeperSocket())) {
+		return 0
+	}
+	return pid
 }
 
 // endsWithin waits for the end of the process behind a pidfd.

@@ -280,7 +280,7 @@ func (m *matrix) allRun(same map[string]string) {
 			return err
 		}
 		if len(ms) != len(matrixKinds) {
-			return fmt.Errorf("there are %d members", len(ms))
+			return fmt.Errorf("there are %d members; %w", len(ms), m.sets())
 		}
 		for _, o := range ms {
 			l := m.watcher.of(m.word(o.Spec.Set))
@@ -299,6 +299,26 @@ func (m *matrix) allRun(same map[string]string) {
 			m.t.Errorf("%s was in life %s before, which nobody struck, now %v", kind, life, l)
 		}
 	}
+}
+
+// sets tells how the sets are, for who asks why a member is not there.
+func (m *matrix) sets() error {
+	sets, _, err := client.List[spec.StatefulSet](m.t.Context(), m.api, client.StatefulSets, client.ReadOptions{})
+	if err != nil {
+		return err
+	}
+	st, err := m.api.Cluster(m.t.Context())
+	if err != nil {
+		return err
+	}
+	var out []error
+	for _, n := range st.Nodes {
+		out = append(out, fmt.Errorf("%s is %s", n.Metadata.Name, n.Status.State))
+	}
+	for _, s := range sets {
+		out = append(out, fmt.Errorf("%s: %+v", s.Metadata.Name, s.Status))
+	}
+	return errors.Join(out...)
 }
 
 // allGone waits until nothing of any member is left.

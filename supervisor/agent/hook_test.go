@@ -717,16 +717,15 @@ func TestPosition(t *testing.T) {
 func TestPreStopWithinTheProbesStopTimeout(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, w *world) {
-		var given time.Duration
-		sick := false
+		var given atomic.Int64
+		var sick atomic.Bool
 		w.keeper.runs(func(ctx context.Context, r keeper.Run) (keeper.RunResult, error) {
 			switch {
 			case r.Argv[0] != "/alive":
-				given = r.Timeout
+				given.Store(int64(r.Timeout))
 				<-ctx.Done()
 				return keeper.RunResult{}, ctx.Err()
-			case sick:
-				sick = false
+			case sick.Swap(false):
 				return keeper.RunResult{Code: 1}, nil
 			}
 			return keeper.RunResult{}, nil
@@ -739,12 +738,12 @@ func TestPreStopWithinTheProbesStopTimeout(t *testing.T) {
 		defer w.running(nil)()
 		w.start(0)
 		settle(3 * time.Second)
-		sick = true
+		sick.Store(true)
 		settle(10 * time.Second)
 		w.keeper.mu.Lock()
 		graces := slices.Clone(w.keeper.graces)
 		w.keeper.mu.Unlock()
-		if given != 5*time.Second || !slices.Equal(graces, []time.Duration{leastGrace}) {
+		if given := time.Duration(given.Load()); given != 5*time.Second || !slices.Equal(graces, []time.Duration{leastGrace}) {
 			t.Errorf("the hook had %v, the process then %v, want 5s and once the least grace %v", given, graces, leastGrace)
 		}
 	})
