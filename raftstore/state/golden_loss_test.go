@@ -53,9 +53,10 @@ func lossStory(n, epoch uint64) []state.Command {
 		&state.StartMember{Namespace: "default", Set: "store", Revision: tpl("d").Hash(), IfGeneration: n + 6},
 		&state.Report{Node: "n3", Run: "r1", Seq: 1, Members: []state.MemberReport{fenced("job", epoch+1), fenced("store", epoch+2)}, Volumes: []state.VolumeReport{{Namespace: "default", Name: "data-store-0", UID: "store-v1", Event: state.VolumeMade, Path: "/d"}}},
 		&state.SetNode{Name: "n3", State: spec.NodeSuspect, IfGeneration: 1},
-		&state.ForgetNode{Name: "n3", ID: "n3.1"},                        // refused: not lost
-		&state.AbandonVolume{Namespace: "default", Name: "data-store-0"}, // refused: not lost
-		&state.TakeOver{Namespace: "default", Set: "job", IfEpoch: epoch + 1, IfGeneration: n + 7, IfNode: 2, Slot: other("job", "n4", "127.64.0.30")}, // refused: not lost
+		// These three are refused: n3 is not lost.
+		&state.ForgetNode{Name: "n3", ID: "n3.1"},
+		&state.AbandonVolume{Namespace: "default", Name: "data-store-0"},
+		&state.TakeOver{Namespace: "default", Set: "job", IfEpoch: epoch + 1, IfGeneration: n + 7, IfNode: 2, Slot: other("job", "n4", "127.64.0.30")},
 		&state.SetNode{Name: "n3", State: spec.NodeLost, IfGeneration: 2},
 		&state.TakeOver{Namespace: "default", Set: "store", IfEpoch: epoch + 2, IfGeneration: n + 8, IfNode: 3, Slot: other("store", "n4", "127.64.0.31")}, // refused: not fenced
 		&state.TakeOver{Namespace: "default", Set: "job", IfEpoch: epoch + 1, IfGeneration: n + 7, IfNode: 3, Slot: other("job", "n4", "127.64.0.30")},

@@ -1,12 +1,11 @@
 package sim
 
 import (
-	"strings"
-
 	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"supd/raftstore/state"
 	"supd/supervisor/spec"
