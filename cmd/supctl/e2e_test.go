@@ -254,7 +254,7 @@ func (w *world) stop() error {
 }
 
 // leftovers kills, by its pid, every process that still belongs to this cluster, and
-// names it. Members have a variable or argument that names the directory.
+// names it. Members have a variable or argument that names the directory, or work in it.
 func (w *world) leftovers() (left []string) {
 	procs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
@@ -267,8 +267,9 @@ func (w *world) leftovers() (left []string) {
 			continue // gone meanwhile
 		}
 		environ, _ := os.ReadFile(p + "/environ") // not readable: not ours
+		cwd, _ := os.Readlink(p + "/cwd")         // some write their title over their environment
 		mark := w.dir + "/"
-		if !strings.Contains(string(cmdline), mark) && !envHas(environ, mark) {
+		if !strings.Contains(string(cmdline), mark) && !envHas(environ, mark) && !strings.HasPrefix(cwd, mark) {
 			continue
 		}
 		left = append(left, fmt.Sprintf("%d %s", pid, strings.ReplaceAll(string(cmdline), "\x00", " ")))
