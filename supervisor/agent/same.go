@@ -2,6 +2,7 @@ package agent
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"supd/raftstore/state"
@@ -10,7 +11,7 @@ import (
 
 // same tells whether b says nothing that a did not: messages of a running member
 // are not compared, for a probe's output may differ each time and only transitions
-// belong in the log.
+// belong in the log; but one that says why, where the last did not, is told.
 func same(a, b state.Observation) bool {
 	if a.Fenced != b.Fenced || a.Phase != b.Phase || a.Started != b.Started || a.Ready != b.Ready || a.Steady != b.Steady ||
 		a.Restarts != b.Restarts || a.Reason != b.Reason || a.Role != b.Role || answer(a) != answer(b) || !sameTime(a.StartedAt, b.StartedAt) ||
@@ -18,7 +19,7 @@ func same(a, b state.Observation) bool {
 		len(a.Processes) != len(b.Processes) || !slices.EqualFunc(a.Hooks, b.Hooks, sameHook) {
 		return false
 	}
-	if a.Phase == spec.MemberFailed && a.Message != b.Message {
+	if a.Phase == spec.MemberFailed && a.Message != b.Message || a.Message != "" && strings.HasPrefix(b.Message, a.Message+": ") {
 		return false
 	}
 	for i := range a.Processes {
