@@ -21,10 +21,10 @@ const silencePoll = 250 * time.Millisecond
 func (c *Control) plan(ctx context.Context, g *errgroup.Group) error {
 	held := holds{}
 	asked := newConsents()
-	var silent string
 	since := c.o.Store.Now()
 	for {
 		changed, answered := c.o.Store.Changed(), asked.changed()
+		silent := c.silentNodes() // before the plan, which may rest on it: one that answers after that changes it
 		now, v := c.o.Store.Now(), c.o.Store.View()
 		if v.Cluster.Frozen != nil {
 			since = now
@@ -46,16 +46,15 @@ func (c *Control) plan(ctx context.Context, g *errgroup.Group) error {
 		if d := asked.next(); d > 0 && (next.IsZero() || now.Add(d).Before(next)) {
 			next = now.Add(d)
 		}
-		var err error
-		if silent, err = c.planAgain(ctx, changed, answered, next, silent); err != nil {
+		if err := c.planAgain(ctx, changed, answered, next, silent); err != nil {
 			return err
 		}
 	}
 }
 
 // planAgain waits for a reason to plan again: a new View, an answer, the time next, or
-// another set of silent nodes, which it returns.
-func (c *Control) planAgain(ctx context.Context, changed, answered <-chan struct{}, next time.Time, silent string) (string, error) {
+// another set of silent nodes than the plan was made with.
+func (c *Control) planAgain(ctx context.Context, changed, answered <-chan struct{}, next time.Time, silent string) error {
 	tick := time.NewTicker(silencePoll)
 	defer tick.Stop()
 	var due <-chan time.Time
@@ -67,17 +66,17 @@ func (c *Control) planAgain(ctx context.Context, changed, answered <-chan struct
 	for {
 		select {
 		case <-changed:
-			return silent, nil
+			return nil
 		case <-answered:
-			return silent, nil
+			return nil
 		case <-due:
-			return silent, nil
+			return nil
 		case <-tick.C:
-			if now := c.silentNodes(); now != silent {
-				return now, nil
+			if c.silentNodes() != silent {
+				return nil
 			}
 		case <-ctx.Done():
-			return silent, ctx.Err()
+			return ctx.Err()
 		}
 	}
 }
