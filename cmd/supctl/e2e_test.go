@@ -43,66 +43,74 @@ func TestEndToEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	root := workRoot(t)
-	t.Run("script", func(t *testing.T) {
-		testscript.Run(t, testscript.Params{
-			Dir:         "testdata/script",
-			WorkdirRoot: root,
-			Setup: func(env *testscript.Env) error {
-				env.Setenv("PATH", bin+":"+os.Getenv("PATH"))
-				env.Setenv("EXAMPLES", examples)
-				env.Setenv("BIN", bin)
-				env.Values[worldKey{}] = &world{bin: bin, dir: filepath.Join(env.WorkDir, "c")}
-				env.Setenv("DIR", filepath.Join(env.WorkDir, "c"))
-				return os.Chmod(env.WorkDir, 0o755)
-			},
-			Condition: func(cond string) (bool, error) {
-				switch cond {
-				case "root":
-					return os.Getuid() == 0, nil
-				case "disks":
-					return mayMount(), nil
-				}
-				if path, ok := strings.CutPrefix(cond, "file:"); ok {
-					_, err := os.Stat(path)
-					return err == nil, nil
-				}
-				return false, fmt.Errorf("unknown condition %q", cond)
-			},
-			Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-				"cluster":    cmdCluster,
-				"binaries":   cmdBinaries,
-				"stop":       cmdStop,
-				"killnode":   cmdKillNode,
-				"startnode":  cmdStartNode,
-				"eventually": cmdEventually,
-				"exits":      cmdExits,
-				"capture":    cmdCapture,
-				"leader":     cmdLeader,
-				"pids":       cmdPids,
-				"samepids":   cmdSamePids,
-				"kill9":      cmdKill9,
-				"alive":      cmdAlive,
-				"stdouts":    cmdStdouts,
-				"ready":      cmdReady,
-				"fill":       cmdFill,
-				"dirof":      cmdDirOf,
-				"nodeof":     cmdNodeOf,
-				"healthy":    cmdHealthy,
-				"resolves":   cmdResolves,
-				"pty":        cmdPty,
-				"host":       cmdHost,
-				"up":         cmdUp,
-				"down":       cmdDown,
-				"ended":      cmdEnded,
-				"spoil":      cmdSpoil,
-				"disk":       cmdDisk,
-			},
+	for _, dir := range []string{"script", "kubernetes"} {
+		t.Run(dir, func(t *testing.T) {
+			t.Parallel()
+			testscript.Run(t, scripts("testdata/"+dir, root, bin, examples))
 		})
-	})
+	}
 	t.Run("linearizable", func(t *testing.T) {
 		t.Parallel()
 		linearizable(t, bin, root)
 	})
+}
+
+// scripts are those of a directory, with the commands that they have beside testscript's.
+func scripts(dir, root, bin, examples string) testscript.Params {
+	return testscript.Params{
+		Dir:         dir,
+		WorkdirRoot: root,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+			env.Setenv("EXAMPLES", examples)
+			env.Setenv("BIN", bin)
+			env.Values[worldKey{}] = &world{bin: bin, dir: filepath.Join(env.WorkDir, "c")}
+			env.Setenv("DIR", filepath.Join(env.WorkDir, "c"))
+			return os.Chmod(env.WorkDir, 0o755)
+		},
+		Condition: func(cond string) (bool, error) {
+			switch cond {
+			case "root":
+				return os.Getuid() == 0, nil
+			case "disks":
+				return mayMount(), nil
+			}
+			if path, ok := strings.CutPrefix(cond, "file:"); ok {
+				_, err := os.Stat(path)
+				return err == nil, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", cond)
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"cluster":    cmdCluster,
+			"binaries":   cmdBinaries,
+			"stop":       cmdStop,
+			"killnode":   cmdKillNode,
+			"startnode":  cmdStartNode,
+			"eventually": cmdEventually,
+			"exits":      cmdExits,
+			"capture":    cmdCapture,
+			"leader":     cmdLeader,
+			"pids":       cmdPids,
+			"samepids":   cmdSamePids,
+			"kill9":      cmdKill9,
+			"alive":      cmdAlive,
+			"stdouts":    cmdStdouts,
+			"ready":      cmdReady,
+			"fill":       cmdFill,
+			"dirof":      cmdDirOf,
+			"nodeof":     cmdNodeOf,
+			"healthy":    cmdHealthy,
+			"resolves":   cmdResolves,
+			"pty":        cmdPty,
+			"host":       cmdHost,
+			"up":         cmdUp,
+			"down":       cmdDown,
+			"ended":      cmdEnded,
+			"spoil":      cmdSpoil,
+			"disk":       cmdDisk,
+		},
+	}
 }
 
 // build makes the three binaries, and what scripts have as members, once.
@@ -110,7 +118,7 @@ func build(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", dir+"/", "supd/cmd/supd", "supd/cmd/supctl", "supd/cmd/supd-keeper",
-		"supd/cmd/supctl/testdata/teller")
+		"supd/cmd/supctl/testdata/teller", "supd/cmd/supctl/testdata/webserver")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("cannot build the binaries: %v\n%s", err, out)
 	}

@@ -40,12 +40,16 @@ func run(dir string) error {
 		if err != nil {
 			continue
 		}
+		said := true
 		for line := range strings.Lines(string(b)) {
 			if line == "silent\n" {
 				silent = true
-			} else if err := tell(strings.TrimSpace(line)); err != nil {
-				return err
+			} else if tell(strings.TrimSpace(line)) != nil {
+				said = false // a killed keeper's successor has no socket yet: all is said again
 			}
+		}
+		if !said {
+			continue
 		}
 		if err := os.Remove(file); err != nil {
 			return err
