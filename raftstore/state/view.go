@@ -258,11 +258,14 @@ func (m *Member) Name() string { return spec.MemberName(m.Set, m.Ordinal) }
 
 // Observation is what the member's node last reported for one epoch.
 type Observation struct {
-	Epoch     uint64    `json:"epoch"`
-	Phase     string    `json:"phase,omitempty"` // Pending, Starting, Running, Stopping, Stopped, Failed
-	Started   bool      `json:"started,omitempty"`
-	Ready     bool      `json:"ready,omitempty"`
-	Steady    bool      `json:"steady,omitempty"`
+	Epoch   uint64 `json:"epoch"`
+	Phase   string `json:"phase,omitempty"` // Pending, Starting, Running, Stopping, Stopped, Failed
+	Started bool   `json:"started,omitempty"`
+	Ready   bool   `json:"ready,omitempty"`
+	Steady  bool   `json:"steady,omitempty"`
+	// DiedYoung: its programs have kept dying since its first minute in this epoch, whatever
+	// readiness said in between. False again as soon as it is steady.
+	DiedYoung bool      `json:"diedYoung,omitempty"`
 	Restarts  int       `json:"restarts,omitempty"`
 	StartedAt time.Time `json:"startedAt,omitzero"`
 	StartedOK time.Time `json:"startedOK,omitzero"` // when Started turned true

@@ -88,10 +88,22 @@ func Observe(p Part, s Sight) (obs state.Observation, next time.Time, ok bool) {
 	}
 	next = tally(p.Template, s, &obs)
 	phase(p.Template, s, &obs)
+	obs.DiedYoung = diedYoung(m, s, obs)
 	if m.Held && obs.Phase == spec.MemberStarting {
 		obs.Reason, obs.Message = "Held", "all of the set was down: it starts when every member has told its position"
 	}
 	return obs, next, true
+}
+
+// diedYoung: a leftover of an earlier revision may make a probe pass for a moment, of a program that can't run at all.
+func diedYoung(m *state.Member, s Sight, obs state.Observation) bool {
+	if obs.Steady {
+		return false
+	}
+	if m.Seen.Epoch == m.Epoch && m.Seen.DiedYoung {
+		return true
+	}
+	return obs.Restarts > 1 && !s.StartedAt.IsZero() && s.Now.Sub(s.StartedAt) < crashWindow
 }
 
 // tally fills in the processes and what follows from them.

@@ -13,7 +13,7 @@ import (
 // are not compared, for a probe's output may differ each time and only transitions
 // belong in the log; but one that says why, where the last did not, is told.
 func same(a, b state.Observation) bool {
-	if a.Fenced != b.Fenced || a.Phase != b.Phase || a.Started != b.Started || a.Ready != b.Ready || a.Steady != b.Steady ||
+	if a.Fenced != b.Fenced || a.Phase != b.Phase || a.Started != b.Started || a.Ready != b.Ready || a.Steady != b.Steady || a.DiedYoung != b.DiedYoung ||
 		a.Restarts != b.Restarts || a.Reason != b.Reason || a.Role != b.Role || answer(a) != answer(b) || !sameTime(a.StartedAt, b.StartedAt) ||
 		(a.Position == nil) != (b.Position == nil) || a.Position != nil && *a.Position != *b.Position ||
 		len(a.Processes) != len(b.Processes) || !slices.EqualFunc(a.Hooks, b.Hooks, sameHook) {

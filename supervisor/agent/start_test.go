@@ -253,6 +253,28 @@ func TestFirstRestartIsNotSteadyAtOnce(t *testing.T) {
 		if !w.member(0).Seen.Steady {
 			t.Error("not steady a second after its restart")
 		}
+		for range 2 {
+			if err := w.keeper.crash("default/web-0", "main", 0); err != nil {
+				t.Fatal(err)
+			}
+			settle(3 * time.Second)
+		}
+		if m := w.member(0); !m.Seen.DiedYoung || m.Seen.Steady {
+			t.Errorf("three deaths in its first minute: %+v, want died young", m.Seen)
+		}
+		settle(time.Minute)
+		if m := w.member(0); m.Seen.DiedYoung || !m.Seen.Steady {
+			t.Errorf("a minute later: %+v, want steady, no more died young", m.Seen)
+		}
+		for range 3 {
+			if err := w.keeper.crash("default/web-0", "main", 0); err != nil {
+				t.Fatal(err)
+			}
+			settle(3 * time.Second)
+		}
+		if m := w.member(0); m.Seen.DiedYoung {
+			t.Errorf("it dies after a good minute: %+v, want not died young", m.Seen)
+		}
 	})
 }
 

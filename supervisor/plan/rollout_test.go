@@ -387,6 +387,27 @@ func TestOnDeleteLeavesTheOnceWell(t *testing.T) {
 	b.expect()
 }
 
+// But for those whose readiness has passed only in moments between deaths.
+func TestOnDeleteLeavesNotWhoDiedYoung(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "n1", "n2", "n3")
+	onDelete := func(s *spec.StatefulSetSpec) { s.UpdateStrategy = spec.UpdateStrategy{Type: spec.OnDelete} }
+	if err := b.set(3, "a", onDelete); err != nil {
+		t.Fatal(err)
+	}
+	b.live()
+	dying := func(ready bool) func(*state.Observation) {
+		return func(o *state.Observation) { o.Ready, o.Steady, o.DiedYoung = ready, false, true }
+	}
+	b.observe(dying(true), 1)
+	if err := b.set(3, "b", onDelete); err != nil {
+		t.Fatal(err)
+	}
+	b.expect()
+	b.observe(dying(false), 1)
+	b.expect("stop 1 Rollout")
+}
+
 // A template with other ports gives members those with their next start, and keeps what
 // was chosen; one whose port is another member's waits, and takes nobody down for it.
 func TestPortsFollowTheTemplate(t *testing.T) {

@@ -83,7 +83,7 @@ func (p *planner) due(w *world, m *state.Member) bool {
 	case m.RestartUpTo >= m.Epoch:
 		return true
 	case w.s.Spec.UpdateStrategy.Type == spec.OnDelete:
-		return w.s.Outdated(m) && !m.WasAvailable && p.mayReplace(w, m)
+		return w.s.Outdated(m) && neverWell(m) && p.mayReplace(w, m)
 	}
 	return w.s.Outdated(m)
 }
@@ -105,6 +105,9 @@ func outdated(w *world, due []*state.Member) bool {
 	return false
 }
 
+// neverWell on its revision: not available, or only in moments between deaths from its first minute on.
+func neverWell(m *state.Member) bool { return !m.WasAvailable || m.Seen.DiedYoung }
+
 // mayReplace: a member that never was available on its revision may always be
 // replaced at once, and so may one that has long been broken. So a broken rollout can
 // always go forward or back with no hand on it.
@@ -112,11 +115,11 @@ func (p *planner) mayReplace(w *world, m *state.Member) bool {
 	if p.v.Available(w.s, m, p.now) {
 		return false
 	}
-	if m.Ready() && m.WasAvailable {
-		return false // it only lacks minReady
-	}
-	if !m.WasAvailable {
+	if neverWell(m) {
 		return !m.Ready()
+	}
+	if m.Ready() {
+		return false // it only lacks minReady
 	}
 	at := m.UnreadySince.Add(brokenAfter)
 	if p.now.Before(at) {
