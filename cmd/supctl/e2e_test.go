@@ -113,6 +113,7 @@ func scripts(dir, root, bin, examples string) testscript.Params {
 			"least":      cmdLeast,
 			"serves":     cmdServes,
 			"api":        cmdAPI,
+			"freeport":   cmdFreePort,
 		},
 	}
 }
