@@ -109,6 +109,11 @@ func scripts(dir, root, bin, examples string) testscript.Params {
 			"ended":      cmdEnded,
 			"spoil":      cmdSpoil,
 			"disk":       cmdDisk,
+			"follow":     cmdFollow,
+			"least":      cmdLeast,
+			"serves":     cmdServes,
+			"api":        cmdAPI,
+			"freeport":   cmdFreePort,
 		},
 	}
 }
@@ -160,7 +165,8 @@ type world struct {
 	nodes    []*exec.Cmd
 	hosts    []*host
 	deferred bool
-	uid      uint32 // who runs supd; 0: who runs the tests
+	uid      uint32   // who runs supd; 0: who runs the tests
+	witness  *witness // of the set that is followed
 }
 
 func worldOf(ts *testscript.TestScript) *world {
@@ -494,10 +500,10 @@ func cmdStdouts(ts *testscript.TestScript, neg bool, args []string) { ts.Check(t
 
 func cmdReady(ts *testscript.TestScript, neg bool, args []string) { ts.Check(tryReady(ts, args)) }
 
-// fill FILE...: puts the script's directory in place of @WORK@.
+// fill FILE...: puts the script's directory in place of @WORK@, that of the binaries in place of @BIN@.
 func cmdFill(ts *testscript.TestScript, neg bool, args []string) {
 	for _, f := range args {
-		s := strings.ReplaceAll(ts.ReadFile(f), "@WORK@", ts.Getenv("WORK"))
+		s := strings.NewReplacer("@WORK@", ts.Getenv("WORK"), "@BIN@", ts.Getenv("BIN")).Replace(ts.ReadFile(f))
 		ts.Check(os.WriteFile(ts.MkAbs(f), []byte(s), 0o644))
 	}
 }

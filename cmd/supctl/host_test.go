@@ -53,6 +53,18 @@ func cmdHost(ts *testscript.TestScript, neg bool, args []string) {
 	w.deferStop(ts)
 }
 
+// freeport VAR: a port of 127.0.0.1 that nobody has now, so that scripts beside each other don't meet on one.
+func cmdFreePort(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: freeport VAR")
+	}
+	addrs, err := freeAddrs(1)
+	ts.Check(err)
+	_, port, err := net.SplitHostPort(addrs[0])
+	ts.Check(err)
+	ts.Setenv(args[0], port)
+}
+
 // freeAddrs draws loopback addresses below the kernel's own range, held together until
 // all are drawn.
 func freeAddrs(n int) (out []string, err error) {

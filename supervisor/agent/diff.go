@@ -148,6 +148,13 @@ func Diff(p Part, f Facts) []Step {
 	return nil
 }
 
+// settled tells that what runs needs no further step. One that failed was done by another then: a keeper that did not know
+// the process has adopted it after all.
+func settled(p Part, f Facts) bool {
+	f.Retry, f.Lease = time.Time{}, true
+	return f.Fresh && !slices.ContainsFunc(Diff(p, f), func(s Step) bool { return !s.aside() })
+}
+
 // stop brings a member down whose stop is asked for.
 func stop(p Part, f Facts) []Step {
 	m := p.Member

@@ -215,6 +215,9 @@ func (a *Agent) visit(ctx context.Context, r *runtime, v *state.View, now time.T
 	}
 	if r.busy == nil {
 		facts := r.facts(now, fresh)
+		if r.failure != nil && settled(r.part, facts) {
+			r.failure = nil
+		}
 		if steps := Diff(r.part, facts); len(steps) > 0 {
 			a.begin(ctx, r, steps[0], set.crowd)
 		} else if m := r.part.Member; m == nil && len(facts.Records) == 0 && fresh.Caught && !r.traces && r.calling == nil {

@@ -169,6 +169,27 @@ func TestStartFailures(t *testing.T) {
 	}
 }
 
+// A start fails since something of the member runs that the keeper does not know; then the keeper adopts it. It is the
+// member, though no step of the agent's has succeeded.
+func TestAdoptedAfterAFailedStart(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, w *world) {
+		w.put(nil, sleeper("main"))
+		w.reserve(1)
+		w.keeper.startsWith(fmt.Errorf("%w: process 7 is in its cgroup", keeper.ErrBusy))
+		defer w.running(nil)()
+		w.start(0)
+		settle(2 * time.Second)
+		w.want(0, spec.MemberFailed, false)
+		w.wantReason(0, StillRunning, "process 7")
+		w.keeper.set(keeper.Status{Member: "default/web-0", Process: "main", Epoch: 1, PID: 7, State: keeper.Running, StartedAt: time.Now(), Adopted: true})
+		settle(2 * time.Second)
+		if m := w.want(0, spec.MemberRunning, true); m.Epoch != 1 || m.Seen.Processes[0].PID != 7 {
+			t.Errorf("it is %+v, want process 7 with epoch 1", m.Seen)
+		}
+	})
+}
+
 func TestPortInUse(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

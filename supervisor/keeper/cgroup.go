@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -182,6 +183,22 @@ func cgroupProcs(dir string) ([]procStat, error) {
 		}
 	}
 	return found, nil
+}
+
+// procsBelow lists the processes in the cgroup and below.
+func procsBelow(dir string) (all []procStat, err error) {
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, os.ErrNotExist) { // removed meanwhile
+			return nil
+		}
+		if err != nil || !d.IsDir() {
+			return err
+		}
+		procs, err := cgroupProcs(path)
+		all = append(all, procs...)
+		return err
+	})
+	return all, err
 }
 
 // killCgroup kills all in the cgroup and below at once; on kernels before 5.14 one by one, so call it until it is empty.

@@ -178,7 +178,8 @@ func TestLockRemoved(t *testing.T) {
 				if err := r.Start(t.Context(), s); !errors.Is(err, keeper.ErrBusy) && !errors.Is(err, keeper.ErrLocked) {
 					t.Errorf("start beside it: %v", err)
 				}
-				if err := r.GiveUp(t.Context(), "a", 1, filepath.Join(r.dir, "locks", "a@main.lock")); !errors.Is(err, keeper.ErrBusy) {
+				err := r.GiveUp(t.Context(), "a", 1, filepath.Join(r.dir, "locks", "a@main.lock"))
+				if !errors.Is(err, keeper.ErrBusy) {
 					t.Errorf("given up beside it: %v", err)
 				}
 				if got := copies(t, word); len(got) != 1 || got[0] != st.PID {
@@ -189,6 +190,9 @@ func TestLockRemoved(t *testing.T) {
 						t.Errorf("got %+v, want %d adopted", got, st.PID)
 					}
 					return
+				}
+				if !strings.Contains(fmt.Sprint(err), fmt.Sprint(st.PID)) {
+					t.Errorf("whom it waits for is not told: %v", err)
 				}
 				if err := unix.Kill(-st.PID, unix.SIGKILL); err != nil {
 					t.Fatal(err)

@@ -409,6 +409,13 @@ func (k *Keeper) giveUp(name string, epoch uint64, locks []string) error {
 			return err
 		}
 		if full { // without a record of it
+			procs, err := procsBelow(k.cg.member(name))
+			if err != nil {
+				return err
+			}
+			if len(procs) > 0 {
+				return fmt.Errorf("%w: %s: process %s is in its cgroup", ErrBusy, name, pidList(procs))
+			}
 			return fmt.Errorf("%w: the cgroup of %s is not empty", ErrBusy, name)
 		}
 	}
