@@ -86,7 +86,7 @@ func TestKubeTableIsTrue(t *testing.T) {
 			if value == "" {
 				value = "{x: y}" // not even looked at
 			}
-			in := open(f.name + ": " + value)
+			in := open(f.name+": "+value) + kubeMap
 			_, diags := Decode([]Source{{Name: "x.yaml", Data: []byte(in)}})
 			if err := checkOutcome(f, diags); err != nil {
 				t.Errorf("%s.%s (%s): %v\n%s", typ.name, f.name, f.is, err, in)
@@ -94,7 +94,7 @@ func TestKubeTableIsTrue(t *testing.T) {
 			if f.is == refused {
 				continue
 			}
-			if effect := decoded(t, in) != decoded(t, open("-"+f.name)); effect != (f.is == taken && !kubeChecks[typ.name+"."+f.name]) {
+			if effect := decoded(t, in) != decoded(t, open("-"+f.name)+kubeMap); effect != (f.is == taken && !kubeChecks[typ.name+"."+f.name]) {
 				t.Errorf("%s.%s (%s): the object is another one with it: %v\n%s", typ.name, f.name, f.is, effect, in)
 			}
 		}
@@ -112,6 +112,7 @@ var kubeChecks = wordSet(`
 	TopologySpreadConstraint.whenUnsatisfiable Affinity.nodeAffinity Affinity.podAffinity Affinity.podAntiAffinity
 	EmptyDirVolumeSource.medium InitContainer.resources
 	ContainerPort.hostPort VolumeMount.mountPropagation
+	ConfigMapVolumeSource.optional ConfigMapProjection.optional ConfigMapEnvSource.optional ConfigMapKeySelector.optional
 	ServiceSpec.clusterIP ServiceSpec.type ServicePort.targetPort
 	PodDisruptionBudget.apiVersion PodDisruptionBudget.kind PodDisruptionBudget.metadata PodDisruptionBudget.spec
 	PodDisruptionBudgetSpec.selector PodDisruptionBudgetSpec.minAvailable PodDisruptionBudgetSpec.maxUnavailable
@@ -200,7 +201,7 @@ func TestKubeDocument(t *testing.T) {
 
 const kubeIntro = `# Kubernetes manifests
 
-What becomes of each field of Kubernetes' apps/v1 StatefulSet and its pod template, of Service and of PodDisruptionBudget. This page
+What becomes of each field of Kubernetes' apps/v1 StatefulSet and its pod template, of ConfigMap, Service and PodDisruptionBudget. This page
 is printed from the table that the decoder itself works by (kube_table*.go); a test holds it to every field of Kubernetes 1.36.
 
 - **taken**: it means here what it means there. The note names the native field it becomes, which is then held to the rules that hold for
@@ -226,6 +227,7 @@ func kubeDocument() string {
 		{"StatefulSet", kubeSetTypes},
 		{"Pod", kubePodTypes},
 		{"Containers", kubeContainerTypes},
+		{"ConfigMap, and what names it", kubeConfigTypes},
 		{"Service and PodDisruptionBudget", kubeServiceTypes},
 	} {
 		fmt.Fprintf(&b, "\n## %s\n", part.title)
