@@ -80,9 +80,12 @@ func (k *kube) configMap(n *node) {
 	data, binary := f.take("data"), f.take("binaryData")
 	f.end()
 	name := meta.get("name")
-	if name.missing() {
+	switch {
+	case name.missing():
 		k.errorf(n, "metadata.name is needed")
 		name = n
+	case name.kind != str:
+		k.errorf(name, "want a string, not %s: write %q with quotes", name.kind, name.text)
 	}
 	m := &configMap{
 		namespace: meta.get("namespace").word(), name: name.word(),

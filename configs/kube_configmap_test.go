@@ -50,10 +50,11 @@ func TestConfigMapChangesTheTemplate(t *testing.T) {
 		}
 		return tpl.Hash()
 	}
-	if hash("a") == hash("b") {
+	first, again := hash("a"), hash("a")
+	if first == hash("b") {
 		t.Error("a changed ConfigMap makes no other revision")
 	}
-	if hash("a") != hash("a") {
+	if first != again {
 		t.Error("the same ConfigMap makes another revision")
 	}
 }

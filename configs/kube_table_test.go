@@ -210,6 +210,18 @@ is printed from the table that the decoder itself works by (kube_table*.go); a t
 - **passed over**: filled in by Kubernetes' server, or it says what holds in any case.
 - **refused**: passing over it would change the meaning. The note is the error. ` + "`false`" + ` and empty values are not refused: they say nothing.
 
+**ConfigMaps** are given in the same apply as the sets that use them (the same file, the same directory, or another ` + "`-f`" + `); they may stand
+anywhere in it. Nothing is stored of them but what sets use, literally, as files and variables of their templates. So, other than in Kubernetes, a
+changed ConfigMap is a changed template, and is rolled out member by member when it is applied: no member restarts later into a text that it was never
+started with, and ` + "`supctl rollout undo`" + ` goes back to the old text too. Files are owned by the user of the process that has them, lie in a scratch
+directory that is made anew at each start, and are mounted read-only: as there, what the host has below the mountPath is hidden. A ConfigMap that is used but
+not given is an error, unless it is optional; one that nobody uses is warned of. A set with its texts may take about 500 KiB (an entry of the log
+has it twice). Secrets are no part of definitions: their values would be in the log.
+
+**Services** are names, for no proxy holds an address. That of a set's serviceName, headless or not, lists the set's members; any other lists the one
+set of the same files whose template's labels its selector selects (natively: ` + "`selector: {supd/set: NAME}`" + `). Clients get the ready members' own addresses,
+so a port that would be forwarded to another is refused.
+
 A field that is in no table is an error with a guess at what was meant. A container's ` + "`image`" + ` is the name of a Program, which says what
 it means on these hosts; without one, the container's own ` + "`command`" + ` must run here. Files that show it: [testdata/manifests](testdata/manifests).
 `

@@ -378,8 +378,10 @@ func TestWhatAProcessIsGiven(t *testing.T) {
 			tpl.VolumeMounts = map[string]string{"data": "/srv/data"}
 			tpl.Scratch = []spec.ScratchDir{{Name: "tmp", MountPath: "/scratch"}}
 			tpl.Resolve = spec.ResolvePrivate
-			tpl.Processes[0].Mounts = []spec.Mount{{Volume: "data", MountPath: "/sub", SubPath: "deep/er", ReadOnly: true},
-				{Volume: "tmp", MountPath: "/etc/one.conf", SubPath: "part/one.conf", ReadOnly: true}, {Volume: "tmp", MountPath: "/part", SubPath: "part"}}
+			tpl.Processes[0].Mounts = []spec.Mount{
+				{Volume: "data", MountPath: "/sub", SubPath: "deep/er", ReadOnly: true},
+				{Volume: "tmp", MountPath: "/etc/one.conf", SubPath: "part/one.conf", ReadOnly: true}, {Volume: "tmp", MountPath: "/part", SubPath: "part"},
+			}
 		}, p)
 		w.reserve(2)
 		defer w.running(func(o *Options) { o.MemberDNS = "127.0.0.9" })()
