@@ -380,7 +380,8 @@ func TestWhatAProcessIsGiven(t *testing.T) {
 			tpl.Resolve = spec.ResolvePrivate
 			tpl.Processes[0].Mounts = []spec.Mount{
 				{Volume: "data", MountPath: "/sub", SubPath: "deep/er", ReadOnly: true},
-				{Volume: "tmp", MountPath: "/etc/one.conf", SubPath: "part/one.conf", ReadOnly: true}, {Volume: "tmp", MountPath: "/part", SubPath: "part"},
+				{Volume: "tmp", MountPath: "/etc/one.conf", SubPath: "part/one.conf", ReadOnly: true},
+				{Volume: "tmp", MountPath: "/part", SubPath: "part"},
 			}
 		}, p)
 		w.reserve(2)
