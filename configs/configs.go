@@ -92,14 +92,25 @@ func Parse(files []Source) ([]Definition, []Diagnostic) {
 	var defs []Definition
 	var diags []Diagnostic
 	var budgets []budget
-	for _, f := range files {
-		p := &parser{file: f.Name, src: f.Data}
-		p.parse(f)
+	var services []service
+	parsers, maps := make([]*parser, len(files)), &configMaps{}
+	for i, f := range files {
+		parsers[i] = &parser{file: f.Name, src: f.Data, maps: maps}
+		parsers[i].read(f)
+	}
+	for _, p := range parsers { // of all files first: a set may stand before what it uses
+		p.configMaps()
+	}
+	for _, p := range parsers {
+		p.documents()
 		SortDiagnostics(p.diags)
 		defs = append(defs, p.defs...)
 		diags = append(diags, p.diags...)
 		budgets = append(budgets, p.budgets...)
+		services = append(services, p.services...)
 	}
+	diags = append(diags, maps.unused()...)
+	diags = append(diags, checkServices(defs, services)...)
 	diags = append(diags, checkBudgets(defs, budgets)...)
 	return defs, append(diags, duplicates(defs)...)
 }

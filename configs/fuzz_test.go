@@ -112,11 +112,12 @@ func FuzzTemplateEscape(f *testing.F) {
 // renders to.
 func TestKubeStringsKeepTheirMeaning(t *testing.T) {
 	t.Parallel()
-	known := vars{"A": plainVar, "B.C": plainVar, "S": secretVar}
+	known := vars{"A": {kind: plainVar}, "B.C": {kind: plainVar}, "S": {kind: secretVar}, "L": {literalVar, "${l}$"}}
 	for in, want := range map[string]string{
 		"plain":             "plain",
 		"$(A)":              "${env.A}",
 		"$(A)$(A)":          "${env.A}${env.A}",
+		"$(L)$(A)":          `$${l}${"$"}${env.A}`,
 		"$(B.C)":            `${env["B.C"]}`,
 		"$(NOT)":            "$(NOT)",
 		"$$(A)":             "$(A)",

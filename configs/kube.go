@@ -45,6 +45,8 @@ func (p *parser) kubernetes(n, version, kind *node) {
 		k.service(n)
 	case kindBudget:
 		k.budget(n)
+	case kindConfigMap:
+		k.configMap(n)
 	}
 	if len(k.ignored) > 0 {
 		p.warnf(n, "ignored, for only Kubernetes needs it: %s", strings.Join(k.ignored, ", "))
@@ -217,7 +219,10 @@ func (k *kube) statefulSet(n *node) {
 	pod := t.take("spec")
 	t.end()
 	k.selector(s.n, selector, meta.labels)
-	w := &workload{kube: k, body: body, labels: meta.labels, annotations: meta.annotations, refused: map[string]bool{}}
+	w := &workload{
+		kube: k, body: body, labels: meta.labels, annotations: meta.annotations, refused: map[string]bool{},
+		namespace: doc.get("metadata").get("namespace").word(),
+	}
 	w.claims(claims)
 	if pod == nil {
 		k.errorf(template, "spec with containers is needed")
@@ -225,7 +230,9 @@ func (k *kube) statefulSet(n *node) {
 		w.pod(pod)
 	}
 	k.define(spec.KindStatefulSet, doc)
-	k.defs[len(k.defs)-1].podLabels = meta.labels
+	def := &k.defs[len(k.defs)-1]
+	def.podLabels = meta.labels
+	w.checkSize(def)
 }
 
 func (k *kube) updateStrategy(n *node) *node {

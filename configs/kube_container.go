@@ -12,6 +12,7 @@ func (w *workload) container(n *node) *node {
 	f := w.in(n, "Container")
 	out := n.derive(object)
 	vars := w.exec(f, out)
+	w.giveFiles(out)
 	var ports []*node
 	for _, p := range f.items("ports") {
 		ports = append(ports, w.port(p))
@@ -63,7 +64,11 @@ func (w *workload) exec(f *kubeFields, out *node) vars {
 	out.set("image", image)
 	env, all := w.env(f)
 	if len(env) > 0 {
-		out.set("env", f.n.get("env").list(env...))
+		at := f.n.get("env")
+		if at == nil {
+			at = f.n.get("envFrom")
+		}
+		out.set("env", at.list(env...))
 	}
 	out.set("command", w.expand(f.take("command"), all))
 	out.set("args", w.expand(f.take("args"), all))
@@ -95,6 +100,7 @@ func (w *workload) mount(n *node) *node {
 		w.errorf(p, "mounts are private to the member; %s is not supported", p.text)
 	}
 	f.end()
+	w.mountConfig(n, out)
 	return out
 }
 
@@ -428,9 +434,14 @@ func expandVars(s string, known vars) (text, secret string) {
 			i++
 			continue
 		}
-		if end := strings.IndexByte(s[i:], ')'); s[i+1] == '(' && end > 0 && known[s[i+2:i+end]] != unknownVar {
+		if end := strings.IndexByte(s[i:], ')'); s[i+1] == '(' && end > 0 && known[s[i+2:i+end]].kind != unknownVar {
 			name := s[i+2 : i+end]
-			if known[name] == secretVar {
+			if known[name].kind == literalVar {
+				lit.WriteString(known[name].text)
+				i += end
+				continue
+			}
+			if known[name].kind == secretVar {
 				secret = name
 			}
 			plain := strings.TrimRight(lit.String(), "$")

@@ -3,6 +3,7 @@ package configs
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -19,7 +20,12 @@ func varRef(name string) string {
 }
 
 // vars are the variables that $(VAR) may name.
-type vars map[string]varKind
+type vars map[string]known
+
+type known struct {
+	kind varKind
+	text string // of a literalVar
+}
 
 type varKind int
 
@@ -27,19 +33,34 @@ const (
 	unknownVar varKind = iota
 	plainVar
 	secretVar
+	// literalVar: envFrom gives it this text, and env another further down, so that no
+	// variable holds the text.
+	literalVar
 )
 
-// env reads a container's variables; all are the names that $(VAR) may use.
+// env reads a container's variables; all are the names that $(VAR) may use. Those of
+// envFrom come first, and env wins over them.
 func (w *workload) env(f *kubeFields) (out []*node, all vars) {
 	all = vars{}
 	last := map[string]int{}
-	items := f.items("env")
+	from, items := w.envFrom(f), f.items("env")
 	for i, n := range items {
-		if n.kind == object {
+		if n.kind == object && !w.leftOut(n) {
 			if name := n.get("name"); name != nil {
 				last[name.text] = i
 			}
 		}
+	}
+	for _, v := range from {
+		if _, again := last[v.name]; again {
+			all[v.name] = known{literalVar, v.value}
+			continue
+		}
+		x := v.at.derive(object)
+		x.set("name", v.at.str(v.name))
+		x.set("value", v.at.str(spec.EscapeTemplate(v.value)))
+		out = append(out, x)
+		all[v.name] = known{kind: plainVar}
 	}
 	for i, n := range items {
 		v := w.variable(n, all)
@@ -52,12 +73,62 @@ func (w *workload) env(f *kubeFields) (out []*node, all vars) {
 			continue
 		}
 		out = append(out, v)
-		all[name.text] = plainVar
+		all[name.text] = known{kind: plainVar}
 		if v.get("fromFile") != nil {
-			all[name.text] = secretVar
+			all[name.text] = known{kind: secretVar}
 		}
 	}
 	return out, all
+}
+
+// mapVar is a variable of envFrom.
+type mapVar struct {
+	at          *node
+	name, value string
+}
+
+// envFrom are the variables of whole ConfigMaps; of two of one name the later counts.
+func (w *workload) envFrom(f *kubeFields) []mapVar {
+	var out []mapVar
+	for _, n := range f.items("envFrom") {
+		x := w.in(n, "EnvFromSource")
+		prefix, ref := x.take("prefix"), x.take("configMapRef")
+		x.end()
+		if ref == nil {
+			if n.kind == object && n.get("secretRef").missing() {
+				w.errorf(n, "configMapRef is needed")
+			}
+			continue
+		}
+		s := w.in(ref, "ConfigMapEnvSource")
+		m := w.lookup(w.mapRef(s))
+		s.end()
+		if m == nil {
+			continue
+		}
+		for _, key := range m.keys() {
+			if m.binary[key] {
+				continue
+			}
+			v := mapVar{ref, prefix.word() + key, m.values[key]}
+			out = append(slices.DeleteFunc(out, func(o mapVar) bool { return o.name == v.name }), v)
+		}
+	}
+	return out
+}
+
+// leftOut tells whether a variable is of a ConfigMap or key that may be missing, and is.
+func (w *workload) leftOut(n *node) bool {
+	from := n.get("valueFrom")
+	if from == nil || from.kind != object {
+		return false
+	}
+	ref := from.get("configMapKeyRef")
+	if ref == nil || ref.kind != object || ref.get("optional").word() != "true" {
+		return false
+	}
+	m := w.maps.find(w.namespace, ref.get("name").word())
+	return m == nil || !m.has(ref.get("key").word())
 }
 
 // overridden: of two variables of one name the later counts, which is only the same here
@@ -95,6 +166,9 @@ func (w *workload) variable(n *node, all vars) *node {
 		out.set("value", value)
 	case from != nil:
 		w.valueFrom(from, out)
+		if w.leftOut(n) {
+			return nil
+		}
 	}
 	return out
 }
@@ -114,7 +188,34 @@ func (w *workload) valueFrom(n, out *node) {
 	if r := f.take("secretKeyRef"); r != nil {
 		w.secret(r, out)
 	}
+	if r := f.take("configMapKeyRef"); r != nil {
+		w.mapKey(r, out)
+	}
 	f.end()
+}
+
+// mapKey: the value of a key, which is literal.
+func (w *workload) mapKey(n, out *node) {
+	f := w.in(n, "ConfigMapKeySelector")
+	r, key := w.mapRef(f), f.take("key")
+	f.end()
+	if key == nil {
+		if f.n != nil {
+			w.errorf(n, "key is needed")
+		}
+		return
+	}
+	m := w.lookup(r)
+	if m == nil {
+		return
+	}
+	text, ok := w.text(m, key, r.optional)
+	switch {
+	case ok && m.binary[key.text]:
+		w.errorf(key, "key %q of ConfigMap %q is in binaryData, which variables have nothing of: write it into data", key.text, m.name)
+	case ok:
+		out.set("value", n.str(spec.EscapeTemplate(text)))
+	}
 }
 
 var secretPart = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*)$`)

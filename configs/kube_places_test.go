@@ -34,6 +34,12 @@ var kubeValues = map[string]string{
 	"lifecycle": "{stopSignal: SIGINT}", "containerPort": "81", "hostPort": "81", "EnvVar.name": "A", "value": "b",
 	"valueFrom": "{fieldRef: {fieldPath: metadata.name}}", "fieldRef": "{fieldPath: metadata.name}", "fieldPath": "metadata.name",
 	"ObjectFieldSelector.apiVersion": "v1", "secretKeyRef": "{name: x, key: y}", "SecretKeySelector.key": "y", "optional": "true",
+	"configMap": "{name: x}", "projected": "{sources: [{configMap: {name: x}}]}", "sources": "[{configMap: {name: x}}]",
+	"downwardAPI": "{items: [{path: p, fieldRef: {fieldPath: metadata.name}}]}", "defaultMode": "0600", "items": "[{key: k, path: p}]",
+	"key": "k", "KeyToPath.path": "p", "mode": "0600", "DownwardAPIVolumeFile.path": "p",
+	"DownwardAPIVolumeSource.items": "[{path: p, fieldRef: {fieldPath: metadata.name}}]", "DownwardAPIProjection.items": "[{path: p, fieldRef: {fieldPath: metadata.name}}]",
+	"configMapRef": "{name: x}", "prefix": "P_", "envFrom": "[{configMapRef: {name: x}}]", "configMapKeyRef": "{name: x, key: k}",
+	"ConfigMap.apiVersion": "v1", "ConfigMap.kind": "ConfigMap", "ConfigMap.metadata": "{name: y}", "data": "{other: text}", "binaryData": "{more: YQ==}", "immutable": "true",
 	"VolumeMount.name": "scratch", "mountPath": "/y", "subPath": "y", "readOnly": "true", "mountPropagation": "None",
 	"allowPrivilegeEscalation": "true", "readOnlyRootFilesystem": "true", "capabilities": "{add: [IPC_LOCK]}", "add": "[IPC_LOCK]", "drop": "[ALL]", "Capabilities.drop": "[IPC_LOCK]",
 	"privileged": "true", "postStart": "{exec: {command: [x]}}", "preStop": "{exec: {command: [x]}}", "sleep": "{seconds: 5}", "seconds": "5", "stopSignal": "SIGINT",
@@ -94,6 +100,15 @@ func inContainer(text, object string) func(string) string {
 	return place(kubeSetHead+kubePod+kubeMain+", "+text+"}]}}}\n", object)
 }
 
+// inVolume is an object in a volume of the pod, which has a scratch directory too.
+func inVolume(source, object string) func(string) string {
+	pod := strings.Replace(kubePod, "emptyDir: {}}]", "emptyDir: {}}, {name: c, "+source+"}]", 1)
+	return place(kubeSetHead+pod+kubeMain+"}]}}}\n", object)
+}
+
+// kubeMap stands behind every manifest, for those that name a ConfigMap.
+const kubeMap = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata: {k: v}\n"
+
 // kubePlaces are manifests to try each type's fields in.
 var kubePlaces = map[string]func(field string) string{
 	"StatefulSet": kubeWhole("apiVersion: apps/v1; kind: StatefulSet; metadata: {name: x}; spec: {" + kubeLabels + ", template: {" + kubeMeta + ", spec: {" + kubeMain + "}]}}}"),
@@ -123,14 +138,28 @@ var kubePlaces = map[string]func(field string) string{
 	"PodAntiAffinity":          inPod("affinity: {podAntiAffinity: @}", ""),
 	"PodAffinityTerm": inPod("affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [@]}}",
 		"topologyKey: kubernetes.io/hostname; labelSelector: {matchLabels: {app: x}}"),
-	"Volume":               kubeVolume,
-	"EmptyDirVolumeSource": place(kubeSetHead+"spec: {"+kubeLabels+", template: {"+kubeMeta+", spec: {volumes: [{name: y, emptyDir: @}], "+kubeMain+"}]}}}\n", ""),
+	"Volume": kubeVolume,
+	"ConfigMap": func(field string) string {
+		return inVolume("configMap: {name: y}", "")("") + "---\n" + kubeWhole("apiVersion: v1; kind: ConfigMap; metadata: {name: y}; data: {k: v}")(field)
+	},
+	"ConfigMapVolumeSource":   inVolume("configMap: @", "name: x"),
+	"KeyToPath":               inVolume("configMap: {name: x, items: [@]}", "key: k; path: q"),
+	"ProjectedVolumeSource":   inVolume("projected: @", "sources: [{configMap: {name: x}}]"),
+	"VolumeProjection":        inVolume("projected: {sources: [@]}", ""),
+	"ConfigMapProjection":     inVolume("projected: {sources: [{configMap: @}]}", "name: x"),
+	"DownwardAPIVolumeSource": inVolume("downwardAPI: @", "items: [{path: q, fieldRef: {fieldPath: metadata.name}}]"),
+	"DownwardAPIProjection":   inVolume("projected: {sources: [{downwardAPI: @}]}", ""),
+	"DownwardAPIVolumeFile":   inVolume("downwardAPI: {items: [@]}", "path: q; fieldRef: {fieldPath: metadata.namespace}"),
+	"EmptyDirVolumeSource":    place(kubeSetHead+"spec: {"+kubeLabels+", template: {"+kubeMeta+", spec: {volumes: [{name: y, emptyDir: @}], "+kubeMain+"}]}}}\n", ""),
 
 	"Container":            place(kubeSetHead+kubePod+"containers: [@]}}}\n", kubeProcess),
 	"InitContainer":        inPod("initContainers: [@]", "name: y; image: y"),
 	"ContainerPort":        place(kubeSetHead+kubePod+"containers: [{name: x, image: x, ports: [@]}]}}}\n", "containerPort: 81"),
 	"EnvVar":               inContainer("env: [@]", "name: A"),
 	"EnvVarSource":         inContainer("env: [{name: A, valueFrom: @}]", ""),
+	"EnvFromSource":        inContainer("envFrom: [@]", "configMapRef: {name: x}"),
+	"ConfigMapEnvSource":   inContainer("envFrom: [{configMapRef: @}]", "name: x"),
+	"ConfigMapKeySelector": inContainer("env: [{name: A, valueFrom: {configMapKeyRef: @}}]", "name: x; key: k"),
 	"ObjectFieldSelector":  inContainer("env: [{name: A, valueFrom: {fieldRef: @}}]", "fieldPath: metadata.name"),
 	"SecretKeySelector":    inContainer("env: [{name: A, valueFrom: {secretKeyRef: @}}]", "name: x; key: y"),
 	"VolumeMount":          inContainer("volumeMounts: [@]", "name: scratch; mountPath: /y"),

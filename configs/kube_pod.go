@@ -1,8 +1,6 @@
 package configs
 
 import (
-	"slices"
-
 	"supd/supervisor/spec"
 )
 
@@ -11,7 +9,11 @@ type workload struct {
 	*kube
 	body                *node
 	labels, annotations map[string]string
+	namespace           string
 	volumes, scratch    []*node
+	// configs are volumes of files; uses are the ConfigMaps of them and of variables.
+	configs []*configVolume
+	uses    []*configMap
 	// refused are volumes that were refused already: their mounts are passed over.
 	refused map[string]bool
 	// What the pod's security context says for containers that say nothing.
@@ -95,6 +97,9 @@ func (w *workload) pod(n *node) {
 	for _, c := range containers {
 		processes = append(processes, w.container(c))
 	}
+	if len(processes) > 0 {
+		w.giveRest(processes[0])
+	}
 	setList(w.body, "volumes", w.volumes)
 	setList(w.body, "scratch", w.scratch)
 	setList(w.body, "init", init)
@@ -129,37 +134,6 @@ func (w *workload) fixed(f *kubeFields) {
 		w.errorf(v, "user namespaces are %s: members have the users of the host", notYet)
 	}
 }
-
-// podVolumes are the pod's own volumes; emptyDir is a scratch directory.
-func (w *workload) podVolumes(f *kubeFields) {
-	for _, n := range f.items("volumes") {
-		v := w.in(n, "Volume")
-		name, dir := v.take("name"), v.take("emptyDir")
-		v.end()
-		if name == nil {
-			w.errorf(n, "name is needed")
-			continue
-		}
-		if dir == nil && !isKey(v.n, "emptyDir") {
-			w.refused[name.text] = true
-			if !slices.ContainsFunc(v.n.keys, func(e entry) bool { return v.of.field(e.key) != nil && e.key != "name" }) {
-				w.errorf(n, "volume %q has no source that is known", name.text)
-			}
-			continue
-		}
-		d := n.derive(object)
-		d.set("name", name)
-		w.scratch = append(w.scratch, d)
-		e := w.in(dir, "EmptyDirVolumeSource")
-		if m := e.take("medium"); m != nil && m.text != "" {
-			w.warnf(m, "the directory is kept on disk, not in memory")
-		}
-		e.end()
-	}
-}
-
-// isKey tells whether an object has a field, if only an empty one.
-func isKey(n *node, name string) bool { return n != nil && n.get(name) != nil }
 
 func (w *workload) placement(f *kubeFields) {
 	place := w.body.derive(object)

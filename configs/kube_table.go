@@ -63,7 +63,7 @@ func (t *kubeType) names() []string {
 }
 
 // kubeTypes are the parts of the table in order.
-var kubeTypes = [][]kubeType{kubeSetTypes, kubePodTypes, kubeContainerTypes, kubeServiceTypes}
+var kubeTypes = [][]kubeType{kubeSetTypes, kubePodTypes, kubeContainerTypes, kubeConfigTypes, kubeServiceTypes}
 
 // typeOf finds a type of the table.
 func typeOf(name string) *kubeType {
@@ -104,9 +104,9 @@ const (
 // kubeKinds are the documents that manifests of stateful programs are made of.
 var kubeKinds = []kubeKind{
 	{spec.KubeAppsV1, spec.KindStatefulSet, taken, "below"},
-	{spec.KubeCoreV1, spec.KindService, taken, "headless ones, below"},
+	{spec.KubeCoreV1, spec.KindService, taken, "as a name of the ready members, below"},
+	{spec.KubeCoreV1, kindConfigMap, taken, "as files and variables of the sets of the same files, below"},
 	{kubePolicyV1, kindBudget, taken, "as a check of the set of the same files, below"},
-	{spec.KubeCoreV1, "ConfigMap", refused, "ConfigMaps are " + notYet + ": write values into env, and files into `files` of the image's Program"},
 	{spec.KubeCoreV1, "Secret", refused, "the cluster keeps no secrets: on each node write the value of KEY to /etc/supd/secrets/NAME/KEY (root's, mode 0600), where secretKeyRef finds it, and take this document out"},
 	{spec.KubeCoreV1, "Namespace", ignored, "a namespace is there as soon as something is in it"},
 	{spec.KubeCoreV1, "ServiceAccount", ignored, onlyAPIClients},
@@ -270,11 +270,11 @@ var kubeServiceTypes = []kubeType{
 		{"status", silent, madeByServer},
 	}},
 	{"ServiceSpec", "", "spec", []kubeField{
-		{"clusterIP", taken, "None, and nothing else: no proxy holds an address for a service"},
+		{"clusterIP", taken, "None; left out, with a warning: no proxy holds an address, the name leads to the ready members' own; an address is refused"},
 		{"publishNotReadyAddresses", taken, "publishNotReadyAddresses"},
-		{"selector", taken, "selector; who is listed a set's serviceName says"},
+		{"selector", taken, "of a service that is no set's serviceName: supd/set, the one set of the same files whose members it selects; else it says nothing, the members are those of the sets that name it"},
 		{"ports", taken, "ports, for SRV records"},
-		{"type", taken, "ClusterIP; others are refused"},
+		{"type", taken, "ClusterIP; NodePort, LoadBalancer and ExternalName are refused"},
 		{"clusterIPs", silent, "clusterIP again"},
 		{"internalTrafficPolicy", ignored, "names give the members' own addresses"},
 		{"ipFamilies", ignored, "the address plan of the cluster decides"},
@@ -295,7 +295,7 @@ var kubeServiceTypes = []kubeType{
 		{"name", taken, "ports[].name"},
 		{"port", taken, "ports[].port"},
 		{"protocol", taken, "ports[].protocol"},
-		{"targetPort", taken, "a name, or the same number as port: a headless service forwards nothing"},
+		{"targetPort", taken, "the same number as port, for nothing is forwarded; or a name, of a port of that number where the service is not headless"},
 		{"appProtocol", ignored, "nothing looks into what is spoken"},
 		{"nodePort", refused, "node ports are " + notYet},
 	}},

@@ -10,7 +10,7 @@ const (
 	wholePod        = "resources of a whole pod are " + notYet
 	noWindows       = "Windows is not supported"
 	noTerminal      = "members have no terminal"
-	configMapFiles  = "; give the files in `files` of the image's Program"
+	secretFiles     = "; a Program's `files` take fromFile: /etc/supd/secrets/NAME/KEY"
 )
 
 var kubePodTypes = []kubeType{
@@ -30,7 +30,7 @@ var kubePodTypes = []kubeType{
 	{"PodSpec", "", "spec.template.spec", []kubeField{
 		{"containers", taken, "processes; the first is the main one"},
 		{"initContainers", taken, "init"},
-		{"volumes", taken, "emptyDir only: scratch"},
+		{"volumes", taken, "scratch: empty (emptyDir), or with files (configMap, projected, downwardAPI)"},
 		{"terminationGracePeriodSeconds", taken, "processes[].stop.timeout"},
 		{"securityContext", taken, ""},
 		{"nodeSelector", taken, "placement.nodeSelector"},
@@ -129,15 +129,15 @@ var kubePodTypes = []kubeType{
 	}},
 }
 
-// volumeSources: of all that a pod may mount only empty directories are there.
+// volumeSources: of all that a pod may mount, what is made anew at each start is there.
 func volumeSources() []kubeField {
 	out := []kubeField{
 		{"name", taken, "scratch[].name"},
 		{"emptyDir", taken, "scratch"},
-		{"configMap", refused, "volumes of kind configMap are " + notYet + configMapFiles},
-		{"secret", refused, "volumes of kind secret are " + notYet + "; a Program's `files` take fromFile: /etc/supd/secrets/NAME/KEY"},
-		{"projected", refused, "volumes of kind projected are " + notYet + configMapFiles},
-		{"downwardAPI", refused, "volumes of kind downwardAPI are " + notYet + configMapFiles},
+		{"configMap", taken, "scratch, and files[] in it of the first process that mounts it, else of the main one; a Program's file at the same path wins"},
+		{"projected", taken, "as configMap"},
+		{"downwardAPI", taken, "as configMap"},
+		{"secret", refused, "volumes of kind secret are " + notYet + secretFiles},
 		{"hostPath", refused, "volumes of kind hostPath are " + notYet + "; members see the host's files at their own paths"},
 		{"persistentVolumeClaim", refused, "volumes of kind persistentVolumeClaim are " + notYet + "; volumeClaimTemplates give each member its own"},
 		{"ephemeral", refused, "volumes of kind ephemeral are " + notYet + "; an emptyDir lives as long"},
@@ -161,6 +161,7 @@ func containerFields(f ...kubeField) []kubeField {
 		{"command", taken, "command; $(VAR) of the container's variables"},
 		{"args", taken, "args; $(VAR) of the container's variables"},
 		{"env", taken, "env"},
+		{"envFrom", taken, "env, before the container's own, which win"},
 		{"workingDir", taken, "workingDir"},
 		{"volumeMounts", taken, "mounts, private to the process"},
 		{"resources", taken, ""},
@@ -168,7 +169,6 @@ func containerFields(f ...kubeField) []kubeField {
 		{"imagePullPolicy", ignored, imagesOnly},
 		{"terminationMessagePath", ignored, "the log tells"},
 		{"terminationMessagePolicy", ignored, "the log tells"},
-		{"envFrom", refused, "variables from a ConfigMap or Secret as a whole are " + notYet + "; list them"},
 		{"resizePolicy", refused, "resizing in place is " + notYet},
 		{"restartPolicyRules", refused, "rules for restarts are " + notYet},
 		{"volumeDevices", refused, "block devices are " + notYet},
@@ -212,7 +212,7 @@ var kubeContainerTypes = []kubeType{
 	{"EnvVarSource", "", "...env[].valueFrom", []kubeField{
 		{"fieldRef", taken, "a template"},
 		{"secretKeyRef", taken, "fromFile: /etc/supd/secrets/NAME/KEY, a file of the node"},
-		{"configMapKeyRef", refused, "ConfigMaps are " + notYet + "; write the value here"},
+		{"configMapKeyRef", taken, "env[].value, literally"},
 		{"resourceFieldRef", refused, "resourceFieldRef is " + notYet},
 		{"fileKeyRef", refused, "fileKeyRef is " + notYet},
 	}},
@@ -229,7 +229,7 @@ var kubeContainerTypes = []kubeType{
 		{"name", taken, "mounts[].volume"},
 		{"mountPath", taken, "mounts[].mountPath"},
 		{"subPath", taken, "mounts[].subPath"},
-		{"readOnly", taken, "mounts[].readOnly"},
+		{"readOnly", taken, "mounts[].readOnly; volumes of files are mounted so in any case"},
 		{"mountPropagation", taken, "None; others are refused"},
 		{"subPathExpr", refused, "subPathExpr is " + notYet},
 		{"recursiveReadOnly", refused, "recursive read-only mounts are " + notYet},

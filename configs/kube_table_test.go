@@ -86,7 +86,7 @@ func TestKubeTableIsTrue(t *testing.T) {
 			if value == "" {
 				value = "{x: y}" // not even looked at
 			}
-			in := open(f.name + ": " + value)
+			in := open(f.name+": "+value) + kubeMap
 			_, diags := Decode([]Source{{Name: "x.yaml", Data: []byte(in)}})
 			if err := checkOutcome(f, diags); err != nil {
 				t.Errorf("%s.%s (%s): %v\n%s", typ.name, f.name, f.is, err, in)
@@ -94,7 +94,7 @@ func TestKubeTableIsTrue(t *testing.T) {
 			if f.is == refused {
 				continue
 			}
-			if effect := decoded(t, in) != decoded(t, open("-"+f.name)); effect != (f.is == taken && !kubeChecks[typ.name+"."+f.name]) {
+			if effect := decoded(t, in) != decoded(t, open("-"+f.name)+kubeMap); effect != (f.is == taken && !kubeChecks[typ.name+"."+f.name]) {
 				t.Errorf("%s.%s (%s): the object is another one with it: %v\n%s", typ.name, f.name, f.is, effect, in)
 			}
 		}
@@ -112,6 +112,7 @@ var kubeChecks = wordSet(`
 	TopologySpreadConstraint.whenUnsatisfiable Affinity.nodeAffinity Affinity.podAffinity Affinity.podAntiAffinity
 	EmptyDirVolumeSource.medium InitContainer.resources
 	ContainerPort.hostPort VolumeMount.mountPropagation
+	ConfigMapVolumeSource.optional ConfigMapProjection.optional ConfigMapEnvSource.optional ConfigMapKeySelector.optional
 	ServiceSpec.clusterIP ServiceSpec.type ServicePort.targetPort
 	PodDisruptionBudget.apiVersion PodDisruptionBudget.kind PodDisruptionBudget.metadata PodDisruptionBudget.spec
 	PodDisruptionBudgetSpec.selector PodDisruptionBudgetSpec.minAvailable PodDisruptionBudgetSpec.maxUnavailable
@@ -200,7 +201,7 @@ func TestKubeDocument(t *testing.T) {
 
 const kubeIntro = `# Kubernetes manifests
 
-What becomes of each field of Kubernetes' apps/v1 StatefulSet and its pod template, of Service and of PodDisruptionBudget. This page
+What becomes of each field of Kubernetes' apps/v1 StatefulSet and its pod template, of ConfigMap, Service and PodDisruptionBudget. This page
 is printed from the table that the decoder itself works by (kube_table*.go); a test holds it to every field of Kubernetes 1.36.
 
 - **taken**: it means here what it means there. The note names the native field it becomes, which is then held to the rules that hold for
@@ -208,6 +209,18 @@ is printed from the table that the decoder itself works by (kube_table*.go); a t
 - **ignored, with a warning**: only Kubernetes' own machinery needs it. One warning lists all such fields of a document.
 - **passed over**: filled in by Kubernetes' server, or it says what holds in any case.
 - **refused**: passing over it would change the meaning. The note is the error. ` + "`false`" + ` and empty values are not refused: they say nothing.
+
+**ConfigMaps** are given in the same apply as the sets that use them (the same file, the same directory, or another ` + "`-f`" + `); they may stand
+anywhere in it. Nothing is stored of them but what sets use, literally, as files and variables of their templates. So, other than in Kubernetes, a
+changed ConfigMap is a changed template, and is rolled out member by member when it is applied: no member restarts later into a text that it was never
+started with, and ` + "`supctl rollout undo`" + ` goes back to the old text too. Files are owned by the user of the process that has them, lie in a scratch
+directory that is made anew at each start, and are mounted read-only: as there, what the host has below the mountPath is hidden. A ConfigMap that is used but
+not given is an error, unless it is optional; one that nobody uses is warned of. A set with its texts may take about 500 KiB (an entry of the log
+has it twice). Secrets are no part of definitions: their values would be in the log.
+
+**Services** are names, for no proxy holds an address. That of a set's serviceName, headless or not, lists the set's members; any other lists the one
+set of the same files whose template's labels its selector selects (natively: ` + "`selector: {supd/set: NAME}`" + `). Clients get the ready members' own addresses,
+so a port that would be forwarded to another is refused.
 
 A field that is in no table is an error with a guess at what was meant. A container's ` + "`image`" + ` is the name of a Program, which says what
 it means on these hosts; without one, the container's own ` + "`command`" + ` must run here. Files that show it: [testdata/manifests](testdata/manifests).
@@ -226,6 +239,7 @@ func kubeDocument() string {
 		{"StatefulSet", kubeSetTypes},
 		{"Pod", kubePodTypes},
 		{"Containers", kubeContainerTypes},
+		{"ConfigMap, and what names it", kubeConfigTypes},
 		{"Service and PodDisruptionBudget", kubeServiceTypes},
 	} {
 		fmt.Fprintf(&b, "\n## %s\n", part.title)

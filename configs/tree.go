@@ -147,8 +147,13 @@ type parser struct {
 	defs  []Definition
 	diags []Diagnostic
 	nodes int
-	// budgets are checked when all files are read.
-	budgets []budget
+	// docs are the file's documents in YAML that are to be looked at.
+	docs []*node
+	// maps are the ConfigMaps of all files.
+	maps *configMaps
+	// budgets and services are checked when all files are read.
+	budgets  []budget
+	services []service
 	// failed are native paths of the present document that could not be read.
 	failed map[string]bool
 }
@@ -156,19 +161,39 @@ type parser struct {
 // maxNodes bounds one file, aliases unfolded.
 const maxNodes = 200000
 
-func (p *parser) parse(f Source) {
+// read reads a file: definitions in HCL, and documents in YAML, which are looked at later.
+func (p *parser) read(f Source) {
 	if !validText(f.Data) {
 		p.diags = append(p.diags, Diagnostic{File: p.file, Message: "the file is not UTF-8 text"})
 		return
 	}
-	before := len(p.diags)
 	if f.isHCL() {
 		p.parseHCL(f.Data)
 	} else {
 		p.parseYAML(f.Data)
 	}
-	if len(p.defs) == 0 && len(p.diags) == before {
+	if len(p.defs)+len(p.docs)+len(p.diags) == 0 {
 		p.diags = append(p.diags, Diagnostic{File: p.file, Message: "the file holds no definition"})
+	}
+}
+
+// configMaps looks at the documents that are ConfigMaps, and leaves the others.
+func (p *parser) configMaps() {
+	var others []*node
+	for _, n := range p.docs {
+		if isConfigMap(n) {
+			p.typed(n)
+		} else {
+			others = append(others, n)
+		}
+	}
+	p.docs = others
+}
+
+// documents looks at the documents.
+func (p *parser) documents() {
+	for _, n := range p.docs {
+		p.typed(n)
 	}
 }
 

@@ -65,7 +65,34 @@ func (p *parser) document(doc document) {
 	if n == nil || n.kind == null {
 		return
 	}
-	p.typed(n)
+	p.collect(n)
+}
+
+// collect notes a document, or those of a list.
+func (p *parser) collect(n *node) {
+	items := n.listed()
+	if items == nil {
+		p.docs = append(p.docs, n)
+		return
+	}
+	for _, item := range items.items {
+		p.collect(item)
+	}
+}
+
+// listed are the items of a list of documents, such as kubectl prints; nil: it is none.
+func (n *node) listed() *node {
+	if n.kind != object {
+		return nil
+	}
+	items := n.get("items")
+	if items == nil || items.kind != list {
+		return nil
+	}
+	if kind := n.get("kind"); n.get("apiVersion").missing() || kind.missing() || strings.HasSuffix(kind.text, "List") {
+		return items
+	}
+	return nil
 }
 
 func (p *parser) syntaxError(doc document, err error) {
@@ -167,15 +194,7 @@ func (p *parser) typed(n *node) {
 	}
 	version, kind := n.get("apiVersion"), n.get("kind")
 	if version.missing() || kind.missing() {
-		if items := n.get("items"); items != nil && items.kind == list {
-			p.list(items)
-			return
-		}
 		p.errorf(n, "apiVersion and kind are needed, for example apiVersion: %s and kind: %s", spec.APIVersion, spec.KindStatefulSet)
-		return
-	}
-	if items := n.get("items"); strings.HasSuffix(kind.text, "List") && items != nil && items.kind == list {
-		p.list(items)
 		return
 	}
 	known := append([]string{spec.APIVersion}, kubeVersions()...)
@@ -188,12 +207,6 @@ func (p *parser) typed(n *node) {
 		p.native(n, kind)
 	default:
 		p.kubernetes(n, version, kind)
-	}
-}
-
-func (p *parser) list(items *node) {
-	for _, item := range items.items {
-		p.typed(item)
 	}
 }
 

@@ -25,7 +25,7 @@ var ErrFateUnknown = errors.New("the entry's fate is unknown")
 var ErrTooLarge = errors.New("the request is too large")
 
 // MaxEntry bounds an encoded entry, so that one never holds up heartbeats.
-const MaxEntry = 1 << 20
+const MaxEntry = spec.MaxEntry
 
 // maxRestore bounds the one entry that may be larger: a snapshot that is restored.
 const maxRestore = 12 << 20

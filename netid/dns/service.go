@@ -10,7 +10,8 @@ import (
 	"supd/supervisor/spec"
 )
 
-// headless is a service and the sets it governs.
+// headless is a service and the sets it lists: those that it governs, and the one that its
+// selector names.
 type headless struct {
 	service *state.Service // nil: only the sets name it
 	sets    []*state.Set
@@ -21,6 +22,12 @@ func (a asked) headless(namespace, name string) (headless, bool) {
 		return headless{}, false
 	}
 	h := headless{a.view.Service(namespace, name), a.governs(namespace, name)}
+	if h.service != nil {
+		s := a.view.Set(namespace, h.service.Spec.Selector[spec.SelectSet])
+		if s != nil && !slices.Contains(h.sets, s) {
+			h.sets = append(slices.Clip(h.sets), s)
+		}
+	}
 	return h, h.service != nil || len(h.sets) > 0
 }
 

@@ -153,6 +153,12 @@ func story(t testing.TB) *world {
 		w.ready("role", i, i != 2)
 		w.role("role", i, r)
 	}
+	// clients, listed twice: services that name web beside its own; one of its own ports, one with all its members.
+	names := map[string]string{spec.SelectSet: "web"}
+	w.apply(&state.PutService{Namespace: "default", Name: "clients", UID: "s4", Spec: spec.ServiceSpec{Selector: names, Ports: []spec.Port{{Name: "http", Port: 2379}}}})
+	w.apply(&state.PutService{Namespace: "default", Name: "all-of-web", UID: "s5", Spec: spec.ServiceSpec{Selector: names, PublishNotReadyAddresses: true}})
+	// stranger: names a set that is not there, in its namespace.
+	w.apply(&state.PutService{Namespace: "other", Name: "stranger", UID: "s6", Spec: spec.ServiceSpec{Selector: names}})
 	// bare: a service that governs nothing.
 	w.apply(&state.PutService{Namespace: "other", Name: "bare", UID: "s2", Spec: spec.ServiceSpec{Ports: []spec.Port{{Name: "x", Port: 1}}}})
 	return w

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -161,7 +162,7 @@ func (j job) writeAll(r *rendering, start bool) error {
 	}
 	changed := start && len(mem.Files) > 0
 	if start {
-		if err := j.makeSubPaths(); err != nil {
+		if err := j.makeSubPaths(r.files); err != nil {
 			return err
 		}
 		mem.Files = map[string]string{}
@@ -350,8 +351,8 @@ func giveDir(root *os.Root, at string, uid, gid int) error {
 
 // makeSubPaths makes the directories that processes mount of volumes. Nothing of
 // the member runs now, so none of them can be swapped for a symbolic link after
-// they were looked at.
-func (j job) makeSubPaths() error {
+// they were looked at. One of the files that are to be written is no directory.
+func (j job) makeSubPaths(files []renderedFile) error {
 	dirs := map[string]volumes.Dir{}
 	for _, vol := range j.part.Volumes {
 		d, err := j.a.o.Pool.Where(claimOf(j.part, vol))
@@ -362,23 +363,26 @@ func (j job) makeSubPaths() error {
 	}
 	t := j.part.Template
 	for _, p := range t.Processes {
-		if err := j.makeSubPathsOf(p.Exec, dirs); err != nil {
+		if err := j.makeSubPathsOf(p.Exec, dirs, files); err != nil {
 			return err
 		}
 	}
 	for _, s := range t.Init {
-		if err := j.makeSubPathsOf(s.Exec, dirs); err != nil {
+		if err := j.makeSubPathsOf(s.Exec, dirs, files); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (j job) makeSubPathsOf(e spec.Exec, dirs map[string]volumes.Dir) error {
+func (j job) makeSubPathsOf(e spec.Exec, dirs map[string]volumes.Dir, files []renderedFile) error {
 	for _, m := range e.Mounts {
 		base, ok := j.storage(m.Volume, dirs)
 		if m.SubPath == "" || !ok || !filepath.IsLocal(m.SubPath) {
 			continue // refused elsewhere, if wrong
+		}
+		if slices.ContainsFunc(files, func(f renderedFile) bool { return f.Base == base && f.Rel == filepath.Clean(m.SubPath) }) {
+			continue
 		}
 		acc, err := j.accounts().find(e.User, e.Group, nil)
 		if err != nil {

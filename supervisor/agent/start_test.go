@@ -389,6 +389,7 @@ func TestWhatAProcessIsGiven(t *testing.T) {
 			{Path: "${volume.data}/conf/app.conf", Content: "port=${port.client}\n", Mode: "0640"},
 			{Path: "/etc/app/main.conf", Content: "ip=${member.ip}\n"},
 			{Path: "/srv/data/seen.conf", Content: "mounted\n"},
+			{Path: "${volume.tmp}/part/one.conf", Content: "one\n"},
 		}
 		p.Ports = []spec.Port{{Name: "client", Port: 39017, Protocol: "TCP"}}
 		core := uint64(0)
@@ -398,7 +399,11 @@ func TestWhatAProcessIsGiven(t *testing.T) {
 			tpl.VolumeMounts = map[string]string{"data": "/srv/data"}
 			tpl.Scratch = []spec.ScratchDir{{Name: "tmp", MountPath: "/scratch"}}
 			tpl.Resolve = spec.ResolvePrivate
-			tpl.Processes[0].Mounts = []spec.Mount{{Volume: "data", MountPath: "/sub", SubPath: "deep/er", ReadOnly: true}}
+			tpl.Processes[0].Mounts = []spec.Mount{
+				{Volume: "data", MountPath: "/sub", SubPath: "deep/er", ReadOnly: true},
+				{Volume: "tmp", MountPath: "/etc/one.conf", SubPath: "part/one.conf", ReadOnly: true},
+				{Volume: "tmp", MountPath: "/part", SubPath: "part"},
+			}
 		}, p)
 		w.reserve(2)
 		defer w.running(func(o *Options) { o.MemberDNS = "127.0.0.9" })()
@@ -433,6 +438,7 @@ func TestWhatAProcessIsGiven(t *testing.T) {
 			{Source: data, Target: "/srv/data"},
 			{Source: run + "/scratch/tmp", Target: "/scratch"},
 			{Source: data + "/deep/er", Target: "/sub", ReadOnly: true, Beneath: data},
+			{Source: run + "/scratch/tmp/part/one.conf", Target: "/etc/one.conf", ReadOnly: true, Beneath: run + "/scratch/tmp"},
 			{Source: run + "/files/main.1", Target: "/etc/app/main.conf"},
 			{Source: run + "/hosts", Target: "/etc/hosts"},
 			{Source: run + "/resolv.conf", Target: "/etc/resolv.conf"},
@@ -444,7 +450,7 @@ func TestWhatAProcessIsGiven(t *testing.T) {
 		if s.Lock != filepath.Dir(data)+"/lock.main" || s.LogDir != filepath.Join(w.dir, "logs", "default", "web-0") {
 			t.Errorf("lock %q, logs %q", s.Lock, s.LogDir)
 		}
-		for path, want := range map[string]string{data + "/conf/app.conf": "port=39017\n", run + "/files/main.1": "ip=127.0.0.1\n", data + "/seen.conf": "mounted\n"} {
+		for path, want := range map[string]string{data + "/conf/app.conf": "port=39017\n", run + "/files/main.1": "ip=127.0.0.1\n", data + "/seen.conf": "mounted\n", run + "/scratch/tmp/part/one.conf": "one\n"} {
 			b, err := os.ReadFile(path)
 			st, statErr := os.Stat(path)
 			if err != nil || statErr != nil || string(b) != want {

@@ -35,6 +35,14 @@ const (
 	ClusterZone = "cluster.local"
 )
 
+// MaxEntry bounds an encoded entry of the log, and so what one definition may hold: PutSet
+// has it twice, as it was written and with its Programs.
+const MaxEntry = 1 << 20
+
+// SelectSet is the key by which a Service's selector names a set: the service's name leads to
+// that set's ready members, beside the set's governing service. Members have no names below it.
+const SelectSet = "supd/set"
+
 // Kinds of objects, as they stand in "kind:".
 const (
 	KindStatefulSet = "StatefulSet"

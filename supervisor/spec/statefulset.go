@@ -309,7 +309,8 @@ type Limits struct {
 	Rlimits map[string]IntOrString `json:"rlimits,omitempty"`
 }
 
-// Service is the governing headless service of a set.
+// Service is the governing headless service of a set, or another name of a set's members
+// (SelectSet).
 type Service struct {
 	APIVersion string      `json:"apiVersion"`
 	Kind       string      `json:"kind"`
@@ -317,7 +318,8 @@ type Service struct {
 	Spec       ServiceSpec `json:"spec"`
 }
 
-// ServiceSpec lists ports for SRV records. Ports left out come from the set.
+// ServiceSpec lists ports for SRV records. Ports left out come from the set. The only key of
+// Selector that says anything is SelectSet.
 type ServiceSpec struct {
 	PublishNotReadyAddresses bool              `json:"publishNotReadyAddresses,omitempty"`
 	Ports                    []Port            `json:"ports,omitempty"`
