@@ -193,6 +193,9 @@ func ExplainSet(v *state.View, s *state.Set, now time.Time, waits []spec.Wait) c
 	x.Wanted = fmt.Sprintf("%d members of revision %s, %s", c.wanted, spec.RevisionName(s.Meta.Name, s.Revision), s.Spec.PodManagementPolicy)
 	if s.Deleting {
 		x.Wanted = "gone; its volumes are retained"
+		if s.Spec.VolumeRetention.WhenDeleted == spec.Delete {
+			x.Wanted = "gone, and its members' directories with it"
+		}
 	}
 	x.Actual = fmt.Sprintf("%d started, %d ready, %d available, %d on that revision", c.started, c.ready, c.available, c.updated)
 	progressing := progressingCondition(s, c, nil)
