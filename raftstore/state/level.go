@@ -81,6 +81,9 @@ func Fields() []string {
 		"Report members.seen.role",
 		"Report members.seen.mayStop",
 		"StopMember ifMayStop",
+		"AbandonVolume missing",
+		"StopMember unplaced",
+		"AskHook unplaced",
 	}
 }
 
