@@ -16,9 +16,10 @@ func (a *app) deleteCommand() *cobra.Command {
 		Use:   "delete KIND NAME",
 		Short: "Delete a set, a service or a Program, or stop a member to be replaced by itself",
 		Long: `delete removes an object. A set is stopped from the highest ordinal down, and its
-volumes are retained. Deleting a member stops it gracefully, and its replacement is
-it: same name, address and directories. Volumes are released, not deleted (supctl
-volume release).
+volumes are retained, unless the definition asks for their deletion
+(volumeRetention.whenDeleted). Deleting a member stops it gracefully, and its
+replacement is it: same name, address and directories. Volumes are released, not
+deleted (supctl volume release).
 
 Exit status: 0 accepted; 3 not found; 4 refused; 5 no leader; 6 --timeout ran out.`,
 		Example: `  supctl delete sts web --wait
@@ -54,6 +55,12 @@ func (a *app) delete(ctx context.Context, k kindOf, name string, w waitFlags) er
 	}
 	defer c.Close()
 	var epoch uint64
+	fate := ""
+	if k.resource == client.StatefulSets {
+		if fate, err = a.fateOf(ctx, c, name); err != nil {
+			return err
+		}
+	}
 	if k.resource == client.Members && w.wait {
 		if epoch, err = a.epochOf(ctx, c, name); err != nil {
 			return err
@@ -66,7 +73,7 @@ func (a *app) delete(ctx context.Context, k kindOf, name string, w waitFlags) er
 	a.warnings(res)
 	switch k.resource {
 	case client.StatefulSets:
-		a.printf("statefulset/%s is being deleted; its volumes are retained\n", name)
+		a.printf("statefulset/%s is being deleted; %s\n", name, fate)
 	case client.Members:
 		a.printf("member/%s is being stopped; it comes back as itself\n", name)
 	default:
@@ -82,6 +89,18 @@ func (a *app) delete(ctx context.Context, k kindOf, name string, w waitFlags) er
 		f.what, f.judge = "ready again", readyAfter(name, epoch)
 	}
 	return a.follow(ctx, c, f)
+}
+
+// fateOf says what becomes of a set's directories when it is deleted.
+func (a *app) fateOf(ctx context.Context, c *client.Client, set string) (string, error) {
+	s, _, err := client.Get[spec.StatefulSet](ctx, c, client.StatefulSets, a.namespace, set, client.ReadOptions{})
+	if err != nil {
+		return "", err
+	}
+	if len(s.Spec.Volumes) > 0 && s.Spec.VolumeRetention.WhenDeleted == spec.Delete {
+		return "its members' directories are deleted, as the definition asks", nil
+	}
+	return "its volumes are retained", nil
 }
 
 func (a *app) epochOf(ctx context.Context, c *client.Client, member string) (uint64, error) {

@@ -90,10 +90,14 @@ func (a *app) volumeAbandonCommand() *cobra.Command {
 	var confirm string
 	cmd := &cobra.Command{
 		Use:   "abandon NAME",
-		Short: "Give up a directory on a node that does not come back",
+		Short: "Give up a directory that does not come back, or on a node that does not",
 		Long: `abandon gives up a directory whose node is Lost or forgotten. Its name is free: its member
 gets an empty directory on another node and is started there. You vouch that the member
 does not run on the old one any more.
+
+Given up may also be a directory that its node answers for but does not find (VolumeMissing:
+is a disk not mounted?). Then nothing is vouched for: its member is stopped, and starts with
+an empty directory, on that node or another (supctl node cordon keeps it off).
 
 The risk: what is in the old directory is missing from the new one; and if the old node
 runs on, cut off, with onNodeLoss Keep, the member is there twice until the node is back.
@@ -127,7 +131,7 @@ func (a *app) abandonVolume(ctx context.Context, name, confirm string) error {
 		if err != nil {
 			return err
 		}
-		a.notef("The data of volume %s stays behind on node %s (%s); its member starts with an empty directory elsewhere.", name, v.Spec.Node, dash(v.Status.Path))
+		a.notef("The data of volume %s stays behind on node %s (%s); its member starts with an empty directory.", name, v.Spec.Node, dash(v.Status.Path))
 		if confirm, err = a.typeName("abandon volume "+name, "volume", name); err != nil {
 			return err
 		}

@@ -55,6 +55,8 @@ type AskHook struct {
 	IfSet        uint64 `json:"ifSet"`        // the set's generation
 	// Silent as in PutSet, for onLeave.
 	Silent []string `json:"silent,omitempty"`
+	// Unplaced as in StopMember, for onLeave.
+	Unplaced bool `json:"unplaced,omitempty"`
 }
 
 func (*AskHook) kind() string { return "AskHook" }
@@ -139,7 +141,7 @@ func (t *tx) askHook(c *AskHook) *spec.Error {
 func (t *tx) checkAsk(s *Set, m *Member, c *AskHook) (*Leaver, *spec.Error) {
 	switch c.Hook {
 	case spec.HookOnLeave:
-		if err := t.mayRemove(s, m, c.Silent); err != nil {
+		if err := t.mayRemove(s, m, c.Silent, c.Unplaced); err != nil {
 			return nil, err
 		}
 	case spec.HookAfterLeave:

@@ -14,6 +14,9 @@ const (
 	Abandoned = "VolumeAbandoned"
 )
 
+// VolumeMissing is a node's word of a directory that it has made and does not find.
+const VolumeMissing = "VolumeMissing"
+
 // Fenced tells whether all that may run of the member's present epoch ends with its
 // node's lease: as its node reported or, before its first word of this epoch, promised.
 func (m *Member) Fenced() bool {
@@ -214,7 +217,9 @@ func (t *tx) abandonVolume(c *AbandonVolume) *spec.Error {
 		return refuse("VolumeBusy", "cannot abandon volume %s: it is %s", c.Name, old.Phase)
 	case !old.AbandonedAt.IsZero():
 		return refuse("VolumeBusy", "cannot abandon volume %s: it is abandoned already, and %s", c.Name, old.Phase)
-	case n != nil && n.State != spec.NodeLost:
+	case c.Missing && (n == nil || n.State == spec.NodeLost || old.Reason != VolumeMissing):
+		return stale("volume %s is not missing on a node that answers any more", c.Name)
+	case !c.Missing && n != nil && n.State != spec.NodeLost:
 		return refuse("NodeNotLost", "cannot abandon volume %s: its node %s is %s, not Lost; a directory is given up only when it cannot be reached (a retained one is released: supctl volume release %s)",
 			c.Name, n.Name, n.State, c.Name)
 	}
@@ -224,9 +229,18 @@ func (t *tx) abandonVolume(c *AbandonVolume) *spec.Error {
 	v.Undo, v.ReleaseAt, v.Marked = false, time.Time{}, false
 	t.saveVolume(&v)
 	if m := t.Member(v.Namespace, v.Set, v.Ordinal); m != nil && m.Node == v.Node && !t.dropped(old) {
-		t.vouch(m, Abandoned, "volume "+c.Name+" was abandoned: the operator vouches that nothing runs on it")
+		switch {
+		case !c.Missing:
+			t.vouch(m, Abandoned, "volume "+c.Name+" was abandoned: the operator vouches that nothing runs on it")
+		case m.Wish == WishRun:
+			t.askStop(m, WishStop, Abandoned)
+		}
 	}
 	t.dropIdentity(v.Namespace, v.Set, v.Ordinal)
+	if c.Missing {
+		t.warn(v.Namespace, "volume/"+c.Name, spec.VolumeAbandoned, "it is given up: node %s does not find its directory, and keeps it as %s should it come back; its name is free for a new directory", v.Node, v.Name())
+		return nil
+	}
 	t.warn(v.Namespace, "volume/"+c.Name, spec.VolumeAbandoned, "it is given up on node %s and kept there as %s; its name is free for a new directory", v.Node, v.Name())
 	return nil
 }

@@ -368,7 +368,7 @@ func (t *tx) removeWish(s *Set, m *Member, c *StopMember) *spec.Error {
 		return nil
 	}
 	if !s.Deleting {
-		if err := t.mayRemove(s, m, c.Silent); err != nil {
+		if err := t.mayRemove(s, m, c.Silent, c.Unplaced); err != nil {
 			return err
 		}
 		if t.OwesLeave(s, m) {
@@ -381,7 +381,7 @@ func (t *tx) removeWish(s *Set, m *Member, c *StopMember) *spec.Error {
 
 // mayRemove refuses to take a member away, or to begin to, before it is its turn and while
 // any is unhealthy.
-func (t *tx) mayRemove(s *Set, m *Member, silent []string) *spec.Error {
+func (t *tx) mayRemove(s *Set, m *Member, silent []string, unplaced bool) *spec.Error {
 	if s.Wants(m.Ordinal) && !m.Left() {
 		return stale("member %s is wanted", m.Name())
 	}
@@ -393,7 +393,7 @@ func (t *tx) mayRemove(s *Set, m *Member, silent []string) *spec.Error {
 			return refuse("HighestFirst", "member %s is removed before %s", other.Name(), m.Name())
 		}
 	}
-	accepted := present(t, s, s.AcceptLost)
+	accepted := present(t, s, s.AcceptLost, unplaced)
 	if m.Left() { // who never ran may wait for its return
 		for _, other := range t.SetMembers(m.Namespace, m.Set) {
 			if other.Epoch == 0 {
@@ -404,10 +404,12 @@ func (t *tx) mayRemove(s *Set, m *Member, silent []string) *spec.Error {
 	return t.gate(s, accepted, silent, "remove member "+m.Name()+" of")
 }
 
-// present keeps the accepted names that still are members.
-func present(t *tx, s *Set, names []string) (out []string) {
+// present keeps the accepted names that still are members, and with unplaced those that
+// are wanted and have no place yet.
+func present(t *tx, s *Set, names []string, unplaced bool) (out []string) {
 	for _, a := range names {
-		if m := t.MemberNamed(s.Meta.Namespace, a); m != nil {
+		_, ordinal, ok := spec.SplitMember(a)
+		if t.MemberNamed(s.Meta.Namespace, a) != nil || unplaced && ok && s.Wants(ordinal) {
 			out = append(out, a)
 		}
 	}

@@ -207,6 +207,8 @@ type StopMember struct {
 	Budget int `json:"budget,omitempty"`
 	// Silent as in PutSet, for Gone.
 	Silent []string `json:"silent,omitempty"`
+	// Unplaced: of those accepted as lost, wanted ordinals that have no place count too, for Gone.
+	Unplaced bool `json:"unplaced,omitempty"`
 	// IfSet is the set's generation that budget and reason come from; 0: not asked.
 	IfSet uint64 `json:"ifSet,omitempty"`
 	// IfMayStop: refused while the member is ready and its last word in the log is not that
@@ -438,6 +440,10 @@ type AbandonVolume struct {
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
 	IfVersion uint64 `json:"ifVersion,omitempty"`
+	// Missing: its node answers, and its last word of the directory is VolumeMissing. Nobody
+	// is vouched for then: its member is asked to stop, and gets a new directory when its node
+	// has said that it has.
+	Missing bool `json:"missing,omitempty"`
 }
 
 // NoteTransfer notes that somebody wants another leader, just before leadership is handed over: who leads is Raft's own

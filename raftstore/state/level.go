@@ -82,6 +82,9 @@ func Fields() []string {
 		"Report members.seen.mayStop",
 		"StopMember ifMayStop",
 		"Report members.seen.diedYoung",
+		"AbandonVolume missing",
+		"StopMember unplaced",
+		"AskHook unplaced",
 	}
 }
 

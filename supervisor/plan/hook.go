@@ -39,12 +39,12 @@ func (p *planner) ask(w *world, m *state.Member, c state.AskHook, subject, runni
 }
 
 // askLeave has a member leave its set before it is removed; false: it has, or need not.
-func (p *planner) askLeave(w *world, m *state.Member, silent []string) bool {
+func (p *planner) askLeave(w *world, m *state.Member, silent []string, unplaced bool) bool {
 	if !p.v.OwesLeave(w.s, m) {
 		return false
 	}
 	w.going = m
-	p.ask(w, m, state.AskHook{Hook: spec.HookOnLeave, Silent: silent}, m.Name(), "OnLeaveRunning", "OnLeaveFailed")
+	p.ask(w, m, state.AskHook{Hook: spec.HookOnLeave, Silent: silent, Unplaced: unplaced}, m.Name(), "OnLeaveRunning", "OnLeaveFailed")
 	return true
 }
 

@@ -459,17 +459,27 @@ func (p *planner) remove(w *world) {
 	}
 }
 
-func accepted(s *state.Set, m *state.Member) bool {
-	for _, a := range s.AcceptLost {
-		if a == m.Name() {
-			return true
+func accepted(s *state.Set, m *state.Member) bool { return slices.Contains(s.AcceptLost, m.Name()) }
+
+// unplaced lists the wanted ordinals that have no place and are not accepted as lost, with why they count, and tells
+// whether any is accepted.
+func (p *planner) unplaced(w *world) (sick []string, accepted bool) {
+	for o := w.s.Start(); o < w.s.Start()+w.s.Replicas(); o++ {
+		name := spec.MemberName(w.s.Meta.Name, o)
+		switch {
+		case p.v.Member(w.s.Meta.Namespace, w.s.Meta.Name, o) != nil:
+		case slices.Contains(w.s.AcceptLost, name):
+			accepted = true
+		default:
+			sick = append(sick, name+": it has no place yet")
 		}
 	}
-	return false
+	return sick, accepted
 }
 
 func (p *planner) removeNext(w *world, m *state.Member) {
-	var sick, silent []string
+	sick, unplaced := p.unplaced(w)
+	var silent []string
 	for _, other := range w.members {
 		if other.Wish == state.WishGone || other.Left() || accepted(w.s, other) || m.Left() && other.Epoch == 0 {
 			continue
@@ -492,11 +502,11 @@ func (p *planner) removeNext(w *world, m *state.Member) {
 	if !m.Runs(spec.HookOnLeave) && !p.consents(w, m, "is removed") { // before it begins to leave
 		return
 	}
-	if p.askLeave(w, m, silent) {
+	if p.askLeave(w, m, silent, unplaced) {
 		return
 	}
 	c := p.stop(w, m, "ScaleDown", 0)
-	c.Gone, c.Silent = true, silent
+	c.Gone, c.Silent, c.Unplaced = true, silent, unplaced
 	p.propose(c)
 	w.going = m
 }

@@ -30,6 +30,7 @@ var rules = []struct {
 	{"NodeUnknown", "its node is not registered", "it goes on when the node registers", "supctl node list", ""},
 	{"VolumeNodeLost", "a member with volumes never moves by itself; its directory is on a node that takes no members now", "it starts when that node answers and is not cordoned, or when the directory is given up by its name", "supctl describe node %s", "node"},
 	{"NotFenced", "with onNodeLoss Fence a member is started elsewhere only when its node had said that this start of it ends with the node's lease; a keeper or supd of an older version, or a change of onNodeLoss a moment before, did not", "it goes on when the node answers again, or when its machine is vouched for to be dead", "supctl explain node/%s", "node"},
+	{state.VolumeMissing, "a directory that was made and is not there is never made anew: most likely its disk is not mounted", "it starts when the directory is back, or when it is given up by its name", "supctl volume abandon %s", "volume"},
 	{"VolumeReleasing", "a name is free only when its released directory is gone", "it is reserved when the directory is gone", "supctl volume undo-release %s", "volume"},
 	{"VolumeDropped", "a revision that names a volume starts only with its directory; this one was dropped from the definition and released", "it goes on when the set's newest revision is the one for it (lower the partition, or resume the rollout)", "supctl rollout history %s", "set"},
 	{"NameTaken", "a volume's name has one owner", "nothing, until the other volume is released", "supctl volume list", ""},
@@ -140,6 +141,11 @@ func ExplainMember(v *state.View, m *state.Member, waits []spec.Wait) client.Exp
 		}
 	}
 	args := memberArgs(m)
+	for _, vol := range v.MemberVolumes(m.Namespace, m.Set, m.Ordinal) {
+		if vol.Reason == state.VolumeMissing {
+			args["volume"] = vol.Name()
+		}
+	}
 	switch w, waiting := waitOf(waits, m.Name()); {
 	case waiting:
 		args["holder"], args["pass"] = holder(w), passing(s, m)
@@ -193,6 +199,9 @@ func ExplainSet(v *state.View, s *state.Set, now time.Time, waits []spec.Wait) c
 	x.Wanted = fmt.Sprintf("%d members of revision %s, %s", c.wanted, spec.RevisionName(s.Meta.Name, s.Revision), s.Spec.PodManagementPolicy)
 	if s.Deleting {
 		x.Wanted = "gone; its volumes are retained"
+		if s.Spec.VolumeRetention.WhenDeleted == spec.Delete {
+			x.Wanted = "gone, and its members' directories with it"
+		}
 	}
 	x.Actual = fmt.Sprintf("%d started, %d ready, %d available, %d on that revision", c.started, c.ready, c.available, c.updated)
 	progressing := progressingCondition(s, c, nil)
@@ -318,7 +327,7 @@ func ExplainVolume(v *state.View, vol *state.Volume) client.Explanation {
 			x.Wanted, x.Next, x.Command = "retained again", "its node brings it back from the trash", "supctl volume describe "+name
 		}
 	case spec.VolumeAbandoned:
-		x.Wanted, x.Next = "given up while its node was away", "it is kept there, and never used again"
+		x.Wanted, x.Next = "given up by its name", "it is kept there, and never used again"
 		x.Rule, x.Command = "an abandoned directory is kept until it is released by its own name", "supctl volume release "+name
 	}
 	if n := v.Node(vol.Node); n != nil && n.State != spec.NodeReady {
@@ -328,6 +337,10 @@ func ExplainVolume(v *state.View, vol *state.Volume) client.Explanation {
 	if vol.Reason != "" {
 		x.Actual += ": " + vol.Reason + ", " + vol.Message
 		x.Rule, x.Next, x.Command = vol.Reason+": the node could not do what was asked of the directory, and changed nothing", "node "+vol.Node+" tries again", "supctl describe volume "+name
+	}
+	if vol.Reason == state.VolumeMissing && vol.Phase != spec.VolumeAbandoned {
+		x.Rule, x.Command = "a directory that was made and is not there is never made anew: most likely its disk is not mounted", "supctl volume abandon "+name
+		x.Next = "node " + vol.Node + " tries again; when the directory is lost for good, the command gives it up, and its name is free"
 	}
 	if x.Command != "" {
 		x.Command = withNamespace(x.Command, vol.Namespace)

@@ -26,7 +26,7 @@ func (s *Server) forgetNode(w http.ResponseWriter, r *http.Request) error {
 	return s.simple(w, r, &state.ForgetNode{Name: name, ID: n.ID, IfGeneration: n.Generation})
 }
 
-// abandonVolume gives a directory up that cannot be reached, by its typed name.
+// abandonVolume gives a directory up that cannot be reached, or that its node does not find, by its typed name.
 func (s *Server) abandonVolume(w http.ResponseWriter, r *http.Request) error {
 	var in client.ConfirmRequest
 	if err := decodeOptional(r, &in); err != nil {
@@ -37,14 +37,17 @@ func (s *Server) abandonVolume(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	old := s.o.Store.View().Volume(ns, name)
+	view := s.o.Store.View()
+	old := view.Volume(ns, name)
 	if old == nil {
 		return spec.Errorf(spec.CodeNotFound, "there is no volume %s in namespace %s", name, ns)
 	}
 	if in.Confirm != name {
 		return refused("NotConfirmed", "cannot abandon volume %s: it has to be confirmed that its member does not run any more and that its data may stay behind; confirm with its name (--confirm %s)", name, name)
 	}
-	v, res, err := s.propose(r, &state.AbandonVolume{Namespace: ns, Name: name, IfVersion: version})
+	n := view.Node(old.Node)
+	missing := n != nil && n.State != spec.NodeLost && old.Reason == state.VolumeMissing
+	v, res, err := s.propose(r, &state.AbandonVolume{Namespace: ns, Name: name, IfVersion: version, Missing: missing})
 	if err != nil {
 		return err
 	}

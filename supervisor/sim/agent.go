@@ -173,7 +173,10 @@ func (a *agent) start(m *state.Member) {
 	}
 	for _, v := range h.view.MemberVolumes(m.Namespace, m.Set, m.Ordinal) {
 		d := h.dirs[v.UID]
-		if d == nil || d.trashed || v.Phase != spec.VolumeBound && v.Phase != spec.VolumePending || d.claim > m.Epoch {
+		if d != nil {
+			d.missed = d.away
+		}
+		if d == nil || d.away || d.trashed || v.Phase != spec.VolumeBound && v.Phase != spec.VolumePending || d.claim > m.Epoch {
 			return
 		}
 		p.dirs = append(p.dirs, d)
@@ -201,6 +204,9 @@ func (h *host) makeDirs(m *state.Member) {
 // tidy moves a released directory into the trash, back, or away for good.
 func (h *host) tidy(v *state.Volume) {
 	d := h.dirs[v.UID]
+	if d != nil && d.away {
+		return
+	}
 	if d != nil && v.Phase == spec.VolumeAbandoned {
 		d.marked = true
 	}
@@ -243,7 +249,11 @@ func (a *agent) report() {
 	for v := range h.view.Volumes("") {
 		if event := h.volumeEvent(v); v.Node == h.name && event != "" && a.acked[v.UID] != any(event+fmt.Sprint(v.Generation)) {
 			say[v.UID] = event + fmt.Sprint(v.Generation)
-			r.Volumes = append(r.Volumes, state.VolumeReport{Namespace: v.Namespace, Name: v.Name(), UID: v.UID, Event: event, Path: "/" + v.UID})
+			x := state.VolumeReport{Namespace: v.Namespace, Name: v.Name(), UID: v.UID, Event: event, Path: "/" + v.UID}
+			if event == state.VolumeTrouble {
+				x.Path, x.Reason, x.Message = "", state.VolumeMissing, "it is not there"
+			}
+			r.Volumes = append(r.Volumes, x)
 		}
 	}
 	if len(say) == 0 {
@@ -328,6 +338,12 @@ func (a *agent) observe(m *state.Member) (state.Observation, bool) {
 func (h *host) volumeEvent(v *state.Volume) string {
 	d := h.dirs[v.UID]
 	switch {
+	case d != nil && d.away:
+		if d.missed && v.Reason == "" && v.Phase == spec.VolumeBound {
+			return state.VolumeTrouble
+		}
+	case d != nil && v.Reason != "" && v.Phase == spec.VolumeBound:
+		return state.VolumeMade // it is back
 	case v.Phase == spec.VolumeAbandoned && !v.Marked && (d == nil || d.marked):
 		return state.VolumeMarked
 	case v.Phase == spec.VolumeReleasing && v.Emptying && d == nil:

@@ -134,6 +134,7 @@ type volumeRecord struct {
 	trashed             bool
 	made                bool // reported
 	back                bool // by a restore, without its directory
+	missing             bool // its node's last word
 }
 
 type homeDir struct{ host, uid string }

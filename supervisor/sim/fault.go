@@ -29,6 +29,12 @@ func (w *World) fault() {
 			a.do()
 		}
 	}
+	if w.disks != nil && w.disks.Float64() < 0.05*w.rough {
+		w.unmount(h)
+	}
+	if w.disks != nil && w.disks.Float64() < 0.02 {
+		h.mount()
+	}
 	if w.step < 3 {
 		for _, h := range w.hosts {
 			w.startDaemon(h)
@@ -50,6 +56,31 @@ func (w *World) pause(h *host, pause bool) {
 	}
 }
 
+// unmount takes directories away that no process runs on.
+func (w *World) unmount(h *host) {
+	used := map[*dir]bool{}
+	for _, p := range h.procs {
+		for _, d := range p.dirs {
+			used[d] = true
+		}
+	}
+	for _, uid := range sortedKeys(h.dirs) {
+		if d := h.dirs[uid]; !used[d] && !d.trashed && d.used && w.disks.IntN(2) == 0 {
+			d.away = true
+			w.say("%s has lost sight of the directory %s of %s", h.name, uid, d.identity)
+		}
+	}
+}
+
+func (h *host) mount() {
+	for _, uid := range sortedKeys(h.dirs) {
+		if d := h.dirs[uid]; d.away {
+			d.away, d.missed = false, false
+			h.w.say("%s has the directory %s of %s again", h.name, uid, d.identity)
+		}
+	}
+}
+
 // settleDown ends all faults and gives every set a template that works.
 func (w *World) settleDown() {
 	w.say("the faults end")
@@ -59,6 +90,7 @@ func (w *World) settleDown() {
 		w.cut(h, false)
 		w.pause(h, false)
 		w.startDaemon(h)
+		h.mount()
 		h.skew = 0
 	}
 	w.late = nil

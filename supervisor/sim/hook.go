@@ -131,7 +131,7 @@ func (c *checker) takeAsk(x *state.AskHook) {
 		if m.left {
 			c.fail("hooks", "%s is asked to leave twice", id)
 		}
-		c.takeRemoval(k, s, m, x.Silent)
+		c.takeRemoval(k, s, m, x.Silent, x.Unplaced)
 	case spec.HookAfterLeave:
 		if !slices.Contains(s.gone, x.Leaver) {
 			c.fail("hooks", "%s is asked for what is to do after %s-%d, which is done or is not gone", id, x.Set, x.Leaver)

@@ -43,6 +43,8 @@ type dir struct {
 	trashed                 bool
 	used                    bool // a process has run on it
 	marked                  bool // says on disk that it was abandoned
+	away                    bool // its disk is not mounted
+	missed                  bool // a start has not found it
 }
 
 func newHost(w *World, name string) *host {
@@ -158,4 +160,7 @@ func (w *World) powerOn(h *host) {
 	}
 	w.say("%s has power again", h.name)
 	h.up = true
+	if w.disks != nil && w.disks.IntN(2) == 0 {
+		w.unmount(h) // a disk did not come back with it
+	}
 }

@@ -22,6 +22,10 @@ const namespace = "default"
 
 // operate sends one wish, without looking whether it makes sense.
 func (w *World) operate() {
+	if name := w.missingVolume(); name != "" && w.disks.IntN(3) == 0 {
+		w.wish(&state.AbandonVolume{Namespace: namespace, Name: name, Missing: true})
+		return
+	}
 	o := w.ops[w.rng.IntN(len(w.ops))]
 	ordinal := w.rng.IntN(5)
 	var c state.Command
@@ -271,6 +275,22 @@ func (w *World) forget() state.Command {
 		return &state.ForgetNode{Name: "nobody", ID: "nobody.id"}
 	}
 	return &state.ForgetNode{Name: h.name, ID: h.id}
+}
+
+// missingVolume is one that its node, by its last word, does not find, or "". None of a set that needs somebody's data for a
+// cold start: with the last of it given up an operator has to say that it goes on without.
+func (w *World) missingVolume() string {
+	if w.disks == nil {
+		return ""
+	}
+	for _, k := range sortedKeys(w.check.volumes) {
+		v := w.check.volumes[k]
+		set, _, _ := spec.SplitMember(strings.TrimPrefix(v.identity, namespace+"/"))
+		if s := w.check.sets[namespace+"/"+set]; v.missing && !v.given && (s == nil || !s.positions()) {
+			return strings.TrimPrefix(k, namespace+"/")
+		}
+	}
+	return ""
 }
 
 // strandedVolume picks a volume, mostly one whose node is lost.

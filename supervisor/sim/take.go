@@ -347,7 +347,7 @@ func (c *checker) takeStop(x *state.StopMember, stray bool) {
 		return // asked again
 	case x.Gone:
 		c.leaves(s, m)
-		c.takeRemoval(k, s, m, x.Silent)
+		c.takeRemoval(k, s, m, x.Silent, x.Unplaced)
 		m.wish = state.WishGone
 		return
 	case c.stopping && x.Why == "Shutdown":
@@ -390,7 +390,7 @@ func (c *checker) spend(k string, s *setRecord, m *memberRecord) {
 	}
 }
 
-func (c *checker) takeRemoval(k string, s *setRecord, m *memberRecord, silent []string) {
+func (c *checker) takeRemoval(k string, s *setRecord, m *memberRecord, silent []string, unplaced bool) {
 	if s.wants(m.ordinal) && !m.left {
 		c.fail("S5", "%s is removed though it is wanted", m.name())
 	}
@@ -399,7 +399,8 @@ func (c *checker) takeRemoval(k string, s *setRecord, m *memberRecord, silent []
 	}
 	var accept []string
 	for _, a := range s.accept {
-		if c.members[namespace+"/"+a] != nil {
+		_, ordinal, _ := spec.SplitMember(a)
+		if c.members[namespace+"/"+a] != nil || unplaced && s.wants(ordinal) {
 			accept = append(accept, a)
 		}
 	}
@@ -485,6 +486,9 @@ func (c *checker) takeReport(x *state.Report) {
 		v := c.volumes[k]
 		if v != nil && v.uid == r.UID && v.node == x.Node && r.Event == state.VolumeMade {
 			v.made = true
+		}
+		if v != nil && v.uid == r.UID && v.node == x.Node {
+			v.missing = r.Event == state.VolumeTrouble && r.Reason == state.VolumeMissing
 		}
 		if v == nil || v.uid != r.UID || v.phase != spec.VolumeReleasing {
 			continue

@@ -113,18 +113,24 @@ func (c *checker) takeForget(x *state.ForgetNode) {
 	delete(c.nodes, x.Name)
 }
 
-// takeAbandon: a directory is given up by its name while it can't be reached.
+// takeAbandon: a directory is given up by its name while it can't be reached, or its node does not find it. In the
+// second case nobody is vouched for.
 func (c *checker) takeAbandon(x *state.AbandonVolume) {
 	k := x.Namespace + "/" + x.Name
 	v := c.volumes[k]
 	if v == nil || v.given {
 		return
 	}
-	if !c.away(v.node) {
-		c.fail("S3", "%s is abandoned while its node %s is %s", x.Name, v.node, c.nodes[v.node].state)
+	if c.away(v.node) == x.Missing || x.Missing && !v.missing {
+		c.fail("S3", "%s is abandoned while its node %s is %s, missing there: %v", x.Name, v.node, c.nodes[v.node].state, v.missing)
 	}
-	if m := c.members[v.identity]; m != nil && m.node == v.node && v.phase != spec.VolumeRetained {
+	m := c.members[v.identity]
+	switch {
+	case m == nil || m.node != v.node || v.phase == spec.VolumeRetained:
+	case !x.Missing:
 		c.over(v.identity, m)
+	case m.wish == state.WishRun:
+		m.wish = state.WishStop
 	}
 	v.released = v.phase == spec.VolumeReleasing
 	v.phase, v.given, v.undo, v.at = spec.VolumeAbandoned, true, false, time.Time{}

@@ -68,7 +68,9 @@ type World struct {
 	ops  []*operated
 	// keep is the chance of snapshots, which only a third of the worlds have: the
 	// others walk as they would without.
-	keep   *rand.Rand
+	keep *rand.Rand
+	// disks is the chance of disks that go away, which a quarter of the worlds have.
+	disks  *rand.Rand
 	saved  []*saved          // snapshots that operators keep
 	asked  map[string]*saved // those that were to be restored, by the incarnation
 	uids   int
@@ -84,6 +86,9 @@ var birth = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 // NewWorld makes a cluster of one to five hosts.
 func NewWorld(seed uint64, m Machine) *World {
 	w := &World{m: m, seed: seed, rng: rand.New(rand.NewPCG(seed, 0x5bd1e995)), asked: map[string]*saved{}, keep: rand.New(rand.NewPCG(seed, 1))}
+	if seed%4 == 3 {
+		w.disks = rand.New(rand.NewPCG(seed, 2))
+	}
 	w.check = newChecker(w)
 	w.rough = []float64{0.1, 0.5, 1, 1, 2}[w.rng.IntN(5)]
 	w.busy = []float64{0.05, 0.12, 0.25}[w.rng.IntN(3)]
