@@ -81,6 +81,7 @@ func Fields() []string {
 		"Report members.seen.role",
 		"Report members.seen.mayStop",
 		"StopMember ifMayStop",
+		"Report members.seen.processes.lastExit.message",
 	}
 }
 

@@ -528,8 +528,15 @@ func TestRestartOnRequest(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := r.see("a", "a restart", func(s keeper.Status) bool { return s.State == keeper.Running && s.Restarts == 1 })
-		if alive(st.PID) || s.PID == st.PID {
-			t.Errorf("got %+v, want another process", s)
+		if alive(st.PID) || s.PID == st.PID || s.LastExit.Why != "liveness failed" {
+			t.Errorf("got %+v, want another process, and why", s)
+		}
+		if err := unix.Kill(s.PID, unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		s = r.see("a", "a crash", func(s keeper.Status) bool { return s.State == keeper.Running && s.Restarts == 2 })
+		if s.LastExit.Why != "" {
+			t.Errorf("got %+v, want nobody to have asked for the end of a crash", s)
 		}
 	})
 }
