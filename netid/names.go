@@ -82,11 +82,12 @@ const (
 // ResolvConf is a member's /etc/resolv.conf: server (the node's MemberDNS
 // address) first, the search list of the member's namespace, and the host's own
 // servers and domains after it. As in Kubernetes names of less than five dots are
-// looked up in the search list first, so "web-0.web" never leaves the host.
+// looked up in the search list first, so "web-0.web" never leaves the host, and
+// "web.default.svc" is found as manifests have it.
 func ResolvConf(server, namespace, zone string, host Resolver) []byte {
 	r := Resolver{
 		Servers: append([]string{server}, host.Servers...),
-		Search:  append([]string{namespace + ".svc." + zone, "svc." + zone}, host.Search...),
+		Search:  append([]string{namespace + ".svc." + zone, "svc." + zone, zone}, host.Search...),
 		Options: []string{"ndots:5"},
 	}
 	r.Servers = first(maxServers, r.Servers)

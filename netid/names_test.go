@@ -53,7 +53,7 @@ nameserver
 nameserver 127.130.1.2
 nameserver 127.0.0.53
 nameserver 192.0.2.1
-search default.svc.cluster.local svc.cluster.local corp.example lab.example
+search default.svc.cluster.local svc.cluster.local cluster.local corp.example lab.example
 options ndots:5 edns0 timeout:1
 `
 	if diff := cmp.Diff(want, string(netid.ResolvConf("127.130.1.2", "default", "cluster.local", host))); diff != "" {
@@ -64,7 +64,7 @@ options ndots:5 edns0 timeout:1
 	}
 	want = `# Written by supd for this member; changes here are lost.
 nameserver 127.130.1.2
-search default.svc.cluster.local svc.cluster.local
+search default.svc.cluster.local svc.cluster.local cluster.local
 options ndots:5
 `
 	if diff := cmp.Diff(want, string(netid.ResolvConf("127.130.1.2", "default", "cluster.local", netid.Resolver{}))); diff != "" {

@@ -102,6 +102,7 @@ func scripts(dir, root, bin, examples string) testscript.Params {
 			"nodeof":     cmdNodeOf,
 			"healthy":    cmdHealthy,
 			"resolves":   cmdResolves,
+			"srv":        cmdSRV,
 			"pty":        cmdPty,
 			"host":       cmdHost,
 			"up":         cmdUp,

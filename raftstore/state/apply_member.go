@@ -619,6 +619,8 @@ func lastExit(m *Member) string {
 		return ""
 	case last.Reason == spec.OOMKilled:
 		return "; last killed by the kernel, out of memory"
+	case last.Message != "":
+		return "; last ended by supd: " + last.Message
 	case last.Signal != "":
 		return "; last ended by " + last.Signal
 	}

@@ -85,6 +85,7 @@ func Fields() []string {
 		"AbandonVolume missing",
 		"StopMember unplaced",
 		"AskHook unplaced",
+		"Report members.seen.processes.lastExit.message",
 	}
 }
 

@@ -185,6 +185,8 @@ func end(p Part, f Facts, records []keeper.Status, why string) []Step {
 		switch {
 		case s.Gone():
 			continue
+		case f.waitsFor(s) && slices.Contains(f.Outdated, s.Process):
+			return []Step{{Do: DoUpdate, Process: s.Process, Epoch: s.Epoch}} // its stop timeout may be shorter now
 		case f.waitsFor(s):
 			return nil
 		}

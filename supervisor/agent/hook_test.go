@@ -312,6 +312,54 @@ func TestPreStopThatHangs(t *testing.T) {
 	})
 }
 
+// TestShorterStopTimeoutHoldsAtOnce: also for a stop under way, in its preStop hook or after it.
+func TestShorterStopTimeoutHoldsAtOnce(t *testing.T) {
+	t.Parallel()
+	within := func(p spec.Process, d time.Duration) spec.Process {
+		timeout := spec.Duration(d)
+		p.Stop.Timeout = &timeout
+		return p
+	}
+	inBubble(t, func(t *testing.T, w *world) {
+		w.hookRuns(func(ctx context.Context, _ keeper.Run) (keeper.RunResult, error) {
+			<-ctx.Done()
+			return keeper.RunResult{}, ctx.Err()
+		})
+		w.keeper.hangs()
+		w.put(nil, within(hooked("main", "preStop"), time.Hour))
+		w.reserve(1)
+		defer w.running(nil)()
+		w.start(0)
+		settle(2 * time.Second)
+		w.stop(0)
+		settle(20 * time.Second)
+		w.keeper.did()
+		w.put(nil, within(hooked("main", "preStop"), 2*time.Hour))
+		settle(time.Second)
+		if got := w.keeper.did(); len(got) != 0 {
+			t.Fatalf("with more time than before: %v", got)
+		}
+		w.put(nil, within(hooked("main", "preStop"), 30*time.Second))
+		settle(7 * time.Second)
+		if got := w.keeper.did(); runsOf(got, "/hook/preStop") != 1 || runsOf(got, "stop default") != 0 {
+			t.Fatalf("with ten seconds left: %v", got)
+		}
+		w.put(nil, within(hooked("main", "preStop"), 10*time.Second))
+		settle(time.Second)
+		if got := w.keeper.did(); runsOf(got, "/hook/preStop") != 0 || runsOf(got, "update default/web-0 main 2s") != 1 || runsOf(got, "stop default") != 1 {
+			t.Fatalf("with no time left: %v", got)
+		}
+		w.put(nil, within(hooked("main", "preStop"), time.Second))
+		settle(time.Second)
+		if got := w.keeper.did(); runsOf(got, "update default/web-0 main 1s") != 1 || len(got) != 1 {
+			t.Fatalf("while the process ends: %v", got)
+		}
+		w.keeper.drop()
+		settle(time.Second)
+		w.want(0, spec.MemberStopped, false)
+	})
+}
+
 // TestPreStopMayEndTheProcess: it is not started again meanwhile, and the hook is not blamed.
 func TestPreStopMayEndTheProcess(t *testing.T) {
 	t.Parallel()

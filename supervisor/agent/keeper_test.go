@@ -155,15 +155,14 @@ func (k *fakeKeeper) drop() {
 	k.bumpLocked()
 }
 
-func (k *fakeKeeper) Restart(_ context.Context, member, process string, grace time.Duration, _ string) error {
+func (k *fakeKeeper) Restart(_ context.Context, member, process string, grace time.Duration, why string) error {
 	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.graces = append(k.graces, grace)
 	if err := k.call("restart %s %s", member, process); err != nil {
-		k.mu.Unlock()
 		return err
 	}
-	k.mu.Unlock()
-	return k.crash(member, process, 0)
+	return k.exitLocked(member, process, keeper.Exit{Code: 1, Why: why}, 0)
 }
 
 // Signal is noted only.
@@ -177,12 +176,17 @@ func (k *fakeKeeper) Signal(_ context.Context, member, process, sig string) erro
 func (k *fakeKeeper) crash(member, process string, pause time.Duration) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	return k.exitLocked(member, process, keeper.Exit{Code: 1}, pause)
+}
+
+// exitLocked is an end of a life, and what comes after it.
+func (k *fakeKeeper) exitLocked(member, process string, e keeper.Exit, pause time.Duration) error {
 	r := k.rows[row(member, process)]
 	if r == nil || r.State != keeper.Running {
 		return fmt.Errorf("%s %s does not run", member, process)
 	}
-	r.LastExit = keeper.Exit{Code: 1, At: time.Now()}
-	r.Backoff = pause
+	e.At = time.Now()
+	r.LastExit, r.Backoff = e, pause
 	if pause > 0 {
 		r.State, r.PID = keeper.Backoff, 0
 		k.bumpLocked()

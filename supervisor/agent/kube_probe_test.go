@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -141,6 +142,13 @@ func TestKubernetesProbes(t *testing.T) {
 				settle(2 * time.Second)
 				if got := c.member(0).Seen.Restarts; got != 1 {
 					c.t.Errorf("%d restarts, want 1", got)
+				}
+				told := false
+				for e := range c.View().Events() {
+					told = told || e.Reason == "Restarted" && strings.Contains(e.Message, "last ended by supd: liveness probe failed: the probe exited with 1")
+				}
+				if !told {
+					c.t.Error("no event tells why it was restarted")
 				}
 			},
 		},

@@ -253,7 +253,7 @@ func ended(e keeper.Exit) string {
 }
 
 func exitOf(e keeper.Exit) *spec.Exit {
-	return &spec.Exit{Code: e.Code, Signal: e.Signal, Reason: exitReason(e), At: e.At.UTC().Round(0)}
+	return &spec.Exit{Code: e.Code, Signal: e.Signal, Reason: exitReason(e), Message: oneLine(e.Why), At: e.At.UTC().Round(0)}
 }
 
 func exitReason(e keeper.Exit) string {

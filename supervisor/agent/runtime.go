@@ -133,13 +133,16 @@ func (r *runtime) overlie(o overlay) {
 // assign takes a new part of the View over and says whether the assignment is
 // another than before.
 func (r *runtime) assign(p Part, print uint64) {
-	before := r.assigned
+	before, old := r.assigned, r.part
 	r.part, r.print = p, print
 	r.assigned = assignment{}
 	if p.Member != nil {
 		r.assigned = assignment{p.Member.Epoch, p.Member.Wish}
 	}
 	if before == r.assigned {
+		if r.busy != nil && r.busy.step.Do == DoStop && stopTimeout(p, r.busy.step.Process) < stopTimeout(old, r.busy.step.Process) {
+			r.busy.cancel() // in its preStop hook: it is tried again, with what is left
+		}
 		return
 	}
 	if r.busy != nil && r.busy.step.Do != DoClean && !r.stopGoesOn(before) {
@@ -219,6 +222,18 @@ func (r *runtime) sight(now time.Time) Sight {
 		s.Processes[name] = p.sight()
 	}
 	return s
+}
+
+// stopTimeout is how long a process has to stop, 0 if the member has none of that name.
+func stopTimeout(part Part, process string) time.Duration {
+	if part.Template != nil {
+		for _, p := range part.Template.Processes {
+			if p.Name == process {
+				return settingsOf(part, p, 0).StopTimeout
+			}
+		}
+	}
+	return 0
 }
 
 // settingsOf are what the keeper is told of stopping and restarting a process.

@@ -68,7 +68,8 @@ func (c *Client) Start(ctx context.Context, s Start) error {
 	return err
 }
 
-// Update changes how a process is stopped and restarted, from the next time on.
+// Update changes how a process is stopped and restarted, from the next time on. A shorter stop timeout holds, from now, for
+// a stop under way too.
 func (c *Client) Update(ctx context.Context, member, process string, s Settings) error {
 	_, err := c.call(ctx, &request{Op: "update", Member: member, Process: process, Settings: &s})
 	return err

@@ -444,6 +444,36 @@ func TestStopKillsWhatIgnoresIt(t *testing.T) {
 	})
 }
 
+// TestShorterStopTimeoutHoldsAtOnce: for a stop under way; a longer one changes nothing.
+func TestShorterStopTimeoutHoldsAtOnce(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, r *rig) {
+		s := r.shell("a", `trap "" TERM; echo up; while :; do sleep 0.01; done`)
+		s.StopTimeout = time.Hour
+		r.mustStart(s)
+		r.logHas("up")
+		if err := r.Stop(t.Context(), "a", "main"); err != nil {
+			t.Fatal(err)
+		}
+		first := r.see("a", "a stop", func(s keeper.Status) bool { return s.State == keeper.Stopping })
+		set := s.Settings
+		set.StopTimeout = 2 * time.Hour
+		if err := r.Update(t.Context(), "a", "main", set); err != nil {
+			t.Fatal(err)
+		}
+		if st := r.see("a", "a stop", func(keeper.Status) bool { return true }); !st.KillAt.Equal(first.KillAt) {
+			t.Errorf("killed at %s, want %s as before", st.KillAt, first.KillAt)
+		}
+		set.StopTimeout = 50 * time.Millisecond
+		if err := r.Update(t.Context(), "a", "main", set); err != nil {
+			t.Fatal(err)
+		}
+		if e := r.seeState("a", keeper.Stopped); e.LastExit.Signal != "SIGKILL" {
+			t.Errorf("got %+v, want it killed", e)
+		}
+	})
+}
+
 func TestStopIsPassedOnToWhatTheMainProcessLeaves(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, r *rig) {
@@ -528,8 +558,15 @@ func TestRestartOnRequest(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := r.see("a", "a restart", func(s keeper.Status) bool { return s.State == keeper.Running && s.Restarts == 1 })
-		if alive(st.PID) || s.PID == st.PID {
-			t.Errorf("got %+v, want another process", s)
+		if alive(st.PID) || s.PID == st.PID || s.LastExit.Why != "liveness failed" {
+			t.Errorf("got %+v, want another process, and why", s)
+		}
+		if err := unix.Kill(s.PID, unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		s = r.see("a", "a crash", func(s keeper.Status) bool { return s.State == keeper.Running && s.Restarts == 2 })
+		if s.LastExit.Why != "" {
+			t.Errorf("got %+v, want nobody to have asked for the end of a crash", s)
 		}
 	})
 }

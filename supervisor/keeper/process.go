@@ -301,6 +301,9 @@ func (p *process) ended(e Exit) {
 	p.main = nil
 	p.k.sessions.end(p.key)
 	why := p.account(&e)
+	if p.again {
+		e.Why = p.why
+	}
 	p.status.LastExit, p.status.PID = e, 0
 	p.status.Notify = NotifyStatus{Text: p.status.Notify.Text, Errno: p.status.Notify.Errno} // its last words
 	switch {

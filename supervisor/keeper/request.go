@@ -201,11 +201,24 @@ func (k *Keeper) updateProcess(member, process string, s Settings) error {
 	if !s.Fence && p.want == wantRun {
 		p.unfence()
 	}
+	hurried := p.hurry(s.StopTimeout)
 	p.note()
-	if s.Fence != was.Fence {
+	if s.Fence != was.Fence || hurried {
 		p.show()
 	}
 	return nil
+}
+
+// hurry has a stop that is under way end within timeout from now, if that is sooner than it would.
+func (p *process) hurry(timeout time.Duration) bool {
+	now := time.Now()
+	at := now.Add(timeout)
+	if p.status.State != Stopping || p.want != wantStop || p.main == nil || !at.Before(p.killAt) {
+		return false
+	}
+	p.killAt, p.killMax = at, now.Add(extendTimes*min(timeout, maxStopCounted))
+	p.later(timeout, p.killDue)
+	return true
 }
 
 // stopProcess is Client.Stop.

@@ -166,12 +166,14 @@ const (
 )
 
 // Exit is how a process ended. Unknown: it was not the keeper's child and the kernel didn't tell. OOMKilled: the kernel
-// killed it because its limit or the host had no memory left; told where cgroups count memory.
+// killed it because its limit or the host had no memory left; told where cgroups count memory. Why: the reason of the Restart
+// that ended it.
 type Exit struct {
 	Code      int       `json:"code"` // -1 if a signal ended it, or unknown
 	Signal    string    `json:"signal,omitempty"`
 	Unknown   bool      `json:"unknown,omitempty"`
 	OOMKilled bool      `json:"oomKilled,omitempty"`
+	Why       string    `json:"why,omitempty"`
 	At        time.Time `json:"at,omitzero"`
 }
 

@@ -183,10 +183,12 @@ const OOMKilled = "OOMKilled"
 // Exit tells how a process ended. Code is -1 when a signal ended it or it is
 // not known.
 type Exit struct {
-	Code   int       `json:"code"`
-	Signal string    `json:"signal"`
-	Reason string    `json:"reason,omitempty"`
-	At     time.Time `json:"at"`
+	Code   int    `json:"code"`
+	Signal string `json:"signal"`
+	Reason string `json:"reason,omitempty"`
+	// Message is why supd ended it, to start it again: the probe or hook that failed.
+	Message string    `json:"message,omitempty"`
+	At      time.Time `json:"at"`
 }
 
 // Volume is the API object of one directory.
