@@ -12,7 +12,9 @@ import (
 // CommitTimeout (50 to 100 ms) has passed without one. An ordered start would wait
 // that long at each step. So the leader says at once what it has applied: an
 // AppendEntries without entries, as Raft has it, with the newest applied entry as
-// the previous one; a follower that does not have it refuses, without harm.
+// the previous one. A follower that does not have it refuses, without harm: the entry is
+// still on its way, for a majority is enough to commit it, and goes by another connection.
+// That one is told again a moment later.
 
 // nudge tells every follower about commits while this node leads.
 func (s *Store) nudge(ctx context.Context) error {
@@ -39,7 +41,7 @@ func (s *Store) nudge(ctx context.Context) error {
 			if ch == nil {
 				ch = make(chan commit, 1)
 				followers[srv.ID] = ch
-				g.Go(func() error { return s.nudgeOne(ctx, ch) })
+				g.Go(func() error { tellCommits(ctx, ch, s.tell); return nil })
 			}
 			select { // only the newest matters
 			case <-ch:
@@ -56,25 +58,49 @@ type commit struct {
 	to raft.Server
 }
 
-func (s *Store) nudgeOne(ctx context.Context, ch <-chan commit) error {
+// Pauses before a follower is told again double from the first up to the last; by then
+// raft itself has told it.
+const (
+	nudgeFirst = time.Millisecond
+	nudgeLast  = 32 * time.Millisecond
+)
+
+// tellCommits tells a follower each commit, the newest only, and again while it is behind.
+func tellCommits(ctx context.Context, ch <-chan commit, tell func(commit) (behind bool)) {
+	var c commit
+	var pause time.Duration
+	var again <-chan time.Time // nil: it knows
 	for {
 		select {
-		case c := <-ch:
-			req := &raft.AppendEntriesRequest{
-				RPCHeader:         s.header(),
-				Term:              c.at.Term,
-				PrevLogEntry:      c.at.Index,
-				PrevLogTerm:       c.at.Term,
-				LeaderCommitIndex: c.at.Index,
-			}
-			var resp raft.AppendEntriesResponse
-			if err := s.trans.AppendEntries(c.to.ID, c.to.Address, req, &resp); err != nil {
-				s.log.Debug("follower not told of a commit", "node", string(c.to.ID), "err", err)
-			}
+		case c = <-ch:
+			pause = nudgeFirst
+		case <-again:
+			pause *= 2
 		case <-ctx.Done():
-			return nil
+			return
+		}
+		again = nil
+		if tell(c) && pause <= nudgeLast {
+			again = time.After(pause)
 		}
 	}
+}
+
+// tell tells whether the follower is behind: it lacks the entry.
+func (s *Store) tell(c commit) (behind bool) {
+	req := &raft.AppendEntriesRequest{
+		RPCHeader:         s.header(),
+		Term:              c.at.Term,
+		PrevLogEntry:      c.at.Index,
+		PrevLogTerm:       c.at.Term,
+		LeaderCommitIndex: c.at.Index,
+	}
+	var resp raft.AppendEntriesResponse
+	if err := s.trans.AppendEntries(c.to.ID, c.to.Address, req, &resp); err != nil {
+		s.log.Debug("follower not told of a commit", "node", string(c.to.ID), "err", err)
+		return false
+	}
+	return !resp.Success && resp.Term == c.at.Term && resp.LastLog < c.at.Index
 }
 
 // remember notes on disk how far the log was applied, at most five times a second.

@@ -98,9 +98,20 @@ func (s *Set) Needs(m *Member) bool {
 // Outdated tells whether the member's revision is not the one its ordinal should have.
 func (s *Set) Outdated(m *Member) bool { return m.Revision != s.Wanted(m.Ordinal) }
 
+// Behind tells whether a rollout has the member still to come: it is outdated, and not below
+// the partition. Below it who is of a later revision (he came by it before the partition was
+// raised, or by OnDelete) stays so until he is started anew for another reason.
+func (s *Set) Behind(m *Member) bool { return s.Outdated(m) && !s.kept(m.Ordinal) }
+
+// kept: rollouts pass the ordinal by.
+func (s *Set) kept(ordinal int) bool {
+	r := s.Spec.UpdateStrategy.RollingUpdate
+	return r != nil && ordinal < r.Partition && s.Current != ""
+}
+
 // Wanted is the revision an ordinal should run.
 func (s *Set) Wanted(ordinal int) string {
-	if r := s.Spec.UpdateStrategy.RollingUpdate; r != nil && ordinal < r.Partition && s.Current != "" {
+	if s.kept(ordinal) {
 		return s.Current
 	}
 	return s.Revision

@@ -171,7 +171,7 @@ func (l *lab) begin(t *testing.T) {
 	t.Helper()
 	l.f.lead(true)
 	synctest.Wait()
-	res, err := l.f.Propose(t.Context(), state.Entry{Cmd: &state.RegisterNode{Node: state.Node{Name: "a", ID: "a.1", Run: "r"}}})
+	res, err := l.f.Propose(t.Context(), state.Entry{Cmd: &state.RegisterNode{Node: state.Node{Name: "a", ID: "a.1", HostIP: "127.0.0.1", Machine: "m", Run: "r"}}})
 	if err != nil || res.Err != nil {
 		t.Fatal(err, res.Err)
 	}

@@ -44,16 +44,17 @@ func (p *planner) drain(w *world) {
 // recreates: the Recreate strategy stops the member, with all others of its revision.
 func (p *planner) recreates(w *world, m *state.Member) bool {
 	return w.s.Spec.UpdateStrategy.Type == spec.Recreate && w.s.Paused == nil && w.s.Wants(m.Ordinal) && m.Wish == state.WishRun &&
-		!m.MayStart() && w.s.Outdated(m)
+		!m.MayStart() && w.s.Behind(m)
 }
 
 // mayTakeDown tells whether one more may be made unavailable, after all that this plan
-// takes down already.
+// takes down already. Nobody while new ordinals get their places: scaling goes first, and the
+// next plan knows which of them start.
 func (p *planner) mayTakeDown(w *world, m *state.Member, budget int) bool {
 	if w.down == nil {
 		w.down = p.down(w)
 	}
-	return len(w.down) < budget || w.down[m.Ordinal] && len(w.down) <= budget
+	return !w.placing && (len(w.down) < budget || w.down[m.Ordinal] && len(w.down) <= budget)
 }
 
 // leave finds a stopped member without directories another place; one with directories

@@ -105,6 +105,8 @@ type world struct {
 	wanted  []*state.Member // those the set wants, by ordinal
 	leaving []*state.Member // the others, by ordinal
 	going   *state.Member   // the one of them whose removal is proposed now
+	placing bool            // ordinals get their places by this plan
+	begun   map[int]bool    // ordinals that this plan starts for the first time
 	down    map[int]bool    // who is unavailable, or is made so by this plan; nil: not asked yet
 	first   *int            // the ordinal that bootstraps if nobody runs; nil: not asked yet
 	moving  map[int]bool    // ordinals that get another place, or wait for one
@@ -120,7 +122,7 @@ func (w *world) member(ordinal int) *state.Member {
 }
 
 func (p *planner) look(s *state.Set) *world {
-	w := &world{s: s, members: p.v.SetMembers(s.Meta.Namespace, s.Meta.Name)}
+	w := &world{s: s, members: p.v.SetMembers(s.Meta.Namespace, s.Meta.Name), begun: map[int]bool{}}
 	for _, m := range w.members {
 		if s.Wants(m.Ordinal) && !m.Left() { // who has left goes, and comes back as a new one
 			w.wanted = append(w.wanted, m)
@@ -273,7 +275,7 @@ func (p *planner) recreating(w *world) bool {
 		return false
 	}
 	for _, m := range w.wanted {
-		if m.Epoch != 0 && !m.MayStart() && w.s.Outdated(m) {
+		if m.Epoch != 0 && !m.MayStart() && w.s.Behind(m) {
 			return true
 		}
 	}
@@ -374,7 +376,10 @@ func (p *planner) first(w *world) {
 			p.wait(w.s, m.Name(), "AfterLeaveWaits", "waits until the afterLeave hook for its earlier life has run")
 		case p.v.Lacks(w.s, m) != "": // replace has asked for a new one, or said what it waits for
 		default:
-			p.start(w, m)
+			if c := p.startOf(w, m); c != nil {
+				p.propose(c)
+				w.begun[o] = true
+			}
 		}
 		if ordered {
 			return
@@ -450,7 +455,10 @@ func (p *planner) remove(w *world) {
 		}
 		if m.Down() || p.v.Over(w.s, m) {
 			p.propose(p.drop(m))
-			return
+			if _, hooked := p.v.HookOf(m, spec.HookAfterLeave); hooked {
+				return // the next waits for that
+			}
+			continue // at once, so that no rollout comes between two removals
 		}
 		p.waitGone(w, m)
 		if n := p.v.Node(m.Node); n != nil && n.State != spec.NodeLost || !accepted(w.s, m) {
@@ -489,6 +497,8 @@ func (p *planner) removeNext(w *world, m *state.Member) {
 		} else if p.silent(other) {
 			silent = append(silent, other.Name())
 			sick = append(sick, other.Name()+": its node "+other.Node+" has not answered within the last second")
+		} else if w.s.Wants(other.Ordinal) && !p.available(w, other) {
+			sick = append(sick, p.why(w, other))
 		}
 	}
 	if len(sick) > 0 {

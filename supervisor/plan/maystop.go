@@ -63,7 +63,7 @@ func (p *planner) consents(w *world, m *state.Member, doing string) bool {
 func (p *planner) allConsent(w *world, due []*state.Member) bool {
 	all := true
 	for _, m := range due {
-		if w.s.Outdated(m) && p.nodeReady(m) && !p.consents(w, m, "is stopped, with all others,") {
+		if w.s.Behind(m) && p.nodeReady(m) && !p.consents(w, m, "is stopped, with all others,") {
 			all = false
 		}
 	}

@@ -35,6 +35,7 @@ func (p *planner) reserve(w *world) {
 		}
 	}
 	if len(slots) > 0 {
+		w.placing = p.v.Cluster.Frozen == nil
 		p.propose(&state.Reserve{
 			Namespace: w.s.Meta.Namespace, Set: w.s.Meta.Name, IfGeneration: w.s.Meta.Generation, Slots: slots,
 		})

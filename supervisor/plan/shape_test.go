@@ -183,6 +183,7 @@ func TestDroppedAndReleasedIsNotGoneBackTo(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	b.do(&state.Restart{Namespace: "default", Set: "web", Ordinals: []int{2}})
 	b.expect()
 	if got := b.waits(); !strings.Contains(got, "web-2 VolumeDropped") {
 		t.Errorf("waits: %q", got)

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"maps"
 	"strings"
 	"time"
 
@@ -31,13 +32,13 @@ func (p *planner) update(w *world) {
 			w.s.Paused.Sentence(), names(due), w.s.Meta.Name)
 		return
 	}
-	if w.s.Spec.UpdateStrategy.Type == spec.Recreate && outdated(w, due) {
+	if w.s.Spec.UpdateStrategy.Type == spec.Recreate && behind(w, due) {
 		if !p.allConsent(w, due) {
 			return
 		}
 		for _, m := range due {
 			switch {
-			case !w.s.Outdated(m): // who only is to be restarted keeps to the budget, later
+			case !w.s.Behind(m): // who only is to be restarted keeps to the budget, later
 			case m.Ready() && !p.nodeReady(m) && p.asks(w, m): // it cannot be asked
 				p.wait(w.s, m.Name(), "NodeLost", "is asked whether it may be stopped when its node %s answers again", m.Node)
 			default:
@@ -75,17 +76,17 @@ func (p *planner) update(w *world) {
 	}
 }
 
-// due tells whether a member is to be started anew. With OnDelete a changed template
-// reaches a member when that is deleted, but for one that never was available on its
-// revision: it serves nobody, and a broken revision is left with no hand on it.
+// due tells whether a member is to be started anew. With OnDelete, and below the partition,
+// another template reaches a member when that is deleted, but for one that never was available
+// on its revision: it serves nobody, and a broken revision is left with no hand on it.
 func (p *planner) due(w *world, m *state.Member) bool {
 	switch {
 	case m.RestartUpTo >= m.Epoch:
 		return true
-	case w.s.Spec.UpdateStrategy.Type == spec.OnDelete:
+	case w.s.Spec.UpdateStrategy.Type == spec.OnDelete || !w.s.Behind(m):
 		return w.s.Outdated(m) && neverWell(m) && p.mayReplace(w, m)
 	}
-	return w.s.Outdated(m)
+	return true
 }
 
 func names(members []*state.Member) string {
@@ -96,9 +97,9 @@ func names(members []*state.Member) string {
 	return strings.Join(out, ", ")
 }
 
-func outdated(w *world, due []*state.Member) bool {
+func behind(w *world, due []*state.Member) bool {
 	for _, m := range due {
-		if w.s.Outdated(m) {
+		if w.s.Behind(m) {
 			return true
 		}
 	}
@@ -129,12 +130,12 @@ func (p *planner) mayReplace(w *world, m *state.Member) bool {
 	return true
 }
 
-// down is the set of wanted ordinals that have run and are not available, or only
-// since a moment: a program that dies soon after each start seems ready again and
+// down is the set of wanted ordinals that have run, or are to run now, and are not
+// available, or only since a moment: a program that dies soon after each start seems ready again and
 // again, and a rollout that believed it would go on to the next member. A member that
 // is being removed is down too: there is one budget for all voluntary downtime.
 func (p *planner) down(w *world) map[int]bool {
-	down := map[int]bool{}
+	down := maps.Clone(w.begun)
 	for _, m := range w.wanted {
 		if m.Epoch != 0 && (!p.available(w, m) || !m.Seen.Steady) {
 			down[m.Ordinal] = true
@@ -149,6 +150,9 @@ func (p *planner) down(w *world) map[int]bool {
 }
 
 func (p *planner) firstDown(w *world, down map[int]bool) string {
+	if w.placing {
+		return "new members get their places first"
+	}
 	for _, m := range w.members {
 		if m == w.going {
 			return m.Name() + ": it is being removed"

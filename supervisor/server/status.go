@@ -79,7 +79,7 @@ func prospect(v *state.View, s *state.Set, now time.Time) counted {
 		seen[m.Ordinal] = true
 		c.count(v, s, m, now)
 		if s.Wants(m.Ordinal) && m.Epoch != 0 {
-			if s.Outdated(m) && !onDelete {
+			if s.Behind(m) && !onDelete {
 				c.outdated = append(c.outdated, m.Name())
 			} else if m.RestartUpTo >= m.Epoch {
 				c.due = append(c.due, m.Name())

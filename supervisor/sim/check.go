@@ -74,10 +74,16 @@ func (s *setRecord) wants(o int) bool {
 }
 
 func (s *setRecord) wanted(o int) string {
-	if r := s.spec.UpdateStrategy.RollingUpdate; r != nil && o < r.Partition && s.current != "" {
+	if s.kept(o) {
 		return s.current
 	}
 	return s.hash
+}
+
+// kept: no rollout touches the ordinal, whatever it runs.
+func (s *setRecord) kept(o int) bool {
+	r := s.spec.UpdateStrategy.RollingUpdate
+	return r != nil && o < r.Partition && s.current != ""
 }
 
 // good: a template that works, for all members.

@@ -141,6 +141,7 @@ func plantsInPlan() []plant {
 			x, ok := c.(*state.AskHook)
 			return ok && x.Hook == spec.HookAfterLeave
 		})},
+		{name: "a raised partition takes back what was updated", by: []string{"S10"}, plan: takesBack},
 		{name: "members are restarted for the sake of it", by: []string{"S6"}, plan: restless},
 		{name: "the service lists who is on a suspect node", by: []string{"S12"}, resolve: listsAllReady},
 		{name: "agents act on an old View after a restart", by: []string{"S13", "S3"}, world: func(w *World) { w.hasty = true }},
@@ -409,9 +410,23 @@ func waitsInstead(which func(*state.View, state.Command) bool) func(*state.View,
 func restartsAll(v *state.View, out plan.Plan) plan.Plan {
 	for m := range v.Members("") {
 		s := v.Set(m.Namespace, m.Set)
-		if s != nil && !s.Deleting && s.Wants(m.Ordinal) && s.Needs(m) && m.Wish == state.WishRun {
+		if s != nil && !s.Deleting && s.Wants(m.Ordinal) && (s.Behind(m) || m.RestartUpTo >= m.Epoch) && m.Wish == state.WishRun {
 			out.Commands = append(out.Commands, &state.StopMember{
 				Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal, Why: "Rollout", IfEpoch: m.Epoch, IfGeneration: m.Generation,
+			})
+		}
+	}
+	return out
+}
+
+// takesBack has who is below the partition follow it.
+func takesBack(v *state.View, out plan.Plan) plan.Plan {
+	for m := range v.Members("") {
+		s := v.Set(m.Namespace, m.Set)
+		if s != nil && s.Wants(m.Ordinal) && s.Outdated(m) && !s.Behind(m) && m.Ready() {
+			out.Commands = append(out.Commands, &state.StopMember{
+				Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal, Why: "Rollout", IfEpoch: m.Epoch, IfGeneration: m.Generation,
+				IfSet: s.Meta.Generation, Budget: plan.MaxUnavailable(s),
 			})
 		}
 	}

@@ -364,6 +364,8 @@ func (c *checker) takeStop(x *state.StopMember, stray bool) {
 		c.fail("pause", "%s is stopped (%s) while the rollout is paused", id, x.Why)
 	case m.revision == s.wanted(m.ordinal) && m.restartUpTo < m.epoch && !stray:
 		c.fail("S10", "%s is stopped (%s) though it runs the revision %s that is wanted and nobody asked for a restart", id, x.Why, m.revision)
+	case s.kept(m.ordinal) && m.ready() && m.restartUpTo < m.epoch && !stray:
+		c.fail("S10", "%s is stopped (%s) though it serves below the partition and nobody asked for a restart", id, x.Why)
 	case s.spec.UpdateStrategy.Type != spec.Recreate || m.revision == s.wanted(m.ordinal):
 		c.spend(k, s, m)
 	}

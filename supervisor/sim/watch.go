@@ -264,7 +264,7 @@ func (c *checker) unfinished(k string) string {
 			return m.name() + " is stopped"
 		case m.restartUpTo >= m.epoch:
 			return m.name() + " is to be restarted"
-		case m.revision != s.wanted(m.ordinal) && s.spec.UpdateStrategy.Type != spec.OnDelete:
+		case m.revision != s.wanted(m.ordinal) && !s.kept(m.ordinal) && s.spec.UpdateStrategy.Type != spec.OnDelete:
 			return m.name() + " is outdated"
 		}
 	}
