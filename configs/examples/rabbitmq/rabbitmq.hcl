@@ -1,4 +1,4 @@
-# A cluster of three RabbitMQ brokers on Debian's RabbitMQ 3.10 (apt-get install rabbitmq-server).
+# RabbitMQ brokers that come and go, on Debian's RabbitMQ 3.10 (apt-get install rabbitmq-server).
 # Needs root, and one epmd on each host: systemctl enable --now epmd.
 statefulset "rabbitmq" {
   replicas = 3
@@ -46,7 +46,8 @@ statefulset "rabbitmq" {
       content = <<-EOT
         listeners.tcp.1 = ${member.ip}:${port.amqp}
         cluster_formation.peer_discovery_backend = classic_config
-        cluster_formation.discovery_retry_limit = 2
+        # Who finds nobody to join begins alone in the end. Only the first of a new set may.
+        cluster_formation.discovery_retry_limit = %{ if member.ordinal == members[0].ordinal && !set.formed }2%{ else }1000000%{ endif }
         %{ for i, m in members ~}
         cluster_formation.classic_config.nodes.${i + 1} = ${m.name}@${m.fqdn}
         %{ endfor ~}
@@ -58,6 +59,60 @@ statefulset "rabbitmq" {
         vm_memory_high_watermark.relative = 0.4
       EOT
     }
+
+    file "/var/lib/rabbitmq/membership" {
+      mode    = "0755"
+      content = <<-EOT
+        #!/bin/sh
+        # membership join | grow | leave | forget NODE: all of it may be done twice.
+        set -eu
+        PATH=$PATH:/usr/lib/rabbitmq/bin
+        cd /var/lib/rabbitmq
+        me=$RABBITMQ_NODENAME
+        peer() { # the first that answers
+          for node in ${join(" ", [for m in peers : "${m.name}@${m.fqdn}"])}; do rabbitmqctl --quiet --node $node "$@" && return; done
+          return 1
+        }
+        case $1 in
+        join)
+          # A broker that has left, and one that was forgotten, is refused with what it has kept.
+          [ ! -e left ] || rm -rf mnesia left
+          case $(peer eval "lists:member('$me', rabbit_nodes:all()).") in
+          true) [ -e mnesia ] || peer forget_cluster_node "$me" ;; # its directory is lost, and its part of all queues
+          false) rm -rf mnesia ;;
+          *) [ -e mnesia ] || { echo "no broker answers, and this one has no data" >&2; exit 1; } ;;
+          esac
+          touch joining
+          ;;
+        grow)
+          [ -e joining ] || exit 0
+          until bash -c 'exec 3<>/dev/tcp/${member.ip}/${port.amqp}' 2>/dev/null; do sleep 0.5; done
+          rabbitmq-queues --quiet grow "$me" %{ if set.replicas > 3 }even%{ else }all%{ endif }
+          rm joining
+          ;;
+        leave)
+          only=$(rabbitmqctl --quiet eval '[io:format("~ts ", [element(4, amqqueue:get_name(Q))]) || Q <- rabbit_amqqueue:list(), amqqueue:is_durable(Q),
+            amqqueue:get_exclusive_owner(Q) =:= none, maps:get(nodes, amqqueue:get_type_state(Q), [amqqueue:qnode(Q)]) =:= [node()]], end_of_list.')
+          [ "$only" = end_of_list ] || { echo "queues are on this broker only: $only" >&2; exit 1; }
+          done=$(rabbitmq-queues --quiet shrink "$me")
+          case $done in *error:*) echo "$done" >&2; exit 1 ;; esac
+          touch left
+          ;;
+        forget)
+          done=$(rabbitmqctl --quiet forget_cluster_node "$2" 2>&1) && exit 0
+          case $done in *not_a_cluster_node*) ;; *) echo "$done" >&2; exit 1 ;; esac
+          ;;
+        esac
+      EOT
+    }
+
+    hook "on_join" { command = ["/var/lib/rabbitmq/membership", "join"] }
+    hook "post_start" {
+      command = ["/var/lib/rabbitmq/membership", "grow"]
+      timeout = "5m"
+    }
+    hook "on_leave" { command = ["/var/lib/rabbitmq/membership", "leave"] }
+    hook "after_leave" { command = ["/var/lib/rabbitmq/membership", "forget", "${leaver.name}@${leaver.fqdn}"] }
 
     port "amqp" { port = 5672 }
 
