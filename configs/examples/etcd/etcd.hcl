@@ -14,16 +14,11 @@ statefulset "etcd" {
     # user = "etcd"
 
     command = ["/bin/sh", "-euc", <<-EOT
-      state=new cluster=${join(",", [for m in members : "${m.name}=http://${m.ip}:${m.port.peer}"])}
-      # Only a set that has never been whole begins anew. All this is ignored once there is data.
-      if ${set.formed} && [ ! -d '${volume.data}/member/wal' ]; then
-        '${volume.bin}/membership' join
-        state=existing cluster=$('${volume.bin}/membership' list)
-      fi
-      exec /usr/bin/etcd --name=${member.name} --data-dir='${volume.data}' \
+      start=$('${volume.bin}/membership' start)
+      exec /usr/bin/etcd $start --name=${member.name} --data-dir='${volume.data}' --initial-cluster-token=${set.name} \
         --listen-client-urls=http://${member.ip}:${port.client} --advertise-client-urls=http://${member.ip}:${port.client} \
         --listen-peer-urls=http://${member.ip}:${port.peer} --initial-advertise-peer-urls=http://${member.ip}:${port.peer} \
-        --initial-cluster="$cluster" --initial-cluster-state=$state --initial-cluster-token=${set.name} --strict-reconfig-check=true
+        --strict-reconfig-check=true
     EOT
     ]
 
@@ -38,29 +33,38 @@ statefulset "etcd" {
       mode    = "0755"
       content = <<-EOT
         #!/bin/sh
-        # membership join | list | leave NAME PEER-URL: etcd's own list of its members. All of it may be
+        # membership start | join | leave NAME PEER-URL: etcd's own list of its members. All of it may be
         # done twice, and etcd itself refuses a change that would cost the quorum.
         set -eu
+        data='${volume.data}/member' name=${member.name} url=http://${member.ip}:${port.peer}
         export ETCDCTL_ENDPOINTS=${join(",", [for m in members : "http://${m.ip}:${m.port.client}" if m.name != member.name || length(members) == 1])}
-        do=$1
-        [ "$do" = leave ] || set -- "$do" ${member.name} http://${member.ip}:${port.peer}
-        # Each line: ID, started, NAME, PEER-URL, ...; unstarted, and no name, until it has run once.
-        all=$(etcdctl member list)
-        find() { echo "$all" | awk -F', ' -v state="$1" -v name="$2" -v url="$3" '$2 == state && ($3 == name || $4 == url) { print $1 }'; }
-        started=$(find started "$2" "$3") added=$(find unstarted "$2" "$3")
-        case $do in
-        join)
-          # Removed without leaving, and back with its directory: that is still the member's.
-          if [ -n "$started" ] && [ -d '${volume.data}/member/wal' ]; then exit 0; fi
-          # A member whose directory is lost has lost its votes too, so it is another one that comes back.
-          [ -z "$started" ] || etcdctl member remove "$started"
-          [ -n "$added" ] || etcdctl member add "$2" --peer-urls="$3"
-          # etcd ends at once on what is left of a member that was removed.
-          rm -rf '${volume.data}/member'
-          ;;
-        list) echo "$all" | awk -F', ' -v name="$2" -v url="$3" '{ print ($4 == url ? name : $3 == "" ? $1 : $3) "=" $4 }' | paste -sd, ;;
-        leave) [ -z "$started$added" ] || etcdctl member remove "$started$added" ;;
-        esac
+        # Only a set that has never been whole begins anew. With data etcd knows the others.
+        if [ "$1" = start ] && { [ -d "$data/wal" ] || ! ${set.formed}; }; then
+          echo --initial-cluster-state=new --initial-cluster=${join(",", [for m in members : "${m.name}=http://${m.ip}:${m.port.peer}"])}
+          exit
+        fi
+        [ "$1" != leave ] || name=$2 url=$3
+        list=$(etcdctl member list) # lines of ID, started, NAME, PEER-URL, ...; unstarted and no name before it has run once
+        find() { echo "$list" | awk -F', ' -v name=$name -v url=$url -v state=$1 '$2 == state && ($3 == name || $4 == url) { print $1 }'; }
+        started=$(find started) added=$(find unstarted)
+        if [ "$1" = leave ]; then
+          [ -z "$started$added" ] || etcdctl member remove "$started$added"
+          exit
+        fi
+        # It was removed without leaving, and is back with its data: it is a member still.
+        if [ -n "$started" ] && [ -d "$data/wal" ]; then exit; fi
+        # Its data is lost, and with it what it has promised to the others: another member takes its place.
+        [ -z "$started" ] || etcdctl member remove "$started" >&2
+        try=0 # for five seconds after a change etcd refuses the next
+        until [ -n "$added" ] || etcdctl member add $name --peer-urls=$url >&2; do
+          try=$((try + 1)); [ $try -lt 20 ] || exit 1
+          sleep 0.5
+        done
+        # etcd ends at once on what is left of a member that was removed.
+        rm -rf "$data"
+        [ "$1" = join ] || etcdctl member list |
+          awk -F', ' -v name=$name -v url=$url '{ m = m "," ($4 == url ? name : $3 == "" ? $1 : $3) "=" $4 }
+            END { print "--initial-cluster-state=existing --initial-cluster=" substr(m, 2) }'
       EOT
     }]
 
@@ -78,12 +82,8 @@ statefulset "etcd" {
       timeout = "1s"
     }
 
-    # For five seconds after a change etcd refuses the next, hence the retries. A scale-down is
-    # held while it refuses. after_leave is for those that were removed without leaving.
-    hook "on_join" {
-      command = ["${volume.bin}/membership", "join"]
-      retries = 8
-    }
+    # A scale-down is held while etcd refuses. after_leave is for who was removed without leaving.
+    hook "on_join" { command = ["${volume.bin}/membership", "join"] }
     hook "on_leave" {
       command = ["${volume.bin}/membership", "leave", member.name, "http://${member.ip}:${port.peer}"]
       retries = 5
