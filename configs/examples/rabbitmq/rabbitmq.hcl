@@ -75,13 +75,9 @@ statefulset "rabbitmq" {
         }
         case $1 in
         join)
-          # A broker that has left, and one that was forgotten, is refused with what it has kept.
-          [ ! -e left ] || rm -rf mnesia left
-          case $(peer eval "lists:member('$me', rabbit_nodes:all()).") in
-          true) [ -e mnesia ] || peer forget_cluster_node "$me" ;; # its directory is lost, and its part of all queues
-          false) rm -rf mnesia ;;
-          *) [ -e mnesia ] || { echo "no broker answers, and this one has no data" >&2; exit 1; } ;;
-          esac
+          known=$(peer eval "lists:member('$me', rabbit_nodes:all()).")
+          # RabbitMQ refuses what a forgotten broker has kept. And whose directory is lost has lost its part of all queues.
+          if [ "$known" = false ]; then rm -rf mnesia; elif [ ! -e mnesia ]; then peer forget_cluster_node "$me"; fi
           touch joining
           ;;
         grow)
@@ -91,14 +87,18 @@ statefulset "rabbitmq" {
           rm joining
           ;;
         leave)
+          known=$(peer eval "lists:member('$me', rabbit_nodes:all()).")
+          [ "$known" = true ] || exit 0
           only=$(rabbitmqctl --quiet eval '[io:format("~ts ", [element(4, amqqueue:get_name(Q))]) || Q <- rabbit_amqqueue:list(), amqqueue:is_durable(Q),
             amqqueue:get_exclusive_owner(Q) =:= none, maps:get(nodes, amqqueue:get_type_state(Q), [amqqueue:qnode(Q)]) =:= [node()]], end_of_list.')
           [ "$only" = end_of_list ] || { echo "queues are on this broker only: $only" >&2; exit 1; }
           done=$(rabbitmq-queues --quiet shrink "$me")
           case $done in *error:*) echo "$done" >&2; exit 1 ;; esac
-          touch left
+          # While it still answers: one of two would pause as the minority, and could forget nobody.
+          rabbitmqctl --quiet stop_app
+          peer forget_cluster_node "$me" || { rabbitmqctl --quiet start_app; exit 1; }
           ;;
-        forget)
+        forget) # who was removed without leaving
           done=$(rabbitmqctl --quiet forget_cluster_node "$2" 2>&1) && exit 0
           case $done in *not_a_cluster_node*) ;; *) echo "$done" >&2; exit 1 ;; esac
           ;;
