@@ -48,7 +48,7 @@ statefulset "etcd" {
         find() { echo "$list" | awk -F', ' -v name=$name -v url=$url -v state=$1 '$2 == state && ($3 == name || $4 == url) { print $1 }'; }
         started=$(find started) added=$(find unstarted)
         if [ "$1" = leave ]; then
-          [ -z "$started$added" ] || etcdctl member remove "$started$added"
+          for id in $started $added; do etcdctl member remove $id; done
           exit
         fi
         # It was removed without leaving, and is back with its data: it is a member still.

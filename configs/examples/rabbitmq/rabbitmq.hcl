@@ -83,26 +83,43 @@ statefulset "rabbitmq" {
         grow)
           [ -e joining ] || exit 0
           until bash -c 'exec 3<>/dev/tcp/${member.ip}/${port.amqp}' 2>/dev/null; do sleep 0.5; done
-          rabbitmq-queues --quiet grow "$me" %{ if set.replicas > 3 }even%{ else }all%{ endif }
+          # Three of a kind are enough: from the fourth broker on only pairs are made three.
+          rabbitmq-queues --quiet grow "$me" %{ if member.ordinal < members[0].ordinal + 3 }all%{ else }even%{ endif }
           rm joining
           ;;
         leave)
-          known=$(peer eval "lists:member('$me', rabbit_nodes:all()).")
-          [ "$known" = true ] || exit 0
-          only=$(rabbitmqctl --quiet eval '[io:format("~ts ", [element(4, amqqueue:get_name(Q))]) || Q <- rabbit_amqqueue:list(), amqqueue:is_durable(Q),
-            amqqueue:get_exclusive_owner(Q) =:= none, maps:get(nodes, amqqueue:get_type_state(Q), [amqqueue:qnode(Q)]) =:= [node()]], end_of_list.')
-          [ "$only" = end_of_list ] || { echo "queues are on this broker only: $only" >&2; exit 1; }
-          done=$(rabbitmq-queues --quiet shrink "$me")
-          case $done in *error:*) echo "$done" >&2; exit 1 ;; esac
+          if ! told=$(rabbitmqctl --quiet eval_file leave.erl); then
+            known=$(peer eval "lists:member('$me', rabbit_nodes:all()).")
+            [ "$known" = true ] || exit 0     # an earlier try has done it,
+            rabbitmqctl --quiet start_app     # or got as far as to stop it
+            exit 1
+          fi
+          [ "$told" = '[]' ] || { echo "$told" >&2; exit 1; }
           # While it still answers: one of two would pause as the minority, and could forget nobody.
           rabbitmqctl --quiet stop_app
           peer forget_cluster_node "$me" || { rabbitmqctl --quiet start_app; exit 1; }
           ;;
         forget) # who was removed without leaving
-          done=$(rabbitmqctl --quiet forget_cluster_node "$2" 2>&1) && exit 0
-          case $done in *not_a_cluster_node*) ;; *) echo "$done" >&2; exit 1 ;; esac
+          told=$(rabbitmqctl --quiet forget_cluster_node "$2" 2>&1) && exit 0
+          case $told in *not_a_cluster_node*) ;; *) echo "$told" >&2; exit 1 ;; esac
           ;;
         esac
+      EOT
+    }
+
+    # Of quorum queues the lowest brokers, who stay the longest, take over what this one has. It
+    # may not leave with others, such as classic ones, that are on no other broker.
+    file "/var/lib/rabbitmq/leave.erl" {
+      content = <<-EOT
+        Failed = fun(Results) -> [{Name, Error} || {Name, Error} <- Results, element(1, Error) =/= ok] end,
+        Grown = [rabbit_quorum_queue:grow(N, <<".*">>, <<".*">>, all) || N <- [${join(", ", [for i, m in peers : "'${m.name}@${m.fqdn}'" if i < 3])}]],
+        Here = [rabbit_misc:rs(amqqueue:get_name(Q)) || Q <- rabbit_amqqueue:list(), amqqueue:is_durable(Q),
+          amqqueue:get_exclusive_owner(Q) =:= none, maps:get(nodes, amqqueue:get_type_state(Q), [amqqueue:qnode(Q)]) =:= [node()]],
+        case {Failed(lists:append(Grown)), Here} of
+          {[], []} -> Failed(rabbit_quorum_queue:shrink_all(node()));
+          {[], _} -> {on_this_broker_only, Here};
+          {Errors, _} -> Errors
+        end.
       EOT
     }
 
