@@ -1,4 +1,4 @@
-# A cluster of three RabbitMQ brokers on Debian's RabbitMQ 3.10 (apt-get install rabbitmq-server).
+# RabbitMQ brokers that come and go, on Debian's RabbitMQ 3.10 (apt-get install rabbitmq-server).
 # Needs root, and one epmd on each host: systemctl enable --now epmd.
 statefulset "rabbitmq" {
   replicas = 3
@@ -46,7 +46,8 @@ statefulset "rabbitmq" {
       content = <<-EOT
         listeners.tcp.1 = ${member.ip}:${port.amqp}
         cluster_formation.peer_discovery_backend = classic_config
-        cluster_formation.discovery_retry_limit = 2
+        # Who finds nobody to join begins alone in the end. Only the first of a new set may.
+        cluster_formation.discovery_retry_limit = %{ if member.ordinal == members[0].ordinal && !set.formed }2%{ else }1000000%{ endif }
         %{ for i, m in members ~}
         cluster_formation.classic_config.nodes.${i + 1} = ${m.name}@${m.fqdn}
         %{ endfor ~}
@@ -58,6 +59,77 @@ statefulset "rabbitmq" {
         vm_memory_high_watermark.relative = 0.4
       EOT
     }
+
+    file "/var/lib/rabbitmq/membership" {
+      mode    = "0755"
+      content = <<-EOT
+        #!/bin/sh
+        # membership join | grow | leave | forget NODE: all of it may be done twice.
+        set -eu
+        PATH=$PATH:/usr/lib/rabbitmq/bin
+        cd /var/lib/rabbitmq
+        me=$RABBITMQ_NODENAME
+        peer() { # the first that answers
+          for node in ${join(" ", [for m in peers : "${m.name}@${m.fqdn}"])}; do rabbitmqctl --quiet --node $node "$@" && return; done
+          return 1
+        }
+        case $1 in
+        join)
+          known=$(peer eval "lists:member('$me', rabbit_nodes:all()).")
+          # RabbitMQ refuses what a forgotten broker has kept. And whose directory is lost has lost its part of all queues.
+          if [ "$known" = false ]; then rm -rf mnesia; elif [ ! -e mnesia ]; then peer forget_cluster_node "$me"; fi
+          touch joining
+          ;;
+        grow)
+          [ -e joining ] || exit 0
+          until bash -c 'exec 3<>/dev/tcp/${member.ip}/${port.amqp}' 2>/dev/null; do sleep 0.5; done
+          # Three of a kind are enough: from the fourth broker on only pairs are made three.
+          rabbitmq-queues --quiet grow "$me" %{ if member.ordinal < members[0].ordinal + 3 }all%{ else }even%{ endif }
+          rm joining
+          ;;
+        leave)
+          if ! told=$(rabbitmqctl --quiet eval_file leave.erl); then
+            known=$(peer eval "lists:member('$me', rabbit_nodes:all()).")
+            [ "$known" = true ] || exit 0     # an earlier try has done it,
+            rabbitmqctl --quiet start_app     # or got as far as to stop it
+            exit 1
+          fi
+          [ "$told" = '[]' ] || { echo "$told" >&2; exit 1; }
+          # While it still answers: one of two would pause as the minority, and could forget nobody.
+          rabbitmqctl --quiet stop_app
+          peer forget_cluster_node "$me" || { rabbitmqctl --quiet start_app; exit 1; }
+          ;;
+        forget) # who was removed without leaving
+          told=$(rabbitmqctl --quiet forget_cluster_node "$2" 2>&1) && exit 0
+          case $told in *not_a_cluster_node*) ;; *) echo "$told" >&2; exit 1 ;; esac
+          ;;
+        esac
+      EOT
+    }
+
+    # Of quorum queues the lowest brokers, who stay the longest, take over what this one has. It
+    # may not leave with others, such as classic ones, that are on no other broker.
+    file "/var/lib/rabbitmq/leave.erl" {
+      content = <<-EOT
+        Failed = fun(Results) -> [{Name, Error} || {Name, Error} <- Results, element(1, Error) =/= ok] end,
+        Grown = [rabbit_quorum_queue:grow(N, <<".*">>, <<".*">>, all) || N <- [${join(", ", [for i, m in peers : "'${m.name}@${m.fqdn}'" if i < 3])}]],
+        Here = [rabbit_misc:rs(amqqueue:get_name(Q)) || Q <- rabbit_amqqueue:list(), amqqueue:is_durable(Q),
+          amqqueue:get_exclusive_owner(Q) =:= none, maps:get(nodes, amqqueue:get_type_state(Q), [amqqueue:qnode(Q)]) =:= [node()]],
+        case {Failed(lists:append(Grown)), Here} of
+          {[], []} -> Failed(rabbit_quorum_queue:shrink_all(node()));
+          {[], _} -> {on_this_broker_only, Here};
+          {Errors, _} -> Errors
+        end.
+      EOT
+    }
+
+    hook "on_join" { command = ["/var/lib/rabbitmq/membership", "join"] }
+    hook "post_start" {
+      command = ["/var/lib/rabbitmq/membership", "grow"]
+      timeout = "5m"
+    }
+    hook "on_leave" { command = ["/var/lib/rabbitmq/membership", "leave"] }
+    hook "after_leave" { command = ["/var/lib/rabbitmq/membership", "forget", "${leaver.name}@${leaver.fqdn}"] }
 
     port "amqp" { port = 5672 }
 
