@@ -7,6 +7,7 @@ import (
 
 	"supd/supervisor/keeper"
 	"supd/supervisor/spec"
+	"supd/supervisor/template"
 )
 
 // leastGrace is what a process gets between its stop signal and the kill although its preStop
@@ -120,7 +121,7 @@ func (j job) runPreStop(ctx context.Context, c call, h spec.Hook, left time.Dura
 		return hookEnd(c, 0, err), nil
 	}
 	if final {
-		if err := j.lastLife(ctx); err != nil {
+		if err := j.lastLife(ctx, r.starts[c.process].PreStop); err != nil {
 			return spec.HookStatus{}, err
 		}
 	}
@@ -144,10 +145,29 @@ func (j job) runPreStop(ctx context.Context, c call, h spec.Hook, left time.Dura
 	return hookEnd(c, attempts, err), nil
 }
 
+// keeperPreStop is the preStop hook as the keeper runs it where it stops the process alone, at the host's shutdown: as it is
+// now, once. One that can't be rendered fails when it is run here, and is told then.
+func keeperPreStop(proc spec.Process, f *template.Facts) *keeper.PreStop {
+	h, ok := proc.Hooks[spec.HookPreStop]
+	if !ok {
+		return nil
+	}
+	x, err := hookExec(h, keeper.Exec{}, f)
+	if err != nil {
+		return nil
+	}
+	p := &keeper.PreStop{Argv: x.Argv, Env: []string{"SUP_ATTEMPT=1"}}
+	if h.Timeout != nil {
+		p.Timeout = h.Timeout.D()
+	}
+	return p
+}
+
 // lastLife has the keeper not start the process again if it exits while preStop runs.
-func (j job) lastLife(ctx context.Context) error {
+func (j job) lastLife(ctx context.Context, preStop *keeper.PreStop) error {
 	proc, _ := j.process()
 	s := settingsOf(j.part, proc, j.a.o.LogMax)
+	s.PreStop = preStop // a shutdown may cut the hook off, with supd
 	s.NeverOn = make([]int, 256)
 	for i := range s.NeverOn {
 		s.NeverOn[i] = i
