@@ -88,8 +88,13 @@ func TestAYesMustBeFresh(t *testing.T) {
 	if p := asked(); len(p.Commands) > 0 || len(p.Asks) > 0 || len(p.Waits) != 1 || p.Waits[0].Reason != "MayStop" {
 		t.Errorf("said no: %+v", p)
 	}
+	mute := "node n1 is silent since 15:04:05"
+	p := plan.Make(b.v, b.now, plan.Facts{MayStop: func(*state.Member) plan.Word { return word }, Mute: func(*state.Member) string { return mute }})
+	if len(p.Waits) != 1 || p.Waits[0].Reason != "MayStop" || !strings.Contains(p.Waits[0].Message, "mayStop is unknown: "+mute) {
+		t.Errorf("not reached: %+v", p.Waits)
+	}
 	word = plan.SaidYes
-	p := asked()
+	p = asked()
 	if len(p.Commands) != 1 {
 		t.Fatalf("said yes: %+v", p)
 	}
@@ -346,4 +351,35 @@ func TestAMemberIsAskedBeforeItLeaves(t *testing.T) {
 	b.answers(spec.No, 1) // it has no peers any more
 	b.answer(1, spec.HookSucceeded)
 	b.expect("stop 1 ScaleDown")
+}
+
+// Whose node is away can't be asked: what waits for the node says so.
+func TestAwayNodesMembersAreNotAsked(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		change func(*bench)
+		asked  bool
+	}{
+		{"a rollout", func(b *bench) { _ = b.set(1, "b", asking) }, true},
+		{"a restart", func(b *bench) { b.do(&state.Restart{Namespace: "default", Set: "web"}) }, true},
+		{"a drain", func(b *bench) { b.do(&state.DrainNode{Name: "n1"}) }, true},
+		{"all at once", func(b *bench) {
+			_ = b.set(1, "b", func(s *spec.StatefulSetSpec) { asking(s); s.UpdateStrategy.Type = spec.Recreate })
+		}, true},
+		{"who is not asked", func(b *bench) { _ = b.set(1, "b", nil) }, false},
+	} {
+		b := polite(t, 1)
+		b.answers(spec.Yes, 0)
+		b.do(&state.SetNode{Name: "n1", State: spec.NodeSuspect, Reason: "silent", IfGeneration: b.v.Node("n1").Generation})
+		c.change(b)
+		b.expect()
+		says := ""
+		for _, w := range b.plan().Waits {
+			says += w.Message + "\n"
+		}
+		if want := "answers again; mayStop is unknown: node n1 is silent since 03:04:05"; strings.Contains(says, want) != c.asked {
+			t.Errorf("%s waits with\n%swant %q: %v", c.name, says, want, c.asked)
+		}
+	}
 }

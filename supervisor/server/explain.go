@@ -425,7 +425,7 @@ func explainNodeNamed(rd reading, _, name string) (client.Explanation, bool) {
 		return client.Explanation{}, false
 	}
 	x := ExplainNode(rd.v, n)
-	for _, w := range drainWaits(rd.v, n, rd.now) {
+	for _, w := range rd.drainWaits(n) {
 		x.Details = append(x.Details, w.Subject+" "+w.Message)
 	}
 	return x, true

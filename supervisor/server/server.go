@@ -65,6 +65,8 @@ type RaftStatus struct {
 	Snapshot   time.Time
 	// State is how this node's state compares with others', as the leader last told.
 	State spec.StateCheck
+	// Mute are the members that the leader, as it told a moment ago, could not ask whether they may be stopped.
+	Mute  []client.Mute
 	Waits string // for what, while this node is part of no cluster
 	// GossipDropped counts what came to gossip's port that no key of the cluster had sealed.
 	GossipDropped uint64

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"supd/raftstore/state"
 	"supd/supervisor/client"
@@ -82,23 +81,23 @@ func (s *Server) noLeaderBecause(what string) error {
 
 // drainWaits are what a node that is being drained waits for: one for each member that
 // is not known to be gone.
-func drainWaits(v *state.View, n *state.Node, now time.Time) (out []spec.Wait) {
+func (rd reading) drainWaits(n *state.Node) (out []spec.Wait) {
 	if !n.Draining {
 		return nil
 	}
 	waits := map[string][]spec.Wait{}
-	for _, m := range v.DrainLeft(n.Name) {
-		s := v.Set(m.Namespace, m.Set)
+	for _, m := range rd.v.DrainLeft(n.Name) {
+		s := rd.v.Set(m.Namespace, m.Set)
 		if s == nil {
 			continue
 		}
 		k := s.Meta.Key()
 		if _, asked := waits[k]; !asked {
-			waits[k] = Waits(v, s, now)
+			waits[k] = rd.waits(s)
 		}
 		w, ok := waitOf(waits[k], m.Name())
 		if !ok {
-			w = spec.Wait{Subject: m.Name(), Reason: "Draining", Message: "is stopped next; it is " + strings.ToLower(v.Phase(m))}
+			w = spec.Wait{Subject: m.Name(), Reason: "Draining", Message: "is stopped next; it is " + strings.ToLower(rd.v.Phase(m))}
 		}
 		out = append(out, w)
 	}
