@@ -67,6 +67,7 @@ func (c *cluster) Status() server.RaftStatus {
 		}
 	}
 	rs.Trouble = c.trouble()
+	rs.NoVote = c.forgotten() != "" || c.store.DiskTrouble() != ""
 	unsaved := c.snapshots.trouble()
 	rs.Warning, rs.NoSnapshot, rs.Snapshot = allOf(c.digests.warning(), unsaved), unsaved != "", c.snapshots.newest()
 	rs.State = c.digests.compared()

@@ -215,7 +215,7 @@ func countVoters(st *spec.ClusterStatus) {
 	for _, name := range st.Voters {
 		n, known := nodes[name]
 		asked := !strings.HasPrefix(n.TroubleReason, notAsked)
-		if !known || !n.Alive || asked && (n.Trouble == nil || *n.Trouble != "") {
+		if !known || !n.Alive || asked && (n.CanVote == nil || !*n.CanVote) {
 			st.VotersGone = append(st.VotersGone, name)
 		}
 	}

@@ -57,6 +57,7 @@ type RaftStatus struct {
 	Voters    []string // node names
 	DNS       string   // host:port that this node's DNS answers on
 	Trouble   string   // what keeps this node from its part; "": nothing
+	NoVote    bool     // and from voting, if it is a voter
 	// Warning is what an operator should see to, though the node does its part; "": nothing.
 	Warning string
 	// NoSnapshot: the scheduled snapshot can't be written. Snapshot is when the newest one

@@ -14,26 +14,28 @@ import (
 
 // nodeTrouble answers what keeps this node from its part.
 func (s *Server) nodeTrouble(w http.ResponseWriter, _ *http.Request) error {
-	return writeJSON(w, http.StatusOK, client.Trouble{Trouble: s.ownTrouble()})
+	return writeJSON(w, http.StatusOK, s.ownTrouble())
 }
 
 // ownTrouble is all that this node has to tell of itself.
-func (s *Server) ownTrouble() string {
+func (s *Server) ownTrouble() client.Trouble {
 	rs := s.o.Cluster.Status()
+	votes := !rs.NoVote
+	out := client.Trouble{Trouble: rs.Trouble + rs.Warning, Votes: &votes}
 	if rs.Trouble != "" && rs.Warning != "" {
-		return rs.Trouble + "; " + rs.Warning
+		out.Trouble = rs.Trouble + "; " + rs.Warning
 	}
-	return rs.Trouble + rs.Warning
+	return out
 }
 
 // trouble asks a node what keeps it from its part.
-func (s *Server) trouble(ctx context.Context, node string) (string, error) {
+func (s *Server) trouble(ctx context.Context, node string) (client.Trouble, error) {
 	if node == s.o.Node {
 		return s.ownTrouble(), nil
 	}
 	c, err := s.nodeClient(node)
 	if err != nil {
-		return "", err
+		return client.Trouble{}, err
 	}
 	return c.NodeTrouble(ctx)
 }
@@ -54,14 +56,18 @@ func askTroubles(s *Server, r *http.Request, objects []object) {
 				objects[i].value = n
 				return
 			}
-			text, err := s.trouble(ctx, n.Metadata.Name)
+			told, err := s.trouble(ctx, n.Metadata.Name)
 			switch {
 			case spec.CodeOf(err) == spec.CodeNotFound:
 				n.Status.TroubleReason = notAsked + ": its supd is too old to say"
 			case err != nil:
 				n.Status.TroubleReason = err.Error()
 			default:
-				n.Status.Trouble, n.Status.TroubleReason = &text, ""
+				if told.Votes == nil { // it tells of no other trouble, as far as that is known
+					votes := told.Trouble == ""
+					told.Votes = &votes
+				}
+				n.Status.Trouble, n.Status.CanVote, n.Status.TroubleReason = &told.Trouble, told.Votes, ""
 			}
 			objects[i].value = n
 		})
