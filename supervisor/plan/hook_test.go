@@ -118,9 +118,7 @@ func TestALostLeaverIsNamed(t *testing.T) {
 	b.scale(2)
 	b.expect("onLeave 2")
 	node := b.member(2).Node
-	for _, s := range []string{spec.NodeSuspect, spec.NodeLost} {
-		b.do(&state.SetNode{Name: node, State: s, IfGeneration: b.v.Node(node).Generation})
-	}
+	b.lose(node)
 	b.expect()
 	if got := b.waits(); !strings.Contains(got, "web-2 ScaleDownBlocked") {
 		t.Errorf("waits %q", got)
@@ -340,9 +338,7 @@ func TestANewDirectoryIsNotANewSet(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "n1", "n2", "n3")
 	b.hooked(3)
-	for _, s := range []string{spec.NodeSuspect, spec.NodeLost} {
-		b.do(&state.SetNode{Name: "n1", State: s, IfGeneration: b.v.Node("n1").Generation})
-	}
+	b.lose("n1")
 	b.do(&state.AbandonVolume{Namespace: "default", Name: "data-web-0"})
 	b.say(spec.MemberStopped, 1, 2)
 	b.settle()

@@ -63,6 +63,14 @@ func (b *bench) plan() plan.Plan {
 	})
 }
 
+// lose has a node answer no more, for so long that it is Lost.
+func (b *bench) lose(node string) {
+	b.t.Helper()
+	for _, s := range []string{spec.NodeSuspect, spec.NodeLost} {
+		b.do(&state.SetNode{Name: node, State: s, Reason: "silent", IfGeneration: b.v.Node(node).Generation})
+	}
+}
+
 // settle applies plans until nothing more is proposed, and returns what was done.
 func (b *bench) settle() (did []string) {
 	b.t.Helper()

@@ -70,9 +70,7 @@ func TestAColdStartWaitsForWhoDoesNotAnswer(t *testing.T) {
 	lost := func(t *testing.T) *bench {
 		b := newBench(t, "n1", "n2", "n3")
 		b.hooked(3, spec.HookPosition)
-		for _, s := range []string{spec.NodeSuspect, spec.NodeLost} {
-			b.do(&state.SetNode{Name: "n3", State: s, IfGeneration: b.v.Node("n3").Generation})
-		}
+		b.lose("n3")
 		b.say(spec.MemberStopped, 0, 1)
 		b.holds("hold 0", "hold 1")
 		b.position(0, 5)
