@@ -100,3 +100,77 @@ func TestFoundDirectoriesAreRetained(t *testing.T) {
 		t.Errorf("told: %q", told)
 	}
 }
+
+// reshaped applies the definition of set store with other volumes.
+func reshaped(t *testing.T, v *state.View, names ...string) *state.View {
+	t.Helper()
+	s := v.Set("default", "store")
+	def := s.Spec
+	def.Volumes = nil
+	for _, n := range names {
+		def.Volumes = append(def.Volumes, spec.VolumeSpec{Name: n})
+	}
+	next, res := v.Apply(v.Index+1, state.Entry{At: at(200), Cmd: &state.PutSet{
+		Namespace: "default", Name: "store", UID: "d2", Spec: def, Template: v.Revision("default", "store", s.Revision).Template, Rules: state.RulesNow,
+	}})
+	if res.Err != nil {
+		t.Fatalf("volumes %v: %v", names, res.Err)
+	}
+	return next
+}
+
+// TestFoundWhereVolumesChanged: the lost part of the log had changed the set's volumes. A directory
+// that was added then is retained, and comes back when the definition names it again; one that the
+// definition no longer names is retained as any that is dropped.
+func TestFoundWhereVolumesChanged(t *testing.T) {
+	t.Parallel()
+	lost := lostLog(t).RecoveredFromFile("i2", "test", time.Time{})
+	log := state.FoundVolume{Namespace: "default", Set: "store", Template: "log", UID: "log-uid", Path: "/log"}
+	find := func(v *state.View, seq uint64, node string, f state.FoundVolume) *state.View {
+		next, _ := v.Apply(v.Index+1, state.Entry{At: at(300 + int(seq)), Cmd: &state.Report{Node: node, Run: "r1", Seq: seq, Found: []state.FoundVolume{f}}})
+		return next
+	}
+	is := func(what string, v *state.View, name, uid, node, phase string, returned bool) {
+		t.Helper()
+		got := v.Volume("default", name)
+		if got == nil || got.UID != uid || got.Node != node || got.Phase != phase || !got.Made || got.Returned != returned {
+			t.Errorf("%s: %s is %+v, want uid %s on %s, %s, returned %v", what, name, got, uid, node, phase, returned)
+		}
+	}
+
+	// Found first, named later: the member, where it is, gets it with its next start.
+	v := find(lost, 2, "n3", log)
+	is("found", v, "log-store-0", "log-uid", "n3", spec.VolumeRetained, false)
+	v = reshaped(t, v, "data", "log")
+	is("named again", v, "log-store-0", "log-uid", "n3", spec.VolumeBound, true)
+	if got := v.Volume("default", "log-store-1"); got == nil || got.Made {
+		t.Errorf("of store-1, which had none: %+v", got)
+	}
+
+	// Named first, found later: a start may not be given while the cluster is frozen, so the new
+	// record is of nothing; the directory is kept beside it, and told.
+	v = reshaped(t, lost, "data", "log")
+	before := v.Volume("default", "log-store-0")
+	v = find(v, 2, "n3", log)
+	is("found beside", v, "log-store-0.log-uid", "log-uid", "n3", spec.VolumeAbandoned, false)
+	if got := v.Volume("default", "log-store-0"); got == nil || got.UID != before.UID {
+		t.Errorf("what was named is %+v, want it as it was", got)
+	}
+
+	// Of one that was only reserved the reservation goes, with all its volumes.
+	one := log
+	one.Ordinal = 1
+	v = find(reshaped(t, lost, "data", "log"), 1, "n4", one)
+	is("found elsewhere", v, "log-store-1", "log-uid", "n4", spec.VolumeRetained, false)
+	if m, data := v.Member("default", "store", 1), v.Volume("default", "data-store-1"); m != nil || data != nil {
+		t.Errorf("store-1 is still reserved: %+v, %+v", m, data)
+	}
+
+	// No longer named: retained; named by nobody it keeps its ordinal.
+	gone := log
+	gone.Template, gone.Ordinal = "scratch", 0
+	v = find(lost, 2, "n3", gone)
+	is("dropped from the definition", v, "scratch-store-0", "log-uid", "n3", spec.VolumeRetained, false)
+	v = reshaped(t, v, "data", "log")
+	is("and after another change", v, "scratch-store-0", "log-uid", "n3", spec.VolumeRetained, false)
+}
