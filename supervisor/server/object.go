@@ -189,7 +189,7 @@ func ClusterStatus(v *state.View, rs RaftStatus, unasked string) spec.ClusterSta
 	out := spec.ClusterStatus{
 		ClusterID: v.Cluster.ID, Leader: rs.Leader, Term: rs.Term, Index: v.Index,
 		Voters: append([]string{}, rs.Voters...), Nodes: []spec.Node{},
-		VotersGone: []string{}, Frozen: rs.Leader == "" || v.Cluster.Frozen != nil, DNS: rs.DNS, AddressPlan: v.Cluster.Plan, Hash: v.Hash(),
+		VotersGone: []string{}, Frozen: rs.Leader == "" || v.Cluster.Frozen != nil, DNS: rs.DNS, AddressPlan: v.Cluster.Plan,
 	}
 	if v.Cluster.PlanCIDR != "" {
 		out.AddressPlan += " " + v.Cluster.PlanCIDR

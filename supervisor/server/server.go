@@ -160,6 +160,7 @@ type Server struct {
 	history history
 	ending  chan struct{} // closed when Run ends: streams end
 	counts  counters
+	hash    viewHash
 
 	sessions sessions
 
