@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"supd/supervisor/keeper"
+	"supd/supervisor/probe"
 	"supd/supervisor/spec"
 	"supd/supervisor/template"
 )
@@ -116,7 +117,7 @@ func (j job) runPreStop(ctx context.Context, c call, h spec.Hook, left time.Dura
 	if err != nil {
 		return hookEnd(c, 0, err), nil
 	}
-	x, err := hookExec(h, r.starts[c.process].Exec, r.facts[c.process])
+	do, err := j.deedOf(c, h, r.starts[c.process].Exec, r.facts[c.process])
 	if err != nil {
 		return hookEnd(c, 0, err), nil
 	}
@@ -131,7 +132,7 @@ func (j job) runPreStop(ctx context.Context, c call, h spec.Hook, left time.Dura
 		d := spec.Duration(left)
 		h.Timeout = &d
 	}
-	attempts, err := j.tries(hctx, c, h, x, "")
+	attempts, err := j.tries(hctx, c, h, do, "")
 	switch {
 	case ctx.Err() != nil:
 		return spec.HookStatus{}, ctx.Err()
@@ -146,17 +147,27 @@ func (j job) runPreStop(ctx context.Context, c call, h spec.Hook, left time.Dura
 }
 
 // keeperPreStop is the preStop hook as the keeper runs it where it stops the process alone, at the host's shutdown: as it is
-// now, once. One that can't be rendered fails when it is run here, and is told then.
+// now, once. One that can't be rendered fails when it is run here, and is told then; nor does
+// the keeper ask by https.
 func keeperPreStop(proc spec.Process, f *template.Facts) *keeper.PreStop {
 	h, ok := proc.Hooks[spec.HookPreStop]
 	if !ok {
 		return nil
 	}
-	x, err := hookExec(h, keeper.Exec{}, f)
-	if err != nil {
-		return nil
+	p := &keeper.PreStop{Env: []string{"SUP_ATTEMPT=1"}}
+	if h.HTTP != nil {
+		to, request, err := probe.PlainGet(h.HTTP, hookResolve(f))
+		if err != nil {
+			return nil
+		}
+		p.Get = &keeper.Get{To: to, Request: request}
+	} else {
+		x, err := hookExec(h, keeper.Exec{}, f)
+		if err != nil {
+			return nil
+		}
+		p.Argv = x.Argv
 	}
-	p := &keeper.PreStop{Argv: x.Argv, Env: []string{"SUP_ATTEMPT=1"}}
 	if h.Timeout != nil {
 		p.Timeout = h.Timeout.D()
 	}

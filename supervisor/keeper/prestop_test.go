@@ -2,6 +2,8 @@ package keeper_test
 
 import (
 	"errors"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -66,6 +68,60 @@ func TestHaltRunsPreStop(t *testing.T) {
 					t.Errorf("the keeper's log has no %q:\n%s", c.says, said)
 				}
 			})
+		})
+	}
+}
+
+// A hook that is a request is asked by the keeper itself; an answer that is none delays nothing.
+func TestHaltAsksPreStop(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ answer, says string }{
+		{"HTTP/1.1 204 No Content\r\n\r\n", "the preStop hook has run"},
+		{"HTTP/1.0 302 Found\r\nLocation: /\r\n\r\n", "the preStop hook has run"},
+		{"HTTP/1.1 500 Oh\r\n\r\n", "answered 500"},
+		{"220 mail.example.org ESMTP\r\n", "is no HTTP"},
+		{strings.Repeat("x", 1<<16), "no answer of"},
+		{"", "no answer of"},
+	} {
+		t.Run(c.says, func(t *testing.T) {
+			t.Parallel()
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			r := newRig(t, "")
+			file := filepath.Join(t.TempDir(), "file")
+			s := r.shell("d/a-0", `trap 'echo term >$1; exit 0' TERM; : >$1.up; while :; do sleep 1 & wait $!; done`, file)
+			const request = "GET /bye HTTP/1.1\r\nHost: a\r\n\r\n"
+			s.PreStop = &keeper.PreStop{Get: &keeper.Get{To: l.Addr().String(), Request: []byte(request)}, Timeout: time.Second}
+			r.mustStart(s)
+			within(t, "it has set its trap", func() bool { _, err := os.Stat(file + ".up"); return err == nil })
+			if err := r.Halt(t.Context(), "d/a-0", "main"); err != nil {
+				t.Fatal(err)
+			}
+			conn, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := make([]byte, len(request))
+			if _, err := io.ReadFull(conn, got); err != nil || string(got) != request {
+				t.Errorf("it was asked %q, %v", got, err)
+			}
+			if _, err := os.Stat(file); err == nil {
+				t.Error("the signal came before the answer")
+			}
+			_, _ = io.WriteString(conn, c.answer) // it may have heard enough
+			conn.Close()
+			r.seeState("d/a-0", keeper.Stopped)
+			if b, err := os.ReadFile(file); err != nil || string(b) != "term\n" {
+				t.Errorf("it was stopped with %q, %v", b, err)
+			}
+			r.crash() // its log is whole then
+			defer r.up()
+			if said := r.out.String(); !strings.Contains(said, c.says) {
+				t.Errorf("the keeper's log has no %q:\n%s", c.says, said)
+			}
 		})
 	}
 }
