@@ -27,9 +27,7 @@ func TestNeverMadeVolumeHoldsItsMember(t *testing.T) {
 		}},
 	} {
 		b := newBench(t, "n1", "n2")
-		if err := b.set(1, "a", nil); err != nil {
-			t.Fatal(err)
-		}
+		b.mustSet(1, "a", nil)
 		b.settle()
 		m := b.v.Member("default", "web", 0)
 		if m.Epoch == 0 {

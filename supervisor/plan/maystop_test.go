@@ -48,9 +48,7 @@ func (b *bench) observe(change func(*state.Observation), ordinals ...int) {
 func TestRolloutAsksEachMember(t *testing.T) {
 	t.Parallel()
 	b := polite(t, 2)
-	if err := b.set(2, "b", asking); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(2, "b", asking)
 	b.expect()
 	if w := b.plan().Waits; len(w) != 1 || w[0].Reason != "MayStop" || w[0].Subject != "web-1" || !strings.Contains(w[0].Message, "not been asked yet") {
 		t.Errorf("before any answer: %+v", w)
@@ -62,10 +60,7 @@ func TestRolloutAsksEachMember(t *testing.T) {
 		t.Errorf("after a no: %+v", w)
 	}
 	b.answers(spec.Yes, 1)
-	b.expect("stop 1 Rollout")
-	b.say(spec.MemberStopped, 1)
-	b.expect("start 1")
-	b.say(spec.MemberRunning, 1)
+	b.restarts(1, "Rollout")
 	b.expect("stop 0 Rollout")
 }
 
@@ -162,9 +157,7 @@ func TestAStuckNoIsPassed(t *testing.T) {
 	t.Parallel()
 	b := polite(t, 3)
 	b.answers(spec.No, 0, 1, 2)
-	if err := b.set(3, "b", asking); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(3, "b", asking)
 	b.expect()
 	b.do(&state.DeleteMember{Namespace: "default", Set: "web", Ordinal: 2})
 	b.say(spec.MemberStopped, 2)
@@ -173,17 +166,12 @@ func TestAStuckNoIsPassed(t *testing.T) {
 	b.expect()
 	b.observe(func(s *state.Observation) { s.Ready, s.Steady = false, false }, 1)
 	b.now = b.now.Add(11 * time.Second)
-	b.expect("stop 1 Rollout")
-	b.say(spec.MemberStopped, 1)
-	b.expect("start 1")
-	b.say(spec.MemberRunning, 1)
+	b.restarts(1, "Rollout")
 	b.expect()
 	if got := b.waits(); got != "web-0 MayStop" {
 		t.Errorf("waits: %q", got)
 	}
-	if err := b.set(3, "b", nil); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(3, "b", nil)
 	b.expect("stop 0 Rollout")
 }
 
@@ -192,9 +180,7 @@ func TestABrokenRevisionIsLeftUnasked(t *testing.T) {
 	t.Parallel()
 	b := polite(t, 2)
 	b.answers(spec.Yes, 0, 1)
-	if err := b.set(2, "bad", asking); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(2, "bad", asking)
 	b.expect("stop 1 Rollout")
 	b.say(spec.MemberStopped, 1)
 	b.expect("start 1")
@@ -202,9 +188,7 @@ func TestABrokenRevisionIsLeftUnasked(t *testing.T) {
 		s.Ready, s.Steady, s.MayStop = false, false, &spec.Consent{Answer: spec.No}
 	}, 1)
 	b.expect()
-	if err := b.set(2, "good", asking); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(2, "good", asking)
 	b.expect("stop 1 Rollout")
 }
 
@@ -218,9 +202,7 @@ func TestRecreateWaitsForAll(t *testing.T) {
 	b := crowd(t, 3, recreate)
 	b.answers(spec.Yes, 0, 2)
 	b.answers(spec.No, 1)
-	if err := b.set(3, "b", recreate); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(3, "b", recreate)
 	b.expect()
 	if got := b.waits(); got != "web-1 MayStop" {
 		t.Errorf("waits: %q", got)
@@ -258,9 +240,7 @@ func TestLeaderLast(t *testing.T) {
 	b := crowd(t, 3, leaderLast)
 	b.role("leader", 2)
 	b.role("follower", 0, 1)
-	if err := b.set(3, "b", leaderLast); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(3, "b", leaderLast)
 	step := func(o int) {
 		t.Helper()
 		b.say(spec.MemberStopped, o)
@@ -292,18 +272,14 @@ func TestLeaderWaitsForWhoCanGo(t *testing.T) {
 		s.UpdateStrategy.RollingUpdate.MaxUnavailable = "3"
 	}
 	b := newBench(t, "n1", "n2", "n3")
-	if err := b.set(3, "a", wide); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(3, "a", wide)
 	for o := range 3 {
 		b.settle()
 		b.say(spec.MemberRunning, o)
 	}
 	b.settle()
 	b.role("leader", 2)
-	if err := b.set(3, "b", wide); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(3, "b", wide)
 	n := b.v.Node("n1")
 	b.do(&state.SetNode{Name: "n1", State: spec.NodeSuspect, IfGeneration: n.Generation})
 	p := b.plan()
