@@ -29,7 +29,7 @@ func (t *tx) report(c *Report) *spec.Error {
 		t.observeVolume(c.Node, r)
 	}
 	for _, f := range c.Found {
-		t.foundVolume(c.Node, f)
+		t.foundVolume(c.Node, f, c.Rules)
 	}
 	return nil
 }

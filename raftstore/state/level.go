@@ -83,6 +83,7 @@ func Fields() []string {
 		"StopMember ifMayStop",
 		"PutSet spec.processes.hooks.*.http",
 		"PutSet template.processes.hooks.*.http",
+		"Report rules",
 	}
 }
 
