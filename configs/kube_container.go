@@ -283,7 +283,10 @@ func (w *workload) lifecycle(n, out *node) {
 			}
 			x.end()
 		}
-		refused := h.get("httpGet") != nil || h.get("tcpSocket") != nil
+		if e := a.take("httpGet"); e != nil {
+			hook.set("http", w.httpGet(e))
+		}
+		refused := h.get("tcpSocket") != nil
 		a.end()
 		if !refused {
 			hooks.set(name, hook)

@@ -269,8 +269,8 @@ var kubeContainerTypes = []kubeType{
 	}},
 	{"LifecycleHandler", "", "...lifecycle.postStart, preStop", []kubeField{
 		{"exec", taken, "command"},
-		{"httpGet", refused, "hooks other than exec and sleep are " + notYet},
-		{"tcpSocket", refused, "hooks other than exec and sleep are " + notYet},
+		{"httpGet", taken, "http; an answer of 400 or more is a failure here"},
+		{"tcpSocket", refused, "hooks other than exec, httpGet and sleep are " + notYet},
 		{"sleep", taken, "command /bin/sleep"},
 	}},
 	{"SleepAction", "", "...lifecycle.postStart, preStop.sleep", []kubeField{

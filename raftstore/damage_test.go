@@ -57,25 +57,10 @@ func keptIn(dir, id string) (k kept, err error) {
 func damagedStore(t *testing.T) map[string][]byte {
 	t.Helper()
 	dir := t.TempDir()
-	a := start(t, options(dir, "a"), "127.0.0.1:0")
-	if err := a.Bootstrap(within(t), []raftstore.Server{{ID: "a", Addr: a.addr, Voter: true}}); err != nil {
-		t.Fatal(err)
-	}
-	leader(t, a)
-	initCluster(t, a)
-	for i := range 60 {
-		if _, err := a.Propose(within(t), register(i)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := a.Snapshot(within(t)); err != nil {
-		t.Fatal(err)
-	}
-	for i := range 15 {
-		if _, err := a.Propose(within(t), register(100+i)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	a := alone(t, dir)
+	a.fill(t, 0, 60)
+	a.snapshot(t)
+	a.fill(t, 100, 15)
 	a.end()
 	files := map[string][]byte{}
 	err := filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {

@@ -1,7 +1,6 @@
 package raftstore_test
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -100,18 +99,7 @@ func startWatched(t *testing.T, o raftstore.Options, addr string, said func(stri
 		t.Fatal(err)
 	}
 	s.WatchStable(said)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
-	r := &running{Store: s, id: o.ID, dir: o.Dir, addr: stream.Addr().String()}
-	r.end = sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Run of %s: %v", o.ID, err)
-		}
-	})
-	t.Cleanup(r.end)
-	return r
+	return run(t, s, o, stream.Addr().String())
 }
 
 // opened opens what a cut has left of one node, and hands it to look.

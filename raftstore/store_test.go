@@ -49,10 +49,16 @@ func start(t *testing.T, o raftstore.Options, addr string) *running {
 		stream.Close()
 		t.Fatal(err)
 	}
+	return run(t, s, o, stream.Addr().String())
+}
+
+// run lets a store run until the test, or its end, ends it.
+func run(t *testing.T, s *raftstore.Store, o raftstore.Options, addr string) *running {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	r := &running{Store: s, id: o.ID, dir: o.Dir, addr: stream.Addr().String()}
+	r := &running{Store: s, id: o.ID, dir: o.Dir, addr: addr}
 	r.end = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -61,6 +67,46 @@ func start(t *testing.T, o raftstore.Options, addr string) *running {
 	})
 	t.Cleanup(r.end)
 	return r
+}
+
+// alone is a store of one server, which leads a new cluster.
+func alone(t *testing.T, dir string) *running {
+	t.Helper()
+	a := start(t, options(dir, "a"), "127.0.0.1:0")
+	if err := a.Bootstrap(within(t), []raftstore.Server{{ID: "a", Addr: a.addr, Voter: true}}); err != nil {
+		t.Fatal(err)
+	}
+	leader(t, a)
+	initCluster(t, a)
+	return a
+}
+
+// fill proposes n entries, numbered from first.
+func (r *running) fill(t *testing.T, first, n int) {
+	t.Helper()
+	for i := range n {
+		if _, err := r.Propose(within(t), register(first+i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// snapshot has it write one.
+func (r *running) snapshot(t *testing.T) {
+	t.Helper()
+	if err := r.Snapshot(within(t)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// another is one of the nodes that is not the leader.
+func another(nodes []*running, lead *running) (other *running) {
+	for _, n := range nodes {
+		if n != lead {
+			other = n
+		}
+	}
+	return other
 }
 
 // within makes a context that fails the test's waits.
@@ -226,20 +272,9 @@ func TestDamageIsSaid(t *testing.T) {
 	t.Parallel()
 	build := func(t *testing.T) string {
 		dir := t.TempDir()
-		a := start(t, options(dir, "a"), "127.0.0.1:0")
-		if err := a.Bootstrap(within(t), []raftstore.Server{{ID: "a", Addr: a.addr, Voter: true}}); err != nil {
-			t.Fatal(err)
-		}
-		leader(t, a)
-		initCluster(t, a)
-		for i := range 120 {
-			if _, err := a.Propose(within(t), register(i)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := a.Snapshot(within(t)); err != nil {
-			t.Fatal(err)
-		}
+		a := alone(t, dir)
+		a.fill(t, 0, 120)
+		a.snapshot(t)
 		a.end()
 		return dir
 	}
@@ -304,12 +339,7 @@ func TestThreeNodesCompactUnderLoadAndTakeOneBack(t *testing.T) {
 	nodes := three(t)
 	lead := leader(t, nodes...)
 	initCluster(t, lead)
-	var away *running
-	for _, n := range nodes {
-		if n != lead {
-			away = n
-		}
-	}
+	away := another(nodes, lead)
 	waitIndex(t, away, lead.View().Index)
 	dir, behind := away.dir, away.View().Index
 	away.end()
@@ -372,12 +402,7 @@ func TestFollowersLearnOfCommitsAtOnce(t *testing.T) {
 	nodes := three(t)
 	lead := leader(t, nodes...)
 	initCluster(t, lead)
-	var follower *running
-	for _, n := range nodes {
-		if n != lead {
-			follower = n
-		}
-	}
+	follower := another(nodes, lead)
 	waitIndex(t, follower, lead.View().Index)
 	var late []time.Duration
 	for i := range 20 {

@@ -32,9 +32,20 @@ type cluster struct {
 	digests *digests
 	// waits says for what, until this node is part of a cluster.
 	waits atomic.Pointer[string]
+	// mutes are the members that the leader could not ask, as it told last.
+	mutes atomic.Pointer[heardMutes]
 	// forgotten is why the cluster has given this node up, or "".
 	forgotten func() string
 }
+
+// heardMutes are what an answer to a heartbeat told, and when.
+type heardMutes struct {
+	at    time.Time
+	mutes []client.Mute
+}
+
+// mutesHold is how long they count: a node that is cut off knows no more.
+const mutesHold = 5 * time.Second
 
 var _ server.Cluster = (*cluster)(nil)
 
@@ -56,9 +67,13 @@ func (c *cluster) Status() server.RaftStatus {
 		}
 	}
 	rs.Trouble = c.trouble()
+	rs.NoVote = c.forgotten() != "" || c.store.DiskTrouble() != ""
 	unsaved := c.snapshots.trouble()
 	rs.Warning, rs.NoSnapshot, rs.Snapshot = allOf(c.digests.warning(), unsaved), unsaved != "", c.snapshots.newest()
 	rs.State = c.digests.compared()
+	if h := c.mutes.Load(); h != nil && time.Since(h.at) < mutesHold {
+		rs.Mute = h.mutes
+	}
 	return rs
 }
 
@@ -233,6 +248,7 @@ func (l *leader) Heartbeat(ctx context.Context, h client.Heartbeat) (client.Hear
 		return out, err
 	}
 	l.cluster.digests.heard(out.State)
+	l.cluster.mutes.Store(&heardMutes{time.Now(), out.Mute})
 	if out.Seed {
 		select {
 		case l.seedWanted <- struct{}{}:

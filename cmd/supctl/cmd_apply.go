@@ -44,9 +44,12 @@ func (a *app) applyCommand() *cobra.Command {
 		Short: "Create or change what definitions say",
 		Long: `apply creates or changes statefulsets, services and Programs from definitions in
 HCL, native YAML or Kubernetes YAML. Programs and services go first, then sets.
-A lower number of replicas is refused while any member is unhealthy.
+A lower number of replicas is refused while any member is unhealthy. With --wait it fails
+when a set stalls (no progress for its progressDeadline) or has gone back by itself; a stall
+of before counts once it has outlasted the change by that time.
 
-Exit status: 0 done; 2 wrong definition; 4 refused; 5 no leader; 6 --timeout ran out.`,
+Exit status: 0 done; 1 with --wait: stalled, or gone back; 2 wrong definition; 4 refused;
+5 no leader; 6 --timeout ran out.`,
 		Example: `  supctl apply -f web.hcl
   supctl apply -f manifests/ --wait --timeout 5m
   cat web.yaml | supctl apply -f - --dry-run`,
@@ -186,7 +189,7 @@ func (a *app) followApplied(ctx context.Context, c *client.Client, done []applie
 		if one.set == nil {
 			continue
 		}
-		if err := a.followSet(ctx, c, one.set, one.result.Index, timeout); err != nil {
+		if err := a.followSet(ctx, c, one.set, one.result, timeout); err != nil {
 			return err
 		}
 	}

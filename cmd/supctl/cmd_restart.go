@@ -18,7 +18,8 @@ func (a *app) restartCommand() *cobra.Command {
 		Long: `restart starts the members of a set anew: in order, one at a time, under the same
 gates as a rollout; or one member by its name.
 
-Exit status: 0 accepted; 3 not found; 4 refused; 5 no leader; 6 --timeout ran out.`,
+Exit status: 0 accepted; 1 with --wait: the set has stalled; 3 not found; 4 refused; 5 no
+leader; 6 --timeout ran out.`,
 		Example: `  supctl restart web --wait
   supctl restart web-1`,
 		Args:        cobra.ExactArgs(1),
@@ -96,7 +97,7 @@ func (a *app) restartSet(ctx context.Context, c *client.Client, name string, w w
 	ctx, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
 	set := &spec.StatefulSet{Metadata: spec.Meta{Namespace: a.namespace, Name: name}}
-	return a.followSet(ctx, c, set, res.Index, w.timeout)
+	return a.followSet(ctx, c, set, res, w.timeout)
 }
 
 // setOrMember finds what a bare name means: a set of that name, else a member.

@@ -74,7 +74,10 @@ func (a *app) rolloutNow(ctx context.Context, c *client.Client, name string) err
 	if err != nil {
 		return err
 	}
-	v, err := judgeRollout(s)
+	if c := stalledOf(s); c != nil {
+		return stalledError(s, c)
+	}
+	v, err := judgeRollout(s, &stall{}, a.now())
 	if err != nil {
 		return err
 	}
@@ -89,11 +92,12 @@ func (a *app) followRollout(ctx context.Context, c *client.Client, name string, 
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var last *spec.StatefulSet
+	var w stall
 	err := a.follow(ctx, c, follower{
 		kind: kindTable[0], ns: a.namespace, name: name, what: "rolled out", minIndex: index, timeout: timeout, progress: a.progress(),
 		judge: decodeJudge("statefulset", name, func(s *spec.StatefulSet) (verdict, error) {
 			last = s
-			return judgeRollout(s)
+			return judgeRollout(s, &w, a.now())
 		}),
 	})
 	if err != nil {
@@ -105,17 +109,19 @@ func (a *app) followRollout(ctx context.Context, c *client.Client, name string, 
 
 // judgeRollout tells how far a rollout is. That it does not get any further by itself is
 // an error.
-func judgeRollout(s *spec.StatefulSet) (verdict, error) {
+func judgeRollout(s *spec.StatefulSet, w *stall, now time.Time) (verdict, error) {
 	v := setReady(s, 0)
 	if s.Status == nil {
 		return v, nil
 	}
 	name := s.Metadata.Name
-	stalled, progressing := conditionOf(s, spec.ConditionStalled), conditionOf(s, spec.ConditionProgressing)
+	if !v.done {
+		if err := w.judge(s, now); err != nil {
+			return verdict{}, err
+		}
+	}
+	progressing := conditionOf(s, spec.ConditionProgressing)
 	switch {
-	case stalled != nil && stalled.Status == "True" && !v.done:
-		return verdict{}, spec.Errorf(spec.CodeInternal, "the rollout of statefulset %s has stalled: %s; look with supctl explain %s, apply a better definition, or go back: supctl rollout undo %s",
-			name, stalled.Message, name, name)
 	case progressing != nil && progressing.Reason == "Paused":
 		return verdict{}, spec.Errorf(spec.CodeInternal, "the rollout of statefulset %s does not go on: %s; supctl rollout resume %s", name, progressing.Message, name)
 	case v.done:

@@ -19,7 +19,8 @@ func (a *app) scaleCommand() *cobra.Command {
 member is unhealthy: each is named with its reason, and nothing is changed. The one
 way round names exactly the members that are accepted as lost.
 
-Exit status: 0 accepted; 3 not found; 4 refused; 5 no leader; 6 --timeout ran out.`,
+Exit status: 0 accepted; 1 with --wait: the set has stalled; 3 not found; 4 refused; 5 no
+leader; 6 --timeout ran out.`,
 		Example: `  supctl scale web --replicas 5 --wait
   supctl scale web --replicas 2 --current-replicas 3
   supctl scale web --replicas 2 --accept-unhealthy web-2`,
@@ -90,5 +91,5 @@ func (a *app) scale(ctx context.Context, name string, req client.ScaleRequest, w
 	}
 	ctx, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
-	return a.followSet(ctx, c, set, res.Index, w.timeout)
+	return a.followSet(ctx, c, set, res, w.timeout)
 }

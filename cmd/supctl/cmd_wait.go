@@ -25,6 +25,8 @@ func (a *app) waitCommand() *cobra.Command {
   deleted          the object is gone
   replicas=N       a set has N started members
   condition=NAME   a set's condition is True (condition=NAME=False: is False)
+It goes on while a set is stalled, for that may be mended; apply --wait and rollout status
+don't.
 
 Exit status: 0 it holds; 3 not found; 4 refused, also when access ends meanwhile; 5 no daemon;
 6 --timeout ran out.`,

@@ -95,10 +95,7 @@ func (f *follower) once(ctx context.Context, c *client.Client) (note string, don
 			object = ev.Object
 		case client.WatchDeleted, client.WatchReset:
 			object = nil
-		case client.WatchBookmark:
-			if complete {
-				continue
-			}
+		case client.WatchBookmark: // from the second on, nothing has changed but the time
 			complete = true
 		}
 		if !complete {
@@ -182,16 +179,22 @@ func judgeGone(raw json.RawMessage) (verdict, error) {
 	return verdict{done: raw == nil, note: "it is still there"}, nil
 }
 
-// followSet follows a set until it is ready as of a write.
-func (a *app) followSet(ctx context.Context, c *client.Client, s *spec.StatefulSet, index uint64, timeout time.Duration) error {
+// followSet follows a set until it is ready as of a write, or stalls.
+func (a *app) followSet(ctx context.Context, c *client.Client, s *spec.StatefulSet, wrote client.Written, timeout time.Duration) error {
 	name := s.Metadata.Name
 	generation := s.Metadata.Generation
+	w := stallBefore(s, wrote.Result != client.Unchanged)
 	return a.follow(ctx, c, follower{
-		kind: kindTable[0], ns: s.Metadata.Namespace, name: name, what: "ready", minIndex: index, timeout: timeout, progress: a.progress(),
+		kind: kindTable[0], ns: s.Metadata.Namespace, name: name, what: "ready", minIndex: wrote.Index, timeout: timeout, progress: a.progress(),
 		judge: decodeJudge("statefulset", name, func(now *spec.StatefulSet) (verdict, error) {
 			v := setReady(now, generation)
 			if v.done && s.Status != nil { // ready, but perhaps not what was asked for
 				if err := wentBack(now, s.Status.UpdateRevision); err != nil {
+					return verdict{}, err
+				}
+			}
+			if !v.done && now.Status != nil {
+				if err := w.judge(now, a.now()); err != nil {
 					return verdict{}, err
 				}
 			}

@@ -17,10 +17,14 @@ type FoundVolume struct {
 	Abandoned bool `json:"abandoned,omitempty"`
 }
 
+// FoundRulesNow is the Report.Rules of this version. By those of before a directory that is found
+// took the place of one that is retained, of a volume that the definition does not name: its record was lost.
+const FoundRulesNow = 1
+
 // foundVolume takes up a directory that was made in a part of the log that is lost, so that
 // its ordinal, when it is wanted again, gets it and not an empty one. Only a cluster that was
 // recovered by hand has such: elsewhere a directory outlives its record never.
-func (t *tx) foundVolume(node string, f FoundVolume) {
+func (t *tx) foundVolume(node string, f FoundVolume, rules int) {
 	name := spec.VolumeName(f.Template, f.Set, f.Ordinal)
 	for _, label := range []string{f.Namespace, f.Set, f.Template, name} {
 		if spec.CheckLabel(label) != nil {
@@ -35,7 +39,8 @@ func (t *tx) foundVolume(node string, f FoundVolume) {
 		Phase: spec.VolumeRetained, Made: true, Path: f.Path, CreatedAt: t.now, Generation: t.Index,
 	}
 	old := t.Volume(f.Namespace, name)
-	if old != nil && !f.Abandoned && t.unreserve(old) {
+	reserved := old != nil && old.Phase == spec.VolumePending && !old.Made && !old.Returned
+	if old != nil && !f.Abandoned && (reserved || rules < 1) && t.unreserve(old) {
 		old = nil
 	}
 	object := "volume/" + name

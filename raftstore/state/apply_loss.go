@@ -59,6 +59,12 @@ func (v *View) Lacks(s *Set, m *Member) string {
 	return ""
 }
 
+// Follows tells whether a volume goes where its member is taken over: it was added to one that
+// had run, and no start since can have made it, so that its data could be anywhere.
+func (v *Volume) Follows() bool {
+	return v.Added && v.Phase == spec.VolumePending && !v.Made && !v.Returned && !v.Used
+}
+
 func (t *tx) takeOver(c *TakeOver) *spec.Error {
 	old, err := t.assignment(c.Namespace, c.Set, c.Slot.Ordinal, c.IfEpoch, c.IfGeneration)
 	if err != nil {
@@ -85,8 +91,8 @@ func (t *tx) takeOver(c *TakeOver) *spec.Error {
 	for _, vs := range s.Spec.Volumes {
 		name := spec.VolumeName(vs.Name, c.Set, m.Ordinal)
 		if v := t.Volume(c.Namespace, name); v != nil {
-			if uid := c.Slot.VolumeUIDs[vs.Name]; v.Node != c.Slot.Node && v.Added && v.Phase == spec.VolumePending && !v.Made && !v.Returned && !v.Used && uid != "" && uid != v.UID {
-				moved := *v // it was added, and no start has made it yet
+			if uid := c.Slot.VolumeUIDs[vs.Name]; v.Node != c.Slot.Node && v.Follows() && uid != "" && uid != v.UID {
+				moved := *v
 				moved.Node, moved.UID, moved.Generation = c.Slot.Node, uid, t.Index
 				t.saveVolume(&moved)
 				continue

@@ -259,8 +259,9 @@ type Report struct {
 	Seq     uint64         `json:"seq"`
 	Members []MemberReport `json:"members,omitempty"`
 	Volumes []VolumeReport `json:"volumes,omitempty"`
-	// Found are directories that the log does not know.
+	// Found are directories that the log does not know, taken up by Rules (FoundRulesNow).
 	Found []FoundVolume `json:"found,omitempty"`
+	Rules int           `json:"rules,omitempty"`
 }
 
 // MemberReport is one member's observation; one for another epoch than the

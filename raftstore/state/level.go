@@ -86,6 +86,9 @@ func Fields() []string {
 		"StopMember unplaced",
 		"AskHook unplaced",
 		"Report members.seen.processes.lastExit.message",
+		"PutSet spec.processes.hooks.*.http",
+		"PutSet template.processes.hooks.*.http",
+		"Report rules",
 	}
 }
 
@@ -126,7 +129,7 @@ var place = func() map[string]int {
 // Fit makes of a command what all nodes of the View understand, or refuses it. What a
 // node tells of itself and its members is cut down (it registers again when the others
 // have been upgraded), and so is the promise of a fence: without it nobody is taken over.
-// A definition is then taken by the older rules.
+// A definition is then taken by the older rules, but only if it asks for nothing newer.
 func (v *View) Fit(c Command) (Command, *spec.Error) {
 	least, commands, fields := v.Level()
 	if place[c.kind()] > least.Commands {
@@ -155,7 +158,7 @@ func fitFields(c Command, n *Node, added []string) (Command, *spec.Error) {
 		if kind != c.kind() || !cut(tree, strings.Split(path, ".")) {
 			continue
 		}
-		if fitted == nil {
+		if _, definition := c.(*PutSet); fitted == nil || definition && path != "rules" {
 			return nil, tooOld(n, c, path)
 		}
 		changed = true

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"supd/raftstore/state"
+	"supd/supervisor/spec"
 )
 
 // pathsOf lists the JSON paths of a type: through lists, and "*" for a map's keys.
@@ -132,6 +133,28 @@ func TestNothingIsProposedThatANodeDoesNotUnderstand(t *testing.T) {
 	// One that registered nothing knows what the first version knew.
 	if l, who, _ := leveled(t, map[string]state.Level{"a": own, "b": {}}).Level(); l.Commands != 27 || own.Commands > 27 && who.Name != "b" {
 		t.Errorf("least level %+v of %v", l, who)
+	}
+}
+
+// TestADefinitionKeepsWhatItAsksFor: what an older node would leave out of a definition is
+// refused while it is there; one that asks for nothing of the kind is taken, by the older rules.
+func TestADefinitionKeepsWhatItAsksFor(t *testing.T) {
+	t.Parallel()
+	own := state.OwnLevel()
+	older := own
+	older.Fields = slices.Index(state.Fields(), "PutSet rules")
+	v := leveled(t, map[string]state.Level{"a": own, "b": older})
+	put := func(h spec.Hook) *state.PutSet {
+		p := []spec.Process{{Name: "main", Exec: spec.Exec{Command: []string{"/bin/x"}}, Hooks: spec.Hooks{spec.HookPreStop: h}}}
+		return &state.PutSet{Namespace: "default", Name: "web", UID: "u", Rules: state.RulesNow, Spec: spec.StatefulSetSpec{Processes: p}, Template: spec.Template{Processes: p}}
+	}
+	got, err := v.Fit(put(spec.Hook{Command: []string{"/bin/y"}}))
+	if c, ok := got.(*state.PutSet); err != nil || !ok || c.Rules != 0 || len(c.Spec.Processes[0].Hooks) != 1 {
+		t.Errorf("a definition that an older node understands: %+v, %v", got, err)
+	}
+	_, err = v.Fit(put(spec.Hook{HTTP: &spec.HTTPGet{Port: "80"}}))
+	if err == nil || err.Reason != state.NodeTooOld || !strings.Contains(err.Message, "hooks.*.http") {
+		t.Errorf("a hook that an older node does not know: %v", err)
 	}
 }
 

@@ -209,11 +209,11 @@ func (j job) runHook(ctx context.Context, c call, start keeper.Start, f *templat
 	if c.leaver != nil {
 		f = f.WithLeaver(j.leaverFacts(*c.leaver))
 	}
-	x, err := hookExec(h, start.Exec, f)
+	do, err := j.deedOf(c, h, start.Exec, f)
 	if err != nil {
 		return hookEnd(c, 0, err), nil
 	}
-	attempts, err := j.tries(ctx, c, h, x, start.Lock)
+	attempts, err := j.tries(ctx, c, h, do, start.Lock)
 	if err != nil && !failedHook(err) {
 		return spec.HookStatus{}, err
 	}
@@ -255,9 +255,9 @@ func (j job) leaverFacts(l state.Leaver) template.Member {
 func attemptKey(c call) string { return "hook " + c.hook + " " + c.process }
 
 // tries runs a hook and its retries, with growing pauses, and tells how often it was tried.
-func (j job) tries(ctx context.Context, c call, h spec.Hook, x keeper.Exec, lock string) (attempts int, err error) {
+func (j job) tries(ctx context.Context, c call, h spec.Hook, do deed, lock string) (attempts int, err error) {
 	run := keeper.Run{
-		Member: j.key.String(), Process: c.process, Exec: x, Timeout: spec.DefaultHookTimeout.D(), MaxOutput: maxInitOutput, Fence: j.part.fenced(),
+		Member: j.key.String(), Process: c.process, Exec: do.exec, Timeout: spec.DefaultHookTimeout.D(), MaxOutput: maxInitOutput, Fence: j.part.fenced(),
 	}
 	if h.Timeout != nil {
 		run.Timeout = h.Timeout.D()
@@ -272,7 +272,13 @@ func (j job) tries(ctx context.Context, c call, h spec.Hook, x keeper.Exec, lock
 		if err := j.remember(func(m *memory) { m.Attempts[attemptKey(c)]++; attempts = m.Attempts[attemptKey(c)] }); err != nil {
 			return attempts, err
 		}
-		run.Env = withVar(x.Env, "SUP_ATTEMPT", strconv.Itoa(attempts))
+		if do.ask != nil {
+			if err = do.get(ctx, c.hook, run.Timeout); err == nil || !failedHook(err) {
+				return attempts, err
+			}
+			continue
+		}
+		run.Env = withVar(do.exec.Env, "SUP_ATTEMPT", strconv.Itoa(attempts))
 		err = j.try(ctx, trial{
 			what: "hook " + c.hook, log: j.part.Template.HookLog(c.process, c.hook), reason: HookFailed, attempt: attempts,
 			secret: secretProcess(j.part.Template, c.process), run: run, output: c.output,
@@ -342,19 +348,6 @@ func hookEnd(c call, attempts int, err error) spec.HookStatus {
 		s.State, s.Message = spec.HookFailed, oneLine(err.Error())
 	}
 	return s
-}
-
-// hookExec is a process's own exec with the hook's command.
-func hookExec(h spec.Hook, x keeper.Exec, f *template.Facts) (keeper.Exec, error) {
-	x.Argv = nil
-	for _, src := range h.Command {
-		s, err := template.Render(src, f)
-		if err != nil {
-			return x, failf(HookFailed, "its command: %v", err)
-		}
-		x.Argv = append(x.Argv, s)
-	}
-	return x, nil
 }
 
 // secretProcess tells whether the process of that name knows secrets, which its output may show.

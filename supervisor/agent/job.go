@@ -111,7 +111,7 @@ func (j job) start(ctx context.Context) (map[string]keeper.Settings, error) {
 		return nil, failf(CannotStart, "the revision has no process %s", j.step.Process)
 	}
 	proc, _ := j.process()
-	s.Settings, s.Decided = settingsOf(j.part, proc, j.a.o.LogMax), j.decided
+	s.Decided = j.decided
 	if err := freePorts(ctx, j.part, proc); err != nil {
 		return nil, err
 	}
@@ -140,6 +140,13 @@ func (j job) update(ctx context.Context) (map[string]keeper.Settings, error) {
 		return nil, nil
 	}
 	s := settingsOf(j.part, proc, j.a.o.LogMax)
+	if _, hooked := proc.Hooks[spec.HookPreStop]; hooked {
+		r, err := j.renderAgain()
+		if err != nil {
+			return nil, err
+		}
+		s.PreStop = r.starts[proc.Name].PreStop
+	}
 	if err := j.a.o.Keeper.Update(ctx, j.key.String(), proc.Name, s); err != nil {
 		return nil, err
 	}

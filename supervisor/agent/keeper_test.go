@@ -30,6 +30,7 @@ type fakeKeeper struct {
 	onStart func(keeper.Start) error
 	onRun   func(context.Context, keeper.Run) (keeper.RunResult, error)
 	down    bool
+	hooks   bool // it knows preStop hooks
 	// unstored: what was started is not remembered.
 	unstored bool
 	// renews are the deadlines told; onRenew answers, when set.
@@ -102,6 +103,7 @@ func (k *fakeKeeper) Start(_ context.Context, s keeper.Start) error {
 		k.starts[id] = s
 	}
 	k.rows[id] = &keeper.Status{Member: s.Member, Process: s.Process, Epoch: s.Epoch, PID: k.pid, State: keeper.Running, StartedAt: time.Now()}
+	k.rows[id].PreStop = k.hooks && s.PreStop != nil
 	k.bumpLocked()
 	return nil
 }
@@ -112,10 +114,33 @@ func (k *fakeKeeper) Update(_ context.Context, member, process string, s keeper.
 	if err := k.call("update %s %s %s", member, process, s.StopTimeout); err != nil {
 		return err
 	}
-	if k.rows[row(member, process)] == nil {
+	id := row(member, process)
+	if k.rows[id] == nil {
 		return keeper.ErrNotFound
 	}
+	start := k.starts[id]
+	start.Settings = s
+	k.starts[id] = start
+	if hooked := k.hooks && s.PreStop != nil; hooked != k.rows[id].PreStop {
+		k.rows[id].PreStop = hooked
+		k.bumpLocked()
+	}
 	return nil
+}
+
+// preStop is the hook that was told last.
+func (k *fakeKeeper) preStop(member, process string) *keeper.PreStop {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.starts[row(member, process)].PreStop
+}
+
+// upgrade makes it one that knows preStop hooks.
+func (k *fakeKeeper) upgrade() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.hooks = true
+	k.bumpLocked()
 }
 
 func (k *fakeKeeper) Stop(_ context.Context, member, process string) error {
@@ -272,7 +297,7 @@ func (k *fakeKeeper) List(ctx context.Context, after uint64) (keeper.Table, erro
 		}
 		changed := k.changed
 		if k.version != after {
-			t := keeper.Table{Version: k.version}
+			t := keeper.Table{Version: k.version, Hooks: k.hooks}
 			for _, r := range k.rows {
 				t.Processes = append(t.Processes, *r)
 			}

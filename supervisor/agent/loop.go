@@ -153,8 +153,8 @@ func (a *Agent) takeTable(t keeper.Table, dirty map[Key]bool) {
 	}
 	for k, records := range byMember {
 		r := a.runtime(k)
-		if !slices.EqualFunc(r.table, records, func(a, b keeper.Status) bool { return a == b }) {
-			r.table = records
+		if r.keeperHooks != t.Hooks || !slices.EqualFunc(r.table, records, func(a, b keeper.Status) bool { return a == b }) {
+			r.table, r.keeperHooks = records, t.Hooks
 			dirty[k] = true
 		}
 	}
@@ -354,7 +354,7 @@ func (r *runtime) effect(o outcome, current bool, now time.Time) {
 		}
 		r.overlie(overlay{until: now.Add(overlayFor), status: keeper.Status{
 			Member: r.key.String(), Process: o.step.Process, Epoch: o.step.Epoch, State: keeper.Starting,
-			Fence: o.told[o.step.Process].Fence,
+			Fence: o.told[o.step.Process].Fence, PreStop: o.told[o.step.Process].PreStop != nil,
 		}})
 		r.takeTold(o.told)
 	case DoRestart:
@@ -362,6 +362,7 @@ func (r *runtime) effect(o outcome, current bool, now time.Time) {
 			p.restarted = true
 		}
 	case DoUpdate:
+		r.updated = now
 		r.takeTold(o.told)
 	case DoPosition:
 		r.traces, r.progress, r.failedAt = true, progress{}, 0

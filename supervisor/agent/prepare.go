@@ -25,6 +25,7 @@ type prepared struct {
 	print    uint64
 	revision *state.Revision
 	probes   map[string]*probing        // by process
+	preStop  map[string]*keeper.PreStop // of the processes that have one
 	peers    uint64                     // that it was rendered from
 	hooked   map[string]execID          // the execs whose postStart has succeeded
 	runs     map[string]spec.HookStatus // of hooks that the log asked for

@@ -33,7 +33,16 @@ type initStep struct {
 }
 
 func (r *rendering) prepared(j job) *prepared {
-	return &prepared{epoch: j.step.Epoch, print: j.print, peers: j.part.peers, revision: j.part.Revision, probes: r.probes}
+	p := &prepared{epoch: j.step.Epoch, print: j.print, peers: j.part.peers, revision: j.part.Revision, probes: r.probes}
+	for name, s := range r.starts {
+		if s.PreStop != nil {
+			if p.preStop == nil {
+				p.preStop = map[string]*keeper.PreStop{}
+			}
+			p.preStop[name] = s.PreStop
+		}
+	}
+	return p
 }
 
 // factsOf are the facts of the member's templates.
@@ -100,6 +109,7 @@ func (j job) render(dirs map[string]volumes.Dir) (*rendering, error) {
 			Lock:   lock, LogDir: j.logDir(), Output: proc.Output, Settings: settingsOf(j.part, proc, j.a.o.LogMax),
 			Notify: speaksNotify(proc), Watchdog: watchdogOf(proc),
 		}
+		start.PreStop = keeperPreStop(proc, f)
 		r.starts[proc.Name] = start
 		r.probes[proc.Name], r.facts[proc.Name] = j.probing(proc, f, start), f
 	}

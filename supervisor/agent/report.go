@@ -252,6 +252,7 @@ func (r *reporter) due(v *state.View, now time.Time) (*state.Report, time.Durati
 		}
 	}
 	if rep.Found = r.dueFoundLocked(v, run, now); len(rep.Found) > 0 {
+		rep.Rules = state.FoundRulesNow
 		urgent = true
 	}
 	if !urgent {

@@ -51,7 +51,9 @@ type runtime struct {
 	consent              spec.Consent // newest answer of the mayStop probe; zero: there is none
 	startedAt, startedOK time.Time
 	wakeAt               time.Time
-	logMax               int64 // of every process
+	logMax               int64     // of every process
+	keeperHooks          bool      // the keeper knows preStop hooks
+	updated              time.Time // the keeper was told settings last; its table follows
 }
 
 // assignment is what a step is done for: when it changes, the step is cut off.
@@ -197,12 +199,25 @@ func (r *runtime) facts(now time.Time, fresh Fresh) Facts {
 		f.Prepared = r.prepared.epoch
 		f.Stale = r.prepared.print != r.print || r.prepared.revision != r.part.Revision || !r.asksNewest()
 		for _, proc := range r.part.Template.Processes {
-			if told, ok := r.told[proc.Name]; ok && !sameSettings(*told, settingsOf(r.part, proc, r.logMax)) {
+			if told, ok := r.told[proc.Name]; ok && (!sameSettings(*told, r.settings(proc)) || told.PreStop != nil && r.untold(f.Records, proc.Name, now)) {
 				f.Outdated = append(f.Outdated, proc.Name)
 			}
 		}
 	}
 	return f
+}
+
+// settings are what the keeper is to be told of a process.
+func (r *runtime) settings(proc spec.Process) keeper.Settings {
+	s := settingsOf(r.part, proc, r.logMax)
+	s.PreStop = r.prepared.preStop[proc.Name]
+	return s
+}
+
+// untold: the keeper was told of a preStop hook when it did not know what that is, and does now.
+func (r *runtime) untold(records []keeper.Status, process string, now time.Time) bool {
+	s, ok := record(records, process)
+	return ok && r.keeperHooks && !s.Gone() && !s.PreStop && !now.Before(r.updated.Add(askAgain))
 }
 
 // asksNewest tells whether what the member is asked before it is stopped was rendered from the newest definition.
@@ -236,7 +251,7 @@ func stopTimeout(part Part, process string) time.Duration {
 	return 0
 }
 
-// settingsOf are what the keeper is told of stopping and restarting a process.
+// settingsOf are what the keeper is told of stopping and restarting a process, but for its preStop hook, which is rendered.
 func settingsOf(part Part, p spec.Process, logMax int64) keeper.Settings {
 	s := keeper.Settings{
 		StopSignal: p.Stop.Signal, StopTimeout: spec.DefaultStopTimeout.D(), NeverOn: p.Restart.NeverOn,
@@ -257,5 +272,6 @@ func settingsOf(part Part, p spec.Process, logMax int64) keeper.Settings {
 
 func sameSettings(a, b keeper.Settings) bool {
 	return a.StopSignal == b.StopSignal && a.StopTimeout == b.StopTimeout && a.BackoffFirst == b.BackoffFirst &&
-		a.BackoffMax == b.BackoffMax && a.Fence == b.Fence && a.LogMax == b.LogMax && slices.Equal(a.NeverOn, b.NeverOn)
+		a.BackoffMax == b.BackoffMax && a.Fence == b.Fence && a.LogMax == b.LogMax && slices.Equal(a.NeverOn, b.NeverOn) &&
+		a.PreStop.Same(b.PreStop)
 }

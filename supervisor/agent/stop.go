@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"supd/supervisor/keeper"
+	"supd/supervisor/probe"
 	"supd/supervisor/spec"
+	"supd/supervisor/template"
 )
 
 // leastGrace is what a process gets between its stop signal and the kill although its preStop
@@ -115,12 +117,12 @@ func (j job) runPreStop(ctx context.Context, c call, h spec.Hook, left time.Dura
 	if err != nil {
 		return hookEnd(c, 0, err), nil
 	}
-	x, err := hookExec(h, r.starts[c.process].Exec, r.facts[c.process])
+	do, err := j.deedOf(c, h, r.starts[c.process].Exec, r.facts[c.process])
 	if err != nil {
 		return hookEnd(c, 0, err), nil
 	}
 	if final {
-		if err := j.lastLife(ctx); err != nil {
+		if err := j.lastLife(ctx, r.starts[c.process].PreStop); err != nil {
 			return spec.HookStatus{}, err
 		}
 	}
@@ -130,7 +132,7 @@ func (j job) runPreStop(ctx context.Context, c call, h spec.Hook, left time.Dura
 		d := spec.Duration(left)
 		h.Timeout = &d
 	}
-	attempts, err := j.tries(hctx, c, h, x, "")
+	attempts, err := j.tries(hctx, c, h, do, "")
 	switch {
 	case ctx.Err() != nil:
 		return spec.HookStatus{}, ctx.Err()
@@ -144,10 +146,39 @@ func (j job) runPreStop(ctx context.Context, c call, h spec.Hook, left time.Dura
 	return hookEnd(c, attempts, err), nil
 }
 
+// keeperPreStop is the preStop hook as the keeper runs it where it stops the process alone, at the host's shutdown: as it is
+// now, once. One that can't be rendered fails when it is run here, and is told then; nor does
+// the keeper ask by https.
+func keeperPreStop(proc spec.Process, f *template.Facts) *keeper.PreStop {
+	h, ok := proc.Hooks[spec.HookPreStop]
+	if !ok {
+		return nil
+	}
+	p := &keeper.PreStop{Env: []string{"SUP_ATTEMPT=1"}}
+	if h.HTTP != nil {
+		to, request, err := probe.PlainGet(h.HTTP, hookResolve(f))
+		if err != nil {
+			return nil
+		}
+		p.Get = &keeper.Get{To: to, Request: request}
+	} else {
+		x, err := hookExec(h, keeper.Exec{}, f)
+		if err != nil {
+			return nil
+		}
+		p.Argv = x.Argv
+	}
+	if h.Timeout != nil {
+		p.Timeout = h.Timeout.D()
+	}
+	return p
+}
+
 // lastLife has the keeper not start the process again if it exits while preStop runs.
-func (j job) lastLife(ctx context.Context) error {
+func (j job) lastLife(ctx context.Context, preStop *keeper.PreStop) error {
 	proc, _ := j.process()
 	s := settingsOf(j.part, proc, j.a.o.LogMax)
+	s.PreStop = preStop // a shutdown may cut the hook off, with supd
 	s.NeverOn = make([]int, 256)
 	for i := range s.NeverOn {
 		s.NeverOn[i] = i

@@ -37,4 +37,15 @@ type HeartbeatAnswer struct {
 	Seed bool `json:"seed,omitempty"`
 	// State is how the node's digests compare with those of others, once they were.
 	State spec.StateCheck `json:"state,omitzero"`
+	// Mute are the members that the leader has asked in vain whether they may be stopped.
+	Mute []Mute `json:"mute,omitempty"`
+}
+
+// Mute is a member that could not be asked whether it may be stopped, which counts as no.
+type Mute struct {
+	Namespace string `json:"namespace"`
+	Set       string `json:"set"`
+	Ordinal   int    `json:"ordinal"`
+	Epoch     uint64 `json:"epoch"`
+	Why       string `json:"why"` // "node n3 is silent since 15:04:05"
 }

@@ -90,11 +90,11 @@ func (c *Client) NodeMayStop(ctx context.Context, q MayStopRequest) (out MayStop
 	return out, err
 }
 
-// NodeTrouble asks a node what keeps it from its part in the cluster's state; "": nothing.
-func (c *Client) NodeTrouble(ctx context.Context) (string, error) {
+// NodeTrouble asks a node what keeps it from its part in the cluster's state.
+func (c *Client) NodeTrouble(ctx context.Context) (Trouble, error) {
 	var out Trouble
 	_, err := c.do(ctx, call{method: http.MethodGet, path: "/v1/internal/trouble"}, &out)
-	return out.Trouble, err
+	return out, err
 }
 
 // NodeKeeper asks a node for its keeper.

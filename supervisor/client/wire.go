@@ -334,6 +334,8 @@ type Transferred struct {
 // Trouble is what keeps a node from its part in the cluster's state; "": nothing.
 type Trouble struct {
 	Trouble string `json:"trouble"`
+	// Votes: what troubles it does not keep it from voting. Nil: an older version does not say.
+	Votes *bool `json:"votes,omitempty"`
 }
 
 // Reasons of errors with CodeRefused that are about who asks.

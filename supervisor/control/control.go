@@ -128,6 +128,7 @@ type term struct {
 	number uint64
 	rounds rounds
 	heard  chan struct{} // holds one: a heartbeat changed what judge would say
+	asked  *consents
 
 	mu     sync.Mutex // guards what follows
 	leases leases
@@ -226,12 +227,12 @@ func (c *Control) lead(ctx context.Context, number uint64) error {
 		if err := c.form(ctx); err != nil {
 			return err
 		}
-		t := &term{number: number, rounds: newRounds(), heard: make(chan struct{}, 1), states: newStates()}
+		t := &term{number: number, rounds: newRounds(), heard: make(chan struct{}, 1), states: newStates(), asked: newConsents()}
 		t.leases = newLeases(c.o.Lease, c.o.Staleness, time.Now())
 		c.setTerm(t)
 		c.log.Info("leading", "term", number, "index", c.o.Store.View().Index)
 		g.Go(func() error { return t.rounds.run(ctx, c.o.Store.Verify) })
-		g.Go(func() error { return c.plan(ctx, g) })
+		g.Go(func() error { return c.plan(ctx, g, t.asked) })
 		g.Go(func() error { return c.judge(ctx, t) })
 		g.Go(func() error { return c.members(ctx, t) })
 		g.Go(func() error { return c.compare(ctx, t) })

@@ -58,7 +58,7 @@ func (c *Control) Heartbeat(ctx context.Context, h client.Heartbeat) (client.Hea
 	t.mu.Lock()
 	seed, check := t.chosen == h.ID, t.states.checks[h.Node]
 	t.mu.Unlock()
-	return client.HeartbeatAnswer{Leader: c.o.Node, Term: t.number, Index: v.Index, Lease: c.o.Lease, Seed: seed, State: check}, nil
+	return client.HeartbeatAnswer{Leader: c.o.Node, Term: t.number, Index: v.Index, Lease: c.o.Lease, Seed: seed, State: check, Mute: t.asked.mutes(time.Now())}, nil
 }
 
 // known tells whether a heartbeat is from the node and the run that the log knows.

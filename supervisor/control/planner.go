@@ -18,9 +18,8 @@ const silencePoll = 250 * time.Millisecond
 
 // plan makes plans and proposes what is in them until ctx ends. Members that are to be
 // asked are asked by goroutines of g.
-func (c *Control) plan(ctx context.Context, g *errgroup.Group) error {
+func (c *Control) plan(ctx context.Context, g *errgroup.Group, asked *consents) error {
 	held := holds{}
-	asked := newConsents()
 	since := c.o.Store.Now()
 	for {
 		changed, answered := c.o.Store.Changed(), asked.changed()
@@ -29,7 +28,7 @@ func (c *Control) plan(ctx context.Context, g *errgroup.Group) error {
 		if v.Cluster.Frozen != nil {
 			since = now
 		}
-		p := plan.Make(v, now, plan.Facts{Silent: c.Silent, UID: c.o.UID, Since: since, MayStop: asked.word})
+		p := plan.Make(v, now, plan.Facts{Silent: c.Silent, UID: c.o.UID, Since: since, MayStop: asked.word, Mute: asked.mute})
 		for _, q := range asked.due(p.Asks) {
 			g.Go(func() error { c.ask(ctx, asked, q); return nil })
 		}

@@ -82,6 +82,13 @@ func (c *Client) Stop(ctx context.Context, member, process string) error {
 	return err
 }
 
+// Halt is Stop, but a process that runs gets its preStop hook before its stop signal, within its stop timeout. A keeper that
+// knows of no hooks stops it without.
+func (c *Client) Halt(ctx context.Context, member, process string) error {
+	_, err := c.call(ctx, &request{Op: "stop", Member: member, Process: process, Hook: true})
+	return err
+}
+
 // Restart stops a running process and starts it again in place, in the same epoch, as after a crash. It returns at once.
 // A process in Backoff, or one whose restart is under way, is left as it is.
 func (c *Client) Restart(ctx context.Context, member, process string, timeout time.Duration, reason string) error {

@@ -51,6 +51,13 @@ func (g *gate) start(ctx context.Context) {
 	g.period, g.end = context.WithCancel(ctx)
 }
 
+// life is a context that ends with the keeper.
+func (g *gate) life() context.Context {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.ctx
+}
+
 // now is a context that ends when the gate is shut. A wait that it ends must park.
 func (g *gate) now() context.Context {
 	g.mu.Lock()

@@ -22,7 +22,7 @@ const (
 )
 
 // halt stops all processes on a keeper's directory: of a set from the highest ordinal down, each when the one above is
-// gone; the processes of a member, and different sets, beside each other.
+// gone; the processes of a member, and different sets, beside each other. preStop hooks are run.
 type halt struct {
 	o       Options
 	inOrder time.Duration
@@ -152,7 +152,7 @@ func (h *halt) stop(ctx context.Context, next []Status) error {
 		h.asked[k] = true
 		h.log.Info("stopping", "member", s.Member, "process", s.Process, "epoch", s.Epoch, "pid", s.PID)
 		call, cancel := context.WithTimeout(ctx, haltAnswer)
-		err := h.client.Stop(call, s.Member, s.Process)
+		err := h.client.Halt(call, s.Member, s.Process)
 		cancel()
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return err

@@ -24,7 +24,7 @@ var handedFields = map[reflect.Type]map[string]string{
 		"logNote": "- found again at the first look at the log",
 		"main":    "Pidfd Own", "streak": "Streak Pause", "killed": "Killed", "again": "Again", "killAt": "KillIn", "killMax": "KillMaxIn", "place": "Place",
 		"last": "PID Ticks", "lastOwn": "LastOwn", "grace": "Grace", "ear": "Ear", "output": "Output",
-		"noted": "Output", "handed": "Output",
+		"noted": "Output", "handed": "Output", "endHook": "- an upgrade is refused while one runs",
 		"seq": "- carryOn waits anew", "timers": "StartIn KillIn", "unhook": "- carryOn watches anew", "poll": "- begins anew",
 	},
 	reflect.TypeFor[mainProc](): {"stat": "PID Ticks", "pidfd": "Pidfd", "own": "Own"},

@@ -11,7 +11,8 @@ const upgradable = 2
 // needs is the lowest protocol whose keepers carry a request out as it is meant; an older one would leave parts of it out
 // without a word. What a version brings anew is listed here.
 //
-// Not here: LogMax. A keeper of version 1 lets logs grow, as it does for its own clients.
+// Not here: LogMax and PreStop. A keeper of version 1 lets logs grow, and one of before PreStop halts without hooks, as they
+// do for their own clients; of the latter Table.Hooks tells.
 func (q *request) needs() int {
 	if q.Op == "upgrade" {
 		return upgradable

@@ -53,6 +53,7 @@ type process struct {
 	ear     *ear        // nil: it has no socket to tell anything
 	output  *output     // where the latest life writes, nil = nowhere
 	noted   *outputNote // what an earlier keeper has noted of it
+	endHook func()      // ends the preStop hook under way; nil: there is none
 	handed  int         // the pipe, if that was handed over, else 0
 
 	// What is waited for. seq grows when that changes, so a late timer finds that it is not meant.
@@ -128,7 +129,7 @@ func (p *process) leavePlace() {
 // show publishes the status.
 func (p *process) show() {
 	p.status.Message = p.message()
-	p.status.KillAt, p.status.Fence = time.Time{}, p.start.Fence
+	p.status.KillAt, p.status.Fence, p.status.PreStop = time.Time{}, p.start.Fence, p.start.PreStop != nil
 	if p.status.State == Stopping {
 		p.status.KillAt = p.killAt
 	}
@@ -300,6 +301,9 @@ func (p *process) ended(e Exit) {
 	unix.Close(p.main.pidfd)
 	p.main = nil
 	p.k.sessions.end(p.key)
+	if p.endHook != nil {
+		p.endHook()
+	}
 	why := p.account(&e)
 	if p.again {
 		e.Why = p.why

@@ -50,6 +50,9 @@ func checkSettings(s *Settings) error {
 	if s.LogMax != 0 && s.LogMax < MinLogMax {
 		return invalid("a log of %d bytes at most: it must be %d or more", s.LogMax, MinLogMax)
 	}
+	if err := s.PreStop.check(); err != nil {
+		return err
+	}
 	_, err := parseSignal(s.StopSignal)
 	return err
 }
@@ -203,7 +206,7 @@ func (k *Keeper) updateProcess(member, process string, s Settings) error {
 	}
 	hurried := p.hurry(s.StopTimeout)
 	p.note()
-	if s.Fence != was.Fence || hurried {
+	if s.Fence != was.Fence || (s.PreStop != nil) != p.status.PreStop || hurried {
 		p.show()
 	}
 	return nil
@@ -221,8 +224,8 @@ func (p *process) hurry(timeout time.Duration) bool {
 	return true
 }
 
-// stopProcess is Client.Stop.
-func (k *Keeper) stopProcess(member, process string) error {
+// stopProcess is Client.Stop, or Client.Halt.
+func (k *Keeper) stopProcess(member, process string, hook bool) error {
 	p, err := k.existing(member, process)
 	if err != nil {
 		return err
@@ -244,6 +247,10 @@ func (k *Keeper) stopProcess(member, process string) error {
 		return nil
 	}
 	p.k.log.Info("stopping", "member", member, "process", process, "epoch", p.start.Epoch, "pid", p.status.PID)
+	if hook && p.start.PreStop != nil && p.status.State == Running && p.main != nil && p.start.StopTimeout > 0 {
+		p.haltHooked()
+		return nil
+	}
 	p.halt(p.start.StopTimeout, "")
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 const drainOutput = 200 * time.Millisecond
 
 // runBeside runs a command to its end and then kills what it has left behind; when its time ends or the client goes, all
-// of it.
+// of it. Without a client it ends with ctx, and goes over to no other keeper.
 func (k *Keeper) runBeside(ctx context.Context, run Run, c *conn) (*RunResult, error) {
 	key := key{run.Member, run.Process}
 	if err := key.check(); err != nil {
@@ -69,10 +69,13 @@ func (k *Keeper) finishBeside(ctx context.Context, b *beside, c *conn) (*RunResu
 	defer k.lease.leaveRun(b.fence)
 	for {
 		still := k.gate.now().Done()
-		if keeper.Err() != nil { // it ends, and the command with it
+		if keeper.Err() != nil || c == nil { // it ends, and the command with it; or the command is the keeper's own
 			still = nil
 		}
-		here, leave := c.present(ctx)
+		here, leave := ctx, func() {}
+		if c != nil {
+			here, leave = c.present(ctx)
+		}
 		res, err := b.wait(here, still)
 		leave()
 		switch {

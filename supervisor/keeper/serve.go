@@ -192,7 +192,7 @@ func (k *Keeper) answer(ctx context.Context, q *request, c *conn) (resp *respons
 		}
 		err = k.updateProcess(q.Member, q.Process, *q.Settings)
 	case "stop":
-		err = k.stopProcess(q.Member, q.Process)
+		err = k.stopProcess(q.Member, q.Process, q.Hook)
 	case "restart":
 		err = k.restartProcess(q.Member, q.Process, q.Timeout, q.Reason)
 	case "renew":

@@ -59,5 +59,5 @@ func (t *table) after(v uint64) (*Table, <-chan struct{}) {
 	rows := slices.SortedFunc(maps.Values(t.rows), func(a, b Status) int {
 		return cmp.Or(cmp.Compare(a.Member, b.Member), cmp.Compare(a.Process, b.Process))
 	})
-	return &Table{Version: t.version, Processes: rows}, nil
+	return &Table{Version: t.version, Hooks: true, Processes: rows}, nil
 }

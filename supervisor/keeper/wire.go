@@ -75,6 +75,8 @@ type Settings struct {
 	// Fence: the process lives by the node's lease (see Renew). It is started only while that holds, stopped when a third
 	// of it is left unrenewed, and killed KillBefore its end.
 	Fence bool `json:"fence,omitempty"`
+	// PreStop is run before the stop signal by Client.Halt, and by nothing else. nil = none.
+	PreStop *PreStop `json:"preStop,omitempty"`
 }
 
 func (s *Settings) logMax() int64 {
@@ -194,8 +196,9 @@ type Status struct {
 	Message   string        `json:"message,omitempty"`  // why it isn't running, or what is wrong beside
 	Adopted   bool          `json:"adopted,omitempty"`  // not the keeper's child: taken over from an earlier keeper
 	Notify    NotifyStatus  `json:"notify,omitzero"`
-	Fence     bool          `json:"fence,omitempty"`  // it lives by the node's lease
-	Fenced    bool          `json:"fenced,omitempty"` // the lease's end is what stops it, or has stopped it
+	Fence     bool          `json:"fence,omitempty"`   // it lives by the node's lease
+	Fenced    bool          `json:"fenced,omitempty"`  // the lease's end is what stops it, or has stopped it
+	PreStop   bool          `json:"preStop,omitempty"` // the keeper knows its preStop hook
 }
 
 // Gone tells whether nothing of the process is left.
@@ -203,7 +206,8 @@ func (s Status) Gone() bool { return s.State == Stopped || s.State == Failed }
 
 // Table is all of a keeper's processes, sorted by member and process.
 type Table struct {
-	Version   uint64   `json:"version"` // grows with every change; also larger than any of an earlier keeper's
+	Version   uint64   `json:"version"`         // grows with every change; also larger than any of an earlier keeper's
+	Hooks     bool     `json:"hooks,omitempty"` // the keeper takes Settings.PreStop; one of before leaves it out
 	Processes []Status `json:"processes"`
 }
 
@@ -257,6 +261,7 @@ type request struct {
 	Reason   string        `json:"reason,omitempty"`
 	Signal   string        `json:"signal,omitempty"`
 	Binary   string        `json:"binary,omitempty"`
+	Hook     bool          `json:"hook,omitempty"` // of a stop: with the preStop hook
 }
 
 // String says what is asked for, for people.

@@ -27,7 +27,7 @@ func (p *planner) drain(w *world) {
 			p.leave(w, m)
 		case m.Wish != state.WishRun:
 		case !p.nodeReady(m):
-			p.wait(w.s, m.Name(), "NodeLost", "is stopped for the drain when its node %s answers again", m.Node)
+			p.wait(w.s, m.Name(), "NodeLost", "is stopped for the drain when its node %s answers again%s", m.Node, p.away(w, m))
 		case !m.Ready():
 			p.propose(p.stop(w, m, state.WhyDrain, state.OnlyUnready))
 		case p.mayTakeDown(w, m, budget):

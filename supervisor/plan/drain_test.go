@@ -12,9 +12,7 @@ import (
 func crowd(t *testing.T, replicas int, change func(*spec.StatefulSetSpec)) *bench {
 	t.Helper()
 	b := newBench(t, "n1")
-	if err := b.set(replicas, "a", change); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(replicas, "a", change)
 	for o := range replicas {
 		b.settle()
 		b.say(spec.MemberRunning, o)
@@ -82,9 +80,7 @@ func TestDrainAndRolloutShareTheBudget(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "n1", "n2", "n3")
 	b.running(3)
-	if err := b.set(3, "b", nil); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(3, "b", nil)
 	b.do(&state.DrainNode{Name: "n1"})
 	b.expect("stop 0 Drain")
 	b.say(spec.MemberStopped, 0)

@@ -22,14 +22,20 @@ func withHooks(names ...string) func(*spec.StatefulSetSpec) {
 // hooked brings web up with hooks.
 func (b *bench) hooked(replicas int, names ...string) {
 	b.t.Helper()
-	if err := b.set(replicas, "a", withHooks(names...)); err != nil {
-		b.t.Fatal(err)
-	}
+	b.mustSet(replicas, "a", withHooks(names...))
 	for o := range replicas {
 		b.settle()
 		b.say(spec.MemberRunning, o)
 	}
 	b.settle()
+}
+
+// hookBench is a cluster of three nodes with a set that has these hooks, and runs.
+func hookBench(t *testing.T, replicas int, names ...string) *bench {
+	t.Helper()
+	b := newBench(t, "n1", "n2", "n3")
+	b.hooked(replicas, names...)
+	return b
 }
 
 func (b *bench) member(o int) *state.Member { return b.v.Member("default", "web", o) }
@@ -54,8 +60,7 @@ func (b *bench) scale(n int, accept ...string) {
 
 func TestARemovalWaitsForOnLeave(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, "n1", "n2", "n3")
-	b.hooked(3, spec.HookOnLeave)
+	b := hookBench(t, 3, spec.HookOnLeave)
 	b.scale(1)
 	b.expect("onLeave 2")
 	if got := b.waits(); got != "web-2 OnLeaveRunning" {
@@ -77,15 +82,12 @@ func TestARemovalWaitsForOnLeave(t *testing.T) {
 	b.expect("stop 1 ScaleDown")
 	b.say(spec.MemberStopped, 1)
 	b.expect("drop 1")
-	if p := b.plan(); len(p.Waits) > 0 {
-		t.Errorf("waits at rest: %v", p.Waits)
-	}
+	b.rests()
 }
 
 func TestOnLeaveThatFailsHoldsTheRemoval(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, "n1", "n2", "n3")
-	b.hooked(3, spec.HookOnLeave)
+	b := hookBench(t, 3, spec.HookOnLeave)
 	b.scale(2)
 	b.expect("onLeave 2")
 	b.answer(2, spec.HookFailed)
@@ -113,14 +115,11 @@ func TestOnLeaveThatFailsHoldsTheRemoval(t *testing.T) {
 
 func TestALostLeaverIsNamed(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, "n1", "n2", "n3")
-	b.hooked(3, spec.HookOnLeave, spec.HookAfterLeave)
+	b := hookBench(t, 3, spec.HookOnLeave, spec.HookAfterLeave)
 	b.scale(2)
 	b.expect("onLeave 2")
 	node := b.member(2).Node
-	for _, s := range []string{spec.NodeSuspect, spec.NodeLost} {
-		b.do(&state.SetNode{Name: node, State: s, IfGeneration: b.v.Node(node).Generation})
-	}
+	b.lose(node)
 	b.expect()
 	if got := b.waits(); !strings.Contains(got, "web-2 ScaleDownBlocked") {
 		t.Errorf("waits %q", got)
@@ -131,16 +130,13 @@ func TestALostLeaverIsNamed(t *testing.T) {
 	b.expect("drop 2", "afterLeave 0")
 	b.answer(0, spec.HookSucceeded)
 	b.expect()
-	if p := b.plan(); len(p.Waits) > 0 {
-		t.Errorf("waits at rest: %v", p.Waits)
-	}
+	b.rests()
 }
 
 // TestWhoHasLeftGoes: wanted again in between, it still goes, and comes back to join anew.
 func TestWhoHasLeftGoes(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, "n1", "n2", "n3")
-	b.hooked(3, spec.HookOnLeave)
+	b := hookBench(t, 3, spec.HookOnLeave)
 	b.scale(2)
 	b.expect("onLeave 2")
 	b.scale(3)
@@ -163,23 +159,19 @@ func TestWhoHasLeftGoes(t *testing.T) {
 // TestAFailedLeaveIsTakenBack: a member that is wanted again before it could leave stays.
 func TestAFailedLeaveIsTakenBack(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, "n1", "n2", "n3")
-	b.hooked(3, spec.HookOnLeave)
+	b := hookBench(t, 3, spec.HookOnLeave)
 	b.scale(2)
 	b.expect("onLeave 2")
 	b.answer(2, spec.HookFailed)
 	b.scale(3)
 	b.now = b.now.Add(time.Hour)
 	b.expect()
-	if p := b.plan(); len(p.Waits) > 0 {
-		t.Errorf("waits at rest: %v", p.Waits)
-	}
+	b.rests()
 }
 
 func TestAfterLeave(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, "n1", "n2", "n3")
-	b.hooked(3, spec.HookAfterLeave)
+	b := hookBench(t, 3, spec.HookAfterLeave)
 	b.scale(1)
 	b.expect("stop 2 ScaleDown")
 	b.say(spec.MemberStopped, 2)
@@ -214,16 +206,13 @@ func TestAfterLeave(t *testing.T) {
 // TestAHookTakenOutHoldsNobody: a definition without afterLeave lets the removals go on.
 func TestAHookTakenOutHoldsNobody(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, "n1", "n2", "n3")
-	b.hooked(3, spec.HookAfterLeave)
+	b := hookBench(t, 3, spec.HookAfterLeave)
 	b.scale(1)
 	b.expect("stop 2 ScaleDown")
 	b.say(spec.MemberStopped, 2)
 	b.expect("drop 2", "afterLeave 0")
 	b.answer(0, spec.HookFailed)
-	if err := b.set(1, "a", nil); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(1, "a", nil)
 	b.expect("stop 1 ScaleDown")
 	b.say(spec.MemberStopped, 1)
 	b.expect("drop 1")
@@ -301,10 +290,7 @@ func TestOnFormed(t *testing.T) {
 	b.expect("MarkFormed")
 	// Once and for all.
 	b.do(&state.Restart{Namespace: "default", Set: "web", Ordinals: []int{0}})
-	b.expect("stop 0 Restart")
-	b.say(spec.MemberStopped, 0)
-	b.expect("start 0")
-	b.say(spec.MemberRunning, 0)
+	b.restarts(0, "Restart")
 	b.expect()
 }
 
@@ -338,11 +324,8 @@ func TestScaledToZeroAndBack(t *testing.T) {
 // TestANewDirectoryIsNotANewSet: all are down, and the lowest has lost its data: it goes last.
 func TestANewDirectoryIsNotANewSet(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, "n1", "n2", "n3")
-	b.hooked(3)
-	for _, s := range []string{spec.NodeSuspect, spec.NodeLost} {
-		b.do(&state.SetNode{Name: "n1", State: s, IfGeneration: b.v.Node("n1").Generation})
-	}
+	b := hookBench(t, 3)
+	b.lose("n1")
 	b.do(&state.AbandonVolume{Namespace: "default", Name: "data-web-0"})
 	b.say(spec.MemberStopped, 1, 2)
 	b.settle()

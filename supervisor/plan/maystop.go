@@ -50,12 +50,27 @@ func (p *planner) consents(w *world, m *state.Member, doing string) bool {
 	case SaidYes:
 		return true
 	case SaidNo:
-		p.wait(w.s, m.Name(), "MayStop", "%s when it says that it may be stopped (it has just said no)", doing)
+		why := "it has just said no"
+		if p.f.Mute != nil {
+			if mute := p.f.Mute(m); mute != "" {
+				why = "mayStop is unknown: " + mute
+			}
+		}
+		p.wait(w.s, m.Name(), "MayStop", "%s when it says that it may be stopped (%s)", doing, why)
 	default:
 		p.out.Asks = append(p.out.Asks, Ask{Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal, Node: m.Node, Epoch: m.Epoch})
 		p.wait(w.s, m.Name(), "MayStop", "%s when it says that it may be stopped (it is being asked)", doing)
 	}
 	return false
+}
+
+// away adds to a wait for a member's node that nobody can ask the member, if it is one that is asked.
+func (p *planner) away(w *world, m *state.Member) string {
+	n := p.v.Node(m.Node)
+	if n == nil || !m.Ready() || !p.asks(w, m) {
+		return ""
+	}
+	return "; mayStop is unknown: node " + n.Name + " is silent since " + n.Since.UTC().Format("15:04:05")
 }
 
 // allConsent tells whether all that Recreate stops let themselves be stopped: while one

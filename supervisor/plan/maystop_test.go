@@ -48,9 +48,7 @@ func (b *bench) observe(change func(*state.Observation), ordinals ...int) {
 func TestRolloutAsksEachMember(t *testing.T) {
 	t.Parallel()
 	b := polite(t, 2)
-	if err := b.set(2, "b", asking); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(2, "b", asking)
 	b.expect()
 	if w := b.plan().Waits; len(w) != 1 || w[0].Reason != "MayStop" || w[0].Subject != "web-1" || !strings.Contains(w[0].Message, "not been asked yet") {
 		t.Errorf("before any answer: %+v", w)
@@ -62,10 +60,7 @@ func TestRolloutAsksEachMember(t *testing.T) {
 		t.Errorf("after a no: %+v", w)
 	}
 	b.answers(spec.Yes, 1)
-	b.expect("stop 1 Rollout")
-	b.say(spec.MemberStopped, 1)
-	b.expect("start 1")
-	b.say(spec.MemberRunning, 1)
+	b.restarts(1, "Rollout")
 	b.expect("stop 0 Rollout")
 }
 
@@ -88,8 +83,13 @@ func TestAYesMustBeFresh(t *testing.T) {
 	if p := asked(); len(p.Commands) > 0 || len(p.Asks) > 0 || len(p.Waits) != 1 || p.Waits[0].Reason != "MayStop" {
 		t.Errorf("said no: %+v", p)
 	}
+	mute := "node n1 is silent since 15:04:05"
+	p := plan.Make(b.v, b.now, plan.Facts{MayStop: func(*state.Member) plan.Word { return word }, Mute: func(*state.Member) string { return mute }})
+	if len(p.Waits) != 1 || p.Waits[0].Reason != "MayStop" || !strings.Contains(p.Waits[0].Message, "mayStop is unknown: "+mute) {
+		t.Errorf("not reached: %+v", p.Waits)
+	}
 	word = plan.SaidYes
-	p := asked()
+	p = asked()
 	if len(p.Commands) != 1 {
 		t.Fatalf("said yes: %+v", p)
 	}
@@ -157,9 +157,7 @@ func TestAStuckNoIsPassed(t *testing.T) {
 	t.Parallel()
 	b := polite(t, 3)
 	b.answers(spec.No, 0, 1, 2)
-	if err := b.set(3, "b", asking); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(3, "b", asking)
 	b.expect()
 	b.do(&state.DeleteMember{Namespace: "default", Set: "web", Ordinal: 2})
 	b.say(spec.MemberStopped, 2)
@@ -168,17 +166,12 @@ func TestAStuckNoIsPassed(t *testing.T) {
 	b.expect()
 	b.observe(func(s *state.Observation) { s.Ready, s.Steady = false, false }, 1)
 	b.now = b.now.Add(11 * time.Second)
-	b.expect("stop 1 Rollout")
-	b.say(spec.MemberStopped, 1)
-	b.expect("start 1")
-	b.say(spec.MemberRunning, 1)
+	b.restarts(1, "Rollout")
 	b.expect()
 	if got := b.waits(); got != "web-0 MayStop" {
 		t.Errorf("waits: %q", got)
 	}
-	if err := b.set(3, "b", nil); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(3, "b", nil)
 	b.expect("stop 0 Rollout")
 }
 
@@ -187,9 +180,7 @@ func TestABrokenRevisionIsLeftUnasked(t *testing.T) {
 	t.Parallel()
 	b := polite(t, 2)
 	b.answers(spec.Yes, 0, 1)
-	if err := b.set(2, "bad", asking); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(2, "bad", asking)
 	b.expect("stop 1 Rollout")
 	b.say(spec.MemberStopped, 1)
 	b.expect("start 1")
@@ -197,9 +188,7 @@ func TestABrokenRevisionIsLeftUnasked(t *testing.T) {
 		s.Ready, s.Steady, s.MayStop = false, false, &spec.Consent{Answer: spec.No}
 	}, 1)
 	b.expect()
-	if err := b.set(2, "good", asking); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(2, "good", asking)
 	b.expect("stop 1 Rollout")
 }
 
@@ -213,9 +202,7 @@ func TestRecreateWaitsForAll(t *testing.T) {
 	b := crowd(t, 3, recreate)
 	b.answers(spec.Yes, 0, 2)
 	b.answers(spec.No, 1)
-	if err := b.set(3, "b", recreate); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(3, "b", recreate)
 	b.expect()
 	if got := b.waits(); got != "web-1 MayStop" {
 		t.Errorf("waits: %q", got)
@@ -253,9 +240,7 @@ func TestLeaderLast(t *testing.T) {
 	b := crowd(t, 3, leaderLast)
 	b.role("leader", 2)
 	b.role("follower", 0, 1)
-	if err := b.set(3, "b", leaderLast); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(3, "b", leaderLast)
 	step := func(o int) {
 		t.Helper()
 		b.say(spec.MemberStopped, o)
@@ -287,18 +272,14 @@ func TestLeaderWaitsForWhoCanGo(t *testing.T) {
 		s.UpdateStrategy.RollingUpdate.MaxUnavailable = "3"
 	}
 	b := newBench(t, "n1", "n2", "n3")
-	if err := b.set(3, "a", wide); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(3, "a", wide)
 	for o := range 3 {
 		b.settle()
 		b.say(spec.MemberRunning, o)
 	}
 	b.settle()
 	b.role("leader", 2)
-	if err := b.set(3, "b", wide); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(3, "b", wide)
 	n := b.v.Node("n1")
 	b.do(&state.SetNode{Name: "n1", State: spec.NodeSuspect, IfGeneration: n.Generation})
 	p := b.plan()
@@ -346,4 +327,35 @@ func TestAMemberIsAskedBeforeItLeaves(t *testing.T) {
 	b.answers(spec.No, 1) // it has no peers any more
 	b.answer(1, spec.HookSucceeded)
 	b.expect("stop 1 ScaleDown")
+}
+
+// Whose node is away can't be asked: what waits for the node says so.
+func TestAwayNodesMembersAreNotAsked(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		change func(*bench)
+		asked  bool
+	}{
+		{"a rollout", func(b *bench) { _ = b.set(1, "b", asking) }, true},
+		{"a restart", func(b *bench) { b.do(&state.Restart{Namespace: "default", Set: "web"}) }, true},
+		{"a drain", func(b *bench) { b.do(&state.DrainNode{Name: "n1"}) }, true},
+		{"all at once", func(b *bench) {
+			_ = b.set(1, "b", func(s *spec.StatefulSetSpec) { asking(s); s.UpdateStrategy.Type = spec.Recreate })
+		}, true},
+		{"who is not asked", func(b *bench) { _ = b.set(1, "b", nil) }, false},
+	} {
+		b := polite(t, 1)
+		b.answers(spec.Yes, 0)
+		b.do(&state.SetNode{Name: "n1", State: spec.NodeSuspect, Reason: "silent", IfGeneration: b.v.Node("n1").Generation})
+		c.change(b)
+		b.expect()
+		says := ""
+		for _, w := range b.plan().Waits {
+			says += w.Message + "\n"
+		}
+		if want := "answers again; mayStop is unknown: node n1 is silent since 03:04:05"; strings.Contains(says, want) != c.asked {
+			t.Errorf("%s waits with\n%swant %q: %v", c.name, says, want, c.asked)
+		}
+	}
 }

@@ -69,11 +69,12 @@ func (p *planner) replace(w *world) {
 }
 
 // tied returns the node that an ordinal's directories are on and the volume that says
-// so, or "". One on a node that takes no members now comes first.
+// so, or "". One on a node that takes no members now comes first. Of a member that ran and
+// is to be taken over a directory counts that may have been made and not told.
 func (p *planner) tied(w *world, ordinal int) (node, volume string) {
 	for _, vs := range p.v.SlotVolumes(w.s, ordinal) {
 		v := p.v.Volume(w.s.Meta.Namespace, spec.VolumeName(vs.Name, w.s.Meta.Name, ordinal))
-		if v == nil || v.Phase == spec.VolumePending && !v.Made && !v.Returned {
+		if v == nil || v.Phase == spec.VolumePending && !v.Made && !v.Returned && (!w.moving[ordinal] || v.Follows()) {
 			continue
 		}
 		if n := p.v.Node(v.Node); node == "" || n == nil || n.State != spec.NodeReady {

@@ -23,6 +23,9 @@ type Facts struct {
 	// MayStop is the fresh answer of a member to the leader (see Plan.Asks). Nil: nobody is
 	// asked, the log's word is enough; so it is where a plan is only shown.
 	MayStop func(m *state.Member) Word
+	// Mute says why a member can't be asked, where its answer is SaidNo for that; "": it
+	// was asked. Nil: nobody knows.
+	Mute func(m *state.Member) string
 }
 
 // Plan is what should change next.

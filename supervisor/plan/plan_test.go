@@ -63,6 +63,14 @@ func (b *bench) plan() plan.Plan {
 	})
 }
 
+// lose has a node answer no more, for so long that it is Lost.
+func (b *bench) lose(node string) {
+	b.t.Helper()
+	for _, s := range []string{spec.NodeSuspect, spec.NodeLost} {
+		b.do(&state.SetNode{Name: node, State: s, Reason: "silent", IfGeneration: b.v.Node(node).Generation})
+	}
+}
+
 // settle applies plans until nothing more is proposed, and returns what was done.
 func (b *bench) settle() (did []string) {
 	b.t.Helper()
@@ -121,6 +129,31 @@ func (b *bench) set(replicas int, program string, change func(*spec.StatefulSetS
 		change(&s)
 	}
 	return b.apply(&state.PutSet{Namespace: "default", Name: "web", UID: "w", Spec: s, Template: spec.Template{Processes: s.Processes}, Rules: state.RulesNow})
+}
+
+// mustSet is set where it must be accepted.
+func (b *bench) mustSet(replicas int, program string, change func(*spec.StatefulSetSpec)) {
+	b.t.Helper()
+	if err := b.set(replicas, program, change); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// restarts: the plan has one member stopped for a reason and started again, and nothing else.
+func (b *bench) restarts(ordinal int, why string) {
+	b.t.Helper()
+	b.expect(fmt.Sprintf("stop %d %s", ordinal, why))
+	b.say(spec.MemberStopped, ordinal)
+	b.expect(fmt.Sprintf("start %d", ordinal))
+	b.say(spec.MemberRunning, ordinal)
+}
+
+// rests: nothing waits for anything.
+func (b *bench) rests() {
+	b.t.Helper()
+	if p := b.plan(); len(p.Waits) > 0 {
+		b.t.Errorf("waits at rest: %v", p.Waits)
+	}
 }
 
 // say reports a member's phase as its node would.
@@ -184,9 +217,7 @@ func (b *bench) running(replicas int) {
 func TestOrderedStart(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "n1", "n2", "n3")
-	if err := b.set(3, "a", nil); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(3, "a", nil)
 	b.expect("reserve 0@n1 1@n2 2@n3", "start 0")
 	if got := b.waits(); got != "web-1 Order" {
 		t.Errorf("waits: %q", got)
@@ -199,26 +230,20 @@ func TestOrderedStart(t *testing.T) {
 	b.expect("start 2")
 	b.say(spec.MemberRunning, 2)
 	b.expect("MarkFormed")
-	if p := b.plan(); len(p.Waits) > 0 {
-		t.Errorf("waits at rest: %v", p.Waits)
-	}
+	b.rests()
 }
 
 func TestParallelStart(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "n1")
-	if err := b.set(3, "a", func(s *spec.StatefulSetSpec) { s.PodManagementPolicy = spec.Parallel }); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(3, "a", func(s *spec.StatefulSetSpec) { s.PodManagementPolicy = spec.Parallel })
 	b.expect("reserve 0@n1 1@n1 2@n1", "start 0", "start 1", "start 2")
 }
 
 func TestOrderedStartedNeedsNoReadiness(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "n1")
-	if err := b.set(2, "a", func(s *spec.StatefulSetSpec) { s.PodManagementPolicy = spec.OrderedStarted }); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(2, "a", func(s *spec.StatefulSetSpec) { s.PodManagementPolicy = spec.OrderedStarted })
 	b.settle()
 	m := b.v.Member("default", "web", 0)
 	b.do(&state.Report{Node: "n1", Run: "r", Seq: 1, Members: []state.MemberReport{{Namespace: "default", Set: "web", Seen: state.Observation{
@@ -297,9 +322,7 @@ func TestRolloutHighToLowOneAtATime(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "n1", "n2", "n3")
 	b.running(3)
-	if err := b.set(3, "b", nil); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(3, "b", nil)
 	for o := 2; o >= 0; o-- {
 		b.expect(fmt.Sprintf("stop %d Rollout", o))
 		b.say(spec.MemberStopped, o)
@@ -315,9 +338,7 @@ func TestRolloutWaitsUntilSteady(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "n1", "n2", "n3")
 	b.running(3)
-	if err := b.set(3, "bad", nil); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(3, "bad", nil)
 	b.expect("stop 2 Rollout")
 	b.say(spec.MemberStopped, 2)
 	b.expect("start 2")
@@ -342,9 +363,7 @@ func TestRolloutWaitsForARemoval(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "n1", "n2", "n3")
 	b.running(4)
-	if err := b.set(3, "b", nil); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(3, "b", nil)
 	b.expect("stop 3 ScaleDown")
 	m := b.v.Member("default", "web", 2)
 	err := b.apply(&state.StopMember{
@@ -363,40 +382,26 @@ func TestBrokenRolloutGoesForward(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "n1", "n2", "n3")
 	b.running(3)
-	if err := b.set(3, "bad", nil); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(3, "bad", nil)
 	b.expect("stop 2 Rollout")
 	b.say(spec.MemberStopped, 2)
 	b.expect("start 2")
 	b.say(spec.MemberFailed, 2)
 	b.expect()
-	if err := b.set(3, "good", nil); err != nil {
-		t.Fatal(err)
-	}
-	b.expect("stop 2 Rollout")
-	b.say(spec.MemberStopped, 2)
-	b.expect("start 2")
-	b.say(spec.MemberRunning, 2)
+	b.mustSet(3, "good", nil)
+	b.restarts(2, "Rollout")
 	b.expect("stop 1 Rollout")
 }
 
 func TestBrokenFirstRevision(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "n1")
-	if err := b.set(3, "bad", nil); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(3, "bad", nil)
 	b.settle()
 	b.say(spec.MemberFailed, 0)
 	b.expect()
-	if err := b.set(3, "good", nil); err != nil {
-		t.Fatal(err)
-	}
-	b.expect("stop 0 Rollout")
-	b.say(spec.MemberStopped, 0)
-	b.expect("start 0")
-	b.say(spec.MemberRunning, 0)
+	b.mustSet(3, "good", nil)
+	b.restarts(0, "Rollout")
 	b.expect("start 1")
 }
 
@@ -405,20 +410,13 @@ func TestUndoTouchesOnlyTheTouched(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "n1", "n2", "n3")
 	b.running(3)
-	if err := b.set(3, "bad", nil); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(3, "bad", nil)
 	b.settle()
 	b.say(spec.MemberStopped, 2)
 	b.settle()
 	b.say(spec.MemberFailed, 2)
-	if err := b.set(3, "a", nil); err != nil {
-		t.Fatal(err)
-	}
-	b.expect("stop 2 Rollout")
-	b.say(spec.MemberStopped, 2)
-	b.expect("start 2")
-	b.say(spec.MemberRunning, 2)
+	b.mustSet(3, "a", nil)
+	b.restarts(2, "Rollout")
 	b.expect()
 }
 
@@ -464,9 +462,7 @@ func TestDeleteIsOrderedNotGated(t *testing.T) {
 	if b.v.Volume("default", "data-web-0").Phase != spec.VolumeRetained {
 		t.Error("the directory is not retained")
 	}
-	if err := b.set(2, "a", nil); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(2, "a", nil)
 	b.expect("reserve 0@n1 1@n2", "start 0")
 }
 
@@ -505,9 +501,7 @@ func TestNodeModePortsDoNotCollide(t *testing.T) {
 			s.Processes[0].Ports = []spec.Port{{Name: "client", Port: n}}
 		}
 	}
-	if err := b.set(2, "a", port(2379)); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(2, "a", port(2379))
 	// Both nodes share one host address, so the second cannot be placed.
 	b.expect("reserve 0@n1", "start 0")
 	if got := b.waits(); got != "web-1 NoNode" {
@@ -566,15 +560,11 @@ func TestNothingNewOnASilentNode(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "n1", "n2")
 	b.silent["n1"] = true
-	if err := b.set(1, "a", nil); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(1, "a", nil)
 	b.expect("reserve 0@n2", "start 0")
 
 	b = newBench(t, "n1", "n2")
-	if err := b.set(1, "a", nil); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(1, "a", nil)
 	b.do(b.plan().Commands[0]) // reserved on n1, which dies now
 	b.silent["n1"] = true
 	b.expect()

@@ -32,8 +32,7 @@ func (b *bench) holds(want ...string) {
 
 func TestTheNewestDataGoesFirst(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, "n1", "n2", "n3")
-	b.hooked(3, spec.HookPosition)
+	b := hookBench(t, 3, spec.HookPosition)
 	// One or two that go down start as ever, and bootstrap nothing.
 	b.say(spec.MemberStopped, 0)
 	b.expect("start 0")
@@ -68,11 +67,8 @@ func TestTheNewestDataGoesFirst(t *testing.T) {
 func TestAColdStartWaitsForWhoDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	lost := func(t *testing.T) *bench {
-		b := newBench(t, "n1", "n2", "n3")
-		b.hooked(3, spec.HookPosition)
-		for _, s := range []string{spec.NodeSuspect, spec.NodeLost} {
-			b.do(&state.SetNode{Name: "n3", State: s, IfGeneration: b.v.Node("n3").Generation})
-		}
+		b := hookBench(t, 3, spec.HookPosition)
+		b.lose("n3")
 		b.say(spec.MemberStopped, 0, 1)
 		b.holds("hold 0", "hold 1")
 		b.position(0, 5)
@@ -131,8 +127,6 @@ func TestAHookTakenOutLetsAllGo(t *testing.T) {
 	b.hooked(2, spec.HookPosition)
 	b.say(spec.MemberStopped, 0, 1)
 	b.holds("hold 0", "hold 1")
-	if err := b.set(2, "a", nil); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(2, "a", nil)
 	b.expect("let go [0 1], first 0")
 }

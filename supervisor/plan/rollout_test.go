@@ -210,16 +210,12 @@ func TestNoRollbackForWhatTheRevisionIsNotToBlame(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "n1", "n2", "n3")
 	auto := func(s *spec.StatefulSetSpec) { s.AutoRollback = true }
-	if err := b.set(3, "a", auto); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(3, "a", auto)
 	b.live()
 	b.now = b.now.Add(time.Hour)
 	n := b.v.Node(b.v.Member("default", "web", 0).Node)
 	b.do(&state.SetNode{Name: n.Name, State: spec.NodeSuspect, IfGeneration: n.Generation})
-	if err := b.set(3, "b", auto); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(3, "b", auto)
 	b.live()
 	b.now = b.now.Add(time.Hour)
 	b.live()
@@ -237,9 +233,7 @@ func TestNoRollbackForTimeWithoutALeader(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "n1", "n2", "n3")
 	for _, program := range []string{"a", "bad"} {
-		if err := b.set(3, program, func(s *spec.StatefulSetSpec) { s.AutoRollback = true }); err != nil {
-			t.Fatal(err)
-		}
+		b.mustSet(3, program, func(s *spec.StatefulSetSpec) { s.AutoRollback = true })
 		b.live()
 	}
 	b.now = b.now.Add(time.Hour)
@@ -290,9 +284,7 @@ func TestPausedSetGrowsWithTheCurrentRevision(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "n1", "n2", "n3")
 	b.running(2)
-	if err := b.set(2, "bad", nil); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(2, "bad", nil)
 	b.do(&state.PauseRollout{Namespace: "default", Name: "web", Paused: true})
 	b.do(&state.ScaleSet{Namespace: "default", Name: "web", Replicas: 3})
 	b.live()
@@ -304,9 +296,7 @@ func TestNoStopOfBeforeThePause(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "n1", "n2", "n3")
 	b.running(3)
-	if err := b.set(3, "b", nil); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(3, "b", nil)
 	old := b.plan().Commands
 	b.do(&state.PauseRollout{Namespace: "default", Name: "web", Paused: true})
 	for _, c := range old {
@@ -324,9 +314,7 @@ func TestBatchesInParallel(t *testing.T) {
 		s.UpdateStrategy = spec.UpdateStrategy{Type: spec.RollingUpdate, RollingUpdate: &spec.RollingUpdateOptions{MaxUnavailable: "50%"}}
 	}
 	b.running(4)
-	if err := b.set(4, "b", two); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(4, "b", two)
 	b.expect("stop 3 Rollout", "stop 2 Rollout")
 	b.say(spec.MemberStopped, 3, 2)
 	b.expect("start 2", "start 3")
@@ -346,9 +334,7 @@ func TestBudgetCountsTheBroken(t *testing.T) {
 	b := newBench(t, "n1", "n2", "n3")
 	b.running(3)
 	b.say(spec.MemberFailed, 0)
-	if err := b.set(3, "b", nil); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(3, "b", nil)
 	b.expect() // web-0 is broken since a moment: nobody else is taken down
 	if got := b.waits(); !strings.Contains(got, "web-2 Budget") {
 		t.Errorf("waits: %s", got)
@@ -375,14 +361,10 @@ func TestOnDeleteLeavesTheOnceWell(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "n1", "n2", "n3")
 	onDelete := func(s *spec.StatefulSetSpec) { s.UpdateStrategy = spec.UpdateStrategy{Type: spec.OnDelete} }
-	if err := b.set(3, "a", onDelete); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(3, "a", onDelete)
 	b.live()
 	b.say(spec.MemberFailed, 1)
-	if err := b.set(3, "b", onDelete); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(3, "b", onDelete)
 	b.now = b.now.Add(time.Hour)
 	b.expect()
 }
@@ -418,14 +400,10 @@ func TestPortsFollowTheTemplate(t *testing.T) {
 			s.Network.Mode, s.Processes[0].Ports = mode, ports
 		}
 	}
-	if err := b.set(3, "a", ports(spec.NetworkMember, spec.Port{Name: "peer"}, spec.Port{Name: "client", Port: 2379})); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(3, "a", ports(spec.NetworkMember, spec.Port{Name: "peer"}, spec.Port{Name: "client", Port: 2379}))
 	b.live()
 	peer := b.v.Member("default", "web", 1).Ports["peer"]
-	if err := b.set(3, "a", ports(spec.NetworkMember, spec.Port{Name: "peer"}, spec.Port{Name: "client", Port: 2390}, spec.Port{Name: "admin"})); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(3, "a", ports(spec.NetworkMember, spec.Port{Name: "peer"}, spec.Port{Name: "client", Port: 2390}, spec.Port{Name: "admin"}))
 	b.expect("stop 2 Rollout")
 	b.live()
 	b.all("a")

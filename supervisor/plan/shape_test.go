@@ -135,14 +135,10 @@ func TestDroppedVolumeBelowThePartition(t *testing.T) {
 			}
 		}
 	}
-	if err := b.set(3, "a", part("data", "logs")); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(3, "a", part("data", "logs"))
 	b.live()
 	uid := b.v.Volume("default", "logs-web-1").UID
-	if err := b.set(3, "a", part("data")); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(3, "a", part("data"))
 	b.live()
 	b.do(&state.DeleteMember{Namespace: "default", Set: "web", Ordinal: 1})
 	b.live()
@@ -199,9 +195,7 @@ func TestWhatCannotBeChanged(t *testing.T) {
 	size := func(q spec.Quantity) func(*spec.StatefulSetSpec) {
 		return func(s *spec.StatefulSetSpec) { s.Volumes[0].Size = q }
 	}
-	if err := b.set(3, "a", size("2Gi")); err != nil {
-		t.Fatal(err)
-	}
+	b.mustSet(3, "a", size("2Gi"))
 	b.expect()
 	if got := b.v.Volume("default", "data-web-1").Size; got != "2Gi" {
 		t.Errorf("size %s", got)

@@ -39,8 +39,8 @@ func (p *planner) update(w *world) {
 		for _, m := range due {
 			switch {
 			case !w.s.Behind(m): // who only is to be restarted keeps to the budget, later
-			case m.Ready() && !p.nodeReady(m) && p.asks(w, m): // it cannot be asked
-				p.wait(w.s, m.Name(), "NodeLost", "is asked whether it may be stopped when its node %s answers again", m.Node)
+			case !p.nodeReady(m) && p.away(w, m) != "":
+				p.wait(w.s, m.Name(), "NodeLost", "is asked whether it may be stopped when its node %s answers again%s", m.Node, p.away(w, m))
 			default:
 				p.stopFor(w, m, 0)
 			}
@@ -54,7 +54,7 @@ func (p *planner) update(w *world) {
 		switch {
 		case p.draining(m): // it is stopped anyway, and starts as it is wanted then
 		case !p.nodeReady(m):
-			p.wait(w.s, m.Name(), "NodeLost", "is restarted when its node %s answers again", m.Node)
+			p.wait(w.s, m.Name(), "NodeLost", "is restarted when its node %s answers again%s", m.Node, p.away(w, m))
 		case p.unbound(w, m, "is not restarted"), p.portTaken(w, m):
 		case p.mayReplace(w, m):
 			p.stopFor(w, m, state.OnlyUnready)

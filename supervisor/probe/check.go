@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -75,7 +76,7 @@ type httpCheck struct {
 	client  *http.Client
 }
 
-func newHTTP(g *spec.HTTPGet, read reading, r Resolve) (Check, error) {
+func newHTTP(g *spec.HTTPGet, read reading, r Resolve) (*httpCheck, error) {
 	port, host, err := target(g.Port, g.Host, r)
 	if err != nil {
 		return nil, err
@@ -115,15 +116,10 @@ func newHTTP(g *spec.HTTPGet, read reading, r Resolve) (Check, error) {
 // Check makes the request over a connection of its own: a kept one would tell
 // nothing of whether new ones are accepted.
 func (c *httpCheck) Check(ctx context.Context) Result {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url, nil)
+	req, err := c.request(ctx)
 	if err != nil {
 		return Result{Message: "cannot ask " + c.url + ": " + brief([]byte(err.Error()))}
 	}
-	req.Header = c.headers.Clone()
-	if req.Header.Get("User-Agent") == "" {
-		req.Header.Set("User-Agent", "supd-probe")
-	}
-	req.Host = c.host
 	resp, err := c.client.Do(req)
 	if err != nil {
 		var ue *url.Error
@@ -142,6 +138,39 @@ func (c *httpCheck) Check(ctx context.Context) Result {
 		res.Message = dialMessage("GET "+c.url, cut)
 	}
 	return res
+}
+
+func (c *httpCheck) request(ctx context.Context) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header = c.headers.Clone()
+	if req.Header.Get("User-Agent") == "" {
+		req.Header.Set("User-Agent", "supd-probe")
+	}
+	req.Host = c.host
+	return req, nil
+}
+
+// PlainGet is a request as it is written to a connection of its own, and where to, for somebody who
+// has no HTTP client. It can't be had with https.
+func PlainGet(g *spec.HTTPGet, r Resolve) (to string, request []byte, err error) {
+	check, err := newHTTP(g, reading{}, r)
+	if err != nil {
+		return "", nil, err
+	}
+	req, err := check.request(context.Background())
+	if err != nil {
+		return "", nil, err
+	}
+	if req.URL.Scheme != "http" {
+		return "", nil, fmt.Errorf("%s cannot be asked without TLS", check.url)
+	}
+	var b bytes.Buffer
+	req.Close = true
+	err = req.Write(&b)
+	return req.URL.Host, b.Bytes(), err
 }
 
 func hostPort(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }

@@ -90,7 +90,11 @@ func New(p *spec.Probe, r Resolve) (Check, error) {
 		}
 		return &execCheck{argv: argv, timeout: TimingOf(p).Timeout, read: read, runner: r.Runner}, nil
 	case p.HTTP != nil:
-		return newHTTP(p.HTTP, read, r)
+		c, err := newHTTP(p.HTTP, read, r)
+		if err != nil {
+			return nil, err
+		}
+		return c, nil
 	case p.TCP != nil:
 		port, host, err := target(p.TCP.Port, p.TCP.Host, r)
 		if err != nil {

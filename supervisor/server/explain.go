@@ -47,7 +47,7 @@ var rules = []struct {
 	{"NotSteady", "after a start or a crash a member must run a while before it counts as healthy", "it is steady when it has run that long", "supctl logs %s --previous", "member"},
 	{"NeedsCgroup", "a process that cannot be limited as its definition asks is not started; limits of cpu, memory, pids and io are kept by cgroup v2", "it starts when its node offers the controller that is named (boot it with cgroup v2 only: systemd.unified_cgroup_hierarchy=1 cgroup_no_v1=all), or when the definition asks for no such limit", "supctl describe node %s", "node"},
 	{"OOMKilled", "a process that needs more memory than its limits.memory, or than its host has, is killed by the kernel, with all that it has forked", "it is started again, with growing pauses; raise limits.memory, or have the program use less", "supctl logs %s --previous", "member"},
-	{"LeaseEnded", "with onNodeLoss Fence a member ends before its node's lease does, for afterwards it may be started elsewhere", "it starts with a new epoch when its node answers again", "supctl describe member %s", "member"},
+	{"LeaseEnded", "with onNodeLoss Fence a member ends before its node's lease does, for afterwards it may be started elsewhere; a preStop hook is not run then: what is left of the lease is for the stop itself", "it starts with a new epoch when its node answers again", "supctl describe member %s", "member"},
 	{"NoLease", "with onNodeLoss Fence a member starts only on a node whose lease holds and is known to its keeper", "it is started when the lease is renewed, twice a second", "supctl describe member %s", "member"},
 	{"ExecFailed", "a member runs only when its program can be executed, by its user and in its view", "it is tried again, with growing pauses; what is said to be missing or forbidden is to be mended on the node, or in the definition", "supctl describe member %s", "member"},
 	{"UserUnknown", "a member runs as the user and group that its definition names, which its node must know", "it is tried again, with growing pauses; make the account on the node, or name another", "supctl describe member %s", "member"},
@@ -438,7 +438,7 @@ func explainNodeNamed(rd reading, _, name string) (client.Explanation, bool) {
 		return client.Explanation{}, false
 	}
 	x := ExplainNode(rd.v, n)
-	for _, w := range drainWaits(rd.v, n, rd.now) {
+	for _, w := range rd.drainWaits(n) {
 		x.Details = append(x.Details, w.Subject+" "+w.Message)
 	}
 	return x, true

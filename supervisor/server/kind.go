@@ -24,14 +24,30 @@ func (s *Server) reading() reading {
 
 // waits are what the planner would do for a set but for a reason.
 func (rd reading) waits(set *state.Set) []spec.Wait {
-	return Waits(rd.v, set, rd.now)
+	return Waits(rd.v, set, rd.now, rd.rs.Mute)
 }
 
-// Waits asks the planner, as any node can, what a set waits for.
-func Waits(v *state.View, set *state.Set, now time.Time) []spec.Wait {
+// Waits asks the planner, as any node can, what a set waits for; mute is who the leader
+// could not ask.
+func Waits(v *state.View, set *state.Set, now time.Time, mute []client.Mute) []spec.Wait {
+	why := func(m *state.Member) string {
+		for _, x := range mute {
+			if x.Namespace == m.Namespace && x.Set == m.Set && x.Ordinal == m.Ordinal && x.Epoch == m.Epoch {
+				return x.Why
+			}
+		}
+		return ""
+	}
 	p := plan.MakeSet(v, set, now, plan.Facts{
 		Silent: func(string) bool { return false },
 		UID:    func() string { return "preview" },
+		Mute:   why,
+		MayStop: func(m *state.Member) plan.Word {
+			if why(m) != "" {
+				return plan.SaidNo
+			}
+			return plan.SaidYes // by its word in the log
+		},
 	})
 	out := make([]spec.Wait, 0, len(p.Waits))
 	for _, w := range p.Waits {
@@ -209,7 +225,7 @@ func oneRevision(rd reading, ns, name string) (object, bool) {
 
 func nodeObject(rd reading, n *state.Node) object {
 	o := Node(rd.v, n, rd.rs, unaskedLease)
-	o.Status.DrainWaits = drainWaits(rd.v, n, rd.now)
+	o.Status.DrainWaits = rd.drainWaits(n)
 	return object{name: n.Name, labels: n.Labels, version: n.Index, value: o}
 }
 

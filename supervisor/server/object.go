@@ -189,7 +189,7 @@ func ClusterStatus(v *state.View, rs RaftStatus, unasked string) spec.ClusterSta
 	out := spec.ClusterStatus{
 		ClusterID: v.Cluster.ID, Leader: rs.Leader, Term: rs.Term, Index: v.Index,
 		Voters: append([]string{}, rs.Voters...), Nodes: []spec.Node{},
-		VotersGone: []string{}, Frozen: rs.Leader == "" || v.Cluster.Frozen != nil, DNS: rs.DNS, AddressPlan: v.Cluster.Plan, Hash: v.Hash(),
+		VotersGone: []string{}, Frozen: rs.Leader == "" || v.Cluster.Frozen != nil, DNS: rs.DNS, AddressPlan: v.Cluster.Plan,
 	}
 	if v.Cluster.PlanCIDR != "" {
 		out.AddressPlan += " " + v.Cluster.PlanCIDR
@@ -215,7 +215,7 @@ func countVoters(st *spec.ClusterStatus) {
 	for _, name := range st.Voters {
 		n, known := nodes[name]
 		asked := !strings.HasPrefix(n.TroubleReason, notAsked)
-		if !known || !n.Alive || asked && (n.Trouble == nil || *n.Trouble != "") {
+		if !known || !n.Alive || asked && (n.CanVote == nil || !*n.CanVote) {
 			st.VotersGone = append(st.VotersGone, name)
 		}
 	}

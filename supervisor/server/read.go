@@ -257,6 +257,7 @@ func (s *Server) version(w http.ResponseWriter, _ *http.Request) error {
 func (s *Server) cluster(w http.ResponseWriter, r *http.Request) error {
 	rd := s.reading()
 	st := ClusterStatus(rd.v, rd.rs, unaskedLease)
+	st.Hash = s.hash.get(rd.v)
 	objects := make([]object, len(st.Nodes))
 	for i, n := range st.Nodes {
 		objects[i].value = n

@@ -57,6 +57,7 @@ type RaftStatus struct {
 	Voters    []string // node names
 	DNS       string   // host:port that this node's DNS answers on
 	Trouble   string   // what keeps this node from its part; "": nothing
+	NoVote    bool     // and from voting, if it is a voter
 	// Warning is what an operator should see to, though the node does its part; "": nothing.
 	Warning string
 	// NoSnapshot: the scheduled snapshot can't be written. Snapshot is when the newest one
@@ -65,6 +66,8 @@ type RaftStatus struct {
 	Snapshot   time.Time
 	// State is how this node's state compares with others', as the leader last told.
 	State spec.StateCheck
+	// Mute are the members that the leader, as it told a moment ago, could not ask whether they may be stopped.
+	Mute  []client.Mute
 	Waits string // for what, while this node is part of no cluster
 	// GossipDropped counts what came to gossip's port that no key of the cluster had sealed.
 	GossipDropped uint64
@@ -157,6 +160,7 @@ type Server struct {
 	history history
 	ending  chan struct{} // closed when Run ends: streams end
 	counts  counters
+	hash    viewHash
 
 	sessions sessions
 

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"supd/raftstore/state"
 	"supd/supervisor/client"
@@ -15,26 +14,28 @@ import (
 
 // nodeTrouble answers what keeps this node from its part.
 func (s *Server) nodeTrouble(w http.ResponseWriter, _ *http.Request) error {
-	return writeJSON(w, http.StatusOK, client.Trouble{Trouble: s.ownTrouble()})
+	return writeJSON(w, http.StatusOK, s.ownTrouble())
 }
 
 // ownTrouble is all that this node has to tell of itself.
-func (s *Server) ownTrouble() string {
+func (s *Server) ownTrouble() client.Trouble {
 	rs := s.o.Cluster.Status()
+	votes := !rs.NoVote
+	out := client.Trouble{Trouble: rs.Trouble + rs.Warning, Votes: &votes}
 	if rs.Trouble != "" && rs.Warning != "" {
-		return rs.Trouble + "; " + rs.Warning
+		out.Trouble = rs.Trouble + "; " + rs.Warning
 	}
-	return rs.Trouble + rs.Warning
+	return out
 }
 
 // trouble asks a node what keeps it from its part.
-func (s *Server) trouble(ctx context.Context, node string) (string, error) {
+func (s *Server) trouble(ctx context.Context, node string) (client.Trouble, error) {
 	if node == s.o.Node {
 		return s.ownTrouble(), nil
 	}
 	c, err := s.nodeClient(node)
 	if err != nil {
-		return "", err
+		return client.Trouble{}, err
 	}
 	return c.NodeTrouble(ctx)
 }
@@ -55,14 +56,18 @@ func askTroubles(s *Server, r *http.Request, objects []object) {
 				objects[i].value = n
 				return
 			}
-			text, err := s.trouble(ctx, n.Metadata.Name)
+			told, err := s.trouble(ctx, n.Metadata.Name)
 			switch {
 			case spec.CodeOf(err) == spec.CodeNotFound:
 				n.Status.TroubleReason = notAsked + ": its supd is too old to say"
 			case err != nil:
 				n.Status.TroubleReason = err.Error()
 			default:
-				n.Status.Trouble, n.Status.TroubleReason = &text, ""
+				if told.Votes == nil { // it tells of no other trouble, as far as that is known
+					votes := told.Trouble == ""
+					told.Votes = &votes
+				}
+				n.Status.Trouble, n.Status.CanVote, n.Status.TroubleReason = &told.Trouble, told.Votes, ""
 			}
 			objects[i].value = n
 		})
@@ -82,23 +87,23 @@ func (s *Server) noLeaderBecause(what string) error {
 
 // drainWaits are what a node that is being drained waits for: one for each member that
 // is not known to be gone.
-func drainWaits(v *state.View, n *state.Node, now time.Time) (out []spec.Wait) {
+func (rd reading) drainWaits(n *state.Node) (out []spec.Wait) {
 	if !n.Draining {
 		return nil
 	}
 	waits := map[string][]spec.Wait{}
-	for _, m := range v.DrainLeft(n.Name) {
-		s := v.Set(m.Namespace, m.Set)
+	for _, m := range rd.v.DrainLeft(n.Name) {
+		s := rd.v.Set(m.Namespace, m.Set)
 		if s == nil {
 			continue
 		}
 		k := s.Meta.Key()
 		if _, asked := waits[k]; !asked {
-			waits[k] = Waits(v, s, now)
+			waits[k] = rd.waits(s)
 		}
 		w, ok := waitOf(waits[k], m.Name())
 		if !ok {
-			w = spec.Wait{Subject: m.Name(), Reason: "Draining", Message: "is stopped next; it is " + strings.ToLower(v.Phase(m))}
+			w = spec.Wait{Subject: m.Name(), Reason: "Draining", Message: "is stopped next; it is " + strings.ToLower(rd.v.Phase(m))}
 		}
 		out = append(out, w)
 	}

@@ -70,7 +70,7 @@ func cloneProcess(p Process) Process {
 	}
 	p.Hooks = maps.Clone(p.Hooks)
 	for name, h := range p.Hooks {
-		h.Command, h.Timeout = slices.Clone(h.Command), clonePtr(h.Timeout)
+		h.Command, h.HTTP, h.Timeout = slices.Clone(h.Command), cloneHTTP(h.HTTP), clonePtr(h.Timeout)
 		p.Hooks[name] = h
 	}
 	p.Stop.Timeout = clonePtr(p.Stop.Timeout)
@@ -93,12 +93,17 @@ func cloneProbe(p *Probe) *Probe {
 	}
 	c := *p
 	c.Exec = slices.Clone(p.Exec)
-	c.TCP, c.GRPC, c.HTTP = clonePtr(p.TCP), clonePtr(p.GRPC), clonePtr(p.HTTP)
-	if c.HTTP != nil {
-		c.HTTP.Headers = maps.Clone(c.HTTP.Headers)
-	}
+	c.TCP, c.GRPC, c.HTTP = clonePtr(p.TCP), clonePtr(p.GRPC), cloneHTTP(p.HTTP)
 	c.Period, c.Timeout, c.StopTimeout = clonePtr(p.Period), clonePtr(p.Timeout), clonePtr(p.StopTimeout)
 	return &c
+}
+
+func cloneHTTP(h *HTTPGet) *HTTPGet {
+	c := clonePtr(h)
+	if c != nil {
+		c.Headers = maps.Clone(c.Headers)
+	}
+	return c
 }
 
 func clonePtr[T any](p *T) *T {

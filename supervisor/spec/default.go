@@ -154,9 +154,13 @@ func defaultProbe(p *Probe) {
 	setZero(&p.SuccessThreshold, DefaultSuccessThreshold)
 	setZero(&p.FailureThreshold, DefaultFailureThreshold)
 	if p.HTTP != nil {
-		setZero(&p.HTTP.Scheme, "http")
-		setZero(&p.HTTP.Path, "/")
+		defaultHTTP(p.HTTP)
 	}
+}
+
+func defaultHTTP(h *HTTPGet) {
+	setZero(&h.Scheme, "http")
+	setZero(&h.Path, "/")
 }
 
 func defaultPorts(ports []Port) {

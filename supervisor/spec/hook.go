@@ -12,6 +12,8 @@ type Hooks map[string]Hook
 // told, and must bear that.
 type Hook struct {
 	Command []string `json:"command,omitempty"`
+	// HTTP is asked by supd instead of a command: as by a probe, and with the same that passes.
+	HTTP *HTTPGet `json:"http,omitempty"`
 	// Signal is sent to the main process of onPeersChanged's process, instead of a command.
 	Signal string `json:"signal,omitempty"`
 	// Timeout is the deadline of one attempt, Retries bounds the attempts after the first.
@@ -61,6 +63,9 @@ func HookNames() []string {
 func ofMember(hook string) bool {
 	return hook != HookPostStart && hook != HookPreStop && hook != HookPeersChanged
 }
+
+// asksHTTP tells whether a hook may be a request: whom would it ask before the process runs?
+func asksHTTP(hook string) bool { return hook != HookPosition && hook != HookOnJoin }
 
 // Hooked tells whether the main process has a hook.
 func (t Template) Hooked(hook string) bool {
@@ -121,6 +126,9 @@ func defaultHooks(p *Process) {
 	for name, h := range p.Hooks {
 		if name != HookPreStop { // that has the stop timeout
 			setNil(&h.Timeout, DefaultHookTimeout)
+		}
+		if h.HTTP != nil {
+			defaultHTTP(h.HTTP)
 		}
 		if sig, ok := SignalName(h.Signal); ok {
 			h.Signal = sig

@@ -264,6 +264,8 @@ type NodeStatus struct {
 	// when nothing does; null with a reason when it did not answer or was not asked.
 	Trouble       *string `json:"trouble"`
 	TroubleReason string  `json:"troubleReason,omitempty"`
+	// CanVote: it could vote when it was asked, if it is a voter; null as Trouble is.
+	CanVote *bool `json:"canVote"`
 
 	Keeper       *KeeperStatus `json:"keeper"`
 	KeeperReason string        `json:"keeperReason,omitempty"`
@@ -328,8 +330,9 @@ type ClusterStatus struct {
 	Nodes     []Node   `json:"nodes"`
 	// CanLose is how many more voters may fail before everything freezes.
 	CanLose int `json:"canLose"`
-	// VotersGone are the voters that cannot vote now: lost, suspect, not answering, or
-	// with a log that cannot be written.
+	// VotersGone are the voters that cannot vote now: lost, suspect, not answering, with a log
+	// that cannot be written, or given up by the cluster. What else troubles a node keeps it
+	// from nothing that counts here.
 	VotersGone []string `json:"votersGone"`
 	// Frozen: by command (Freeze says by whom), or because no leader is known.
 	Frozen      bool   `json:"frozen"`

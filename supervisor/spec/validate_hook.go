@@ -16,17 +16,28 @@ func (v *validator) hooks(at string, p *Process) {
 			v.bad(at, "%q is no hook of this version: %s are%s", name, strings.Join(known, ", "), DidYouMean(name, known))
 			continue
 		}
+		needed := "a command"
+		if asksHTTP(name) {
+			needed = "a command or http"
+		}
+		if name == HookPeersChanged {
+			needed = "a command, http or a signal"
+		}
 		switch {
 		case h.Signal != "" && name != HookPeersChanged:
 			v.bad(at+".signal", "only %s can be a signal", HookPeersChanged)
-		case h.Signal != "" && len(h.Command) > 0:
-			v.bad(at+".signal", "command and signal exclude each other")
+		case h.Signal != "" && (len(h.Command) > 0 || h.HTTP != nil):
+			v.bad(at+".signal", "command, http and signal exclude each other")
 		case h.Signal != "":
 			v.signal(at+".signal", h.Signal)
-		case len(h.Command) == 0 && name == HookPeersChanged:
-			v.bad(at+".command", "a command or a signal is needed")
+		case h.HTTP != nil && len(h.Command) > 0:
+			v.bad(at+".http", "command and http exclude each other")
+		case h.HTTP != nil && !asksHTTP(name):
+			v.bad(at+".http", "%s runs before the process does: it must be a command", name)
+		case h.HTTP != nil:
+			v.http(at+".http", h.HTTP)
 		case len(h.Command) == 0:
-			v.bad(at+".command", "a command is needed")
+			v.bad(at+".command", "%s is needed", needed)
 		case strings.TrimSpace(h.Command[0]) == "":
 			v.bad(at+".command[0]", "the program's name is empty")
 		}

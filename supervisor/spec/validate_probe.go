@@ -125,7 +125,7 @@ func (v *validator) timing(at, name string, p *Probe) {
 	}
 }
 
-// probePorts checks that ports named by probes exist in the member.
+// probePorts checks that ports named by probes and hooks exist in the member.
 func (v *validator) probePorts(at string, p *Process, names map[string]string) {
 	for _, k := range p.Probes() {
 		probe := *k.At
@@ -140,6 +140,11 @@ func (v *validator) probePorts(at string, p *Process, names map[string]string) {
 		}
 		if g := probe.GRPC; g != nil {
 			v.portRef(at+"."+k.Name+".grpc.port", g.Port, names)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Hooks)) {
+		if h := p.Hooks[name].HTTP; h != nil {
+			v.portRef(at+".hooks."+name+".http.port", h.Port, names)
 		}
 	}
 }

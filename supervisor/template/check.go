@@ -62,6 +62,7 @@ func (c *checker) run(t spec.Template) []spec.Problem {
 			for j, arg := range p.Hooks[name].Command {
 				c.try(fmt.Sprintf("%s.hooks.%s.command[%d]", path, name, j), arg, hookFacts(name, facts))
 			}
+			c.http(path+".hooks."+name, p.Hooks[name].HTTP, hookFacts(name, facts))
 		}
 	}
 	return c.problems
@@ -140,14 +141,7 @@ func (c *checker) probe(path string, p *spec.Probe, facts []*Facts) {
 	for i, a := range p.Exec {
 		c.try(fmt.Sprintf("%s.exec[%d]", path, i), a, facts)
 	}
-	if p.HTTP != nil {
-		c.try(path+".http.path", p.HTTP.Path, facts)
-		c.try(path+".http.host", p.HTTP.Host, facts)
-		for _, k := range sortedKeys(p.HTTP.Headers) {
-			c.try(path+".http.headers."+k, p.HTTP.Headers[k], facts)
-		}
-		c.port(path+".http.port", p.HTTP.Port, facts)
-	}
+	c.http(path, p.HTTP, facts)
 	if p.TCP != nil {
 		c.try(path+".tcp.host", p.TCP.Host, facts)
 		c.port(path+".tcp.port", p.TCP.Port, facts)
@@ -156,6 +150,19 @@ func (c *checker) probe(path string, p *spec.Probe, facts []*Facts) {
 		c.try(path+".grpc.service", p.GRPC.Service, facts)
 		c.port(path+".grpc.port", p.GRPC.Port, facts)
 	}
+}
+
+// http checks the request of a probe or hook, if it is one.
+func (c *checker) http(path string, h *spec.HTTPGet, facts []*Facts) {
+	if h == nil {
+		return
+	}
+	c.try(path+".http.path", h.Path, facts)
+	c.try(path+".http.host", h.Host, facts)
+	for _, k := range sortedKeys(h.Headers) {
+		c.try(path+".http.headers."+k, h.Headers[k], facts)
+	}
+	c.port(path+".http.port", h.Port, facts)
 }
 
 // port checks that a probe's port by name is one of the member's.
