@@ -64,7 +64,13 @@ func scripts(dir, root, bin, examples string) testscript.Params {
 			env.Setenv("PATH", bin+":"+os.Getenv("PATH"))
 			env.Setenv("EXAMPLES", examples)
 			env.Setenv("BIN", bin)
-			env.Values[worldKey{}] = &world{bin: bin, dir: filepath.Join(env.WorkDir, "c")}
+			t, ok := env.T().(interface {
+				Errorf(format string, args ...any)
+			})
+			if !ok {
+				return errors.New("testscript's T has no Errorf")
+			}
+			env.Values[worldKey{}] = &world{errorf: t.Errorf, bin: bin, dir: filepath.Join(env.WorkDir, "c")}
 			env.Setenv("DIR", filepath.Join(env.WorkDir, "c"))
 			return os.Chmod(env.WorkDir, 0o755)
 		},
@@ -160,6 +166,7 @@ type worldKey struct{}
 
 // world is one script's cluster.
 type world struct {
+	errorf   func(format string, args ...any) // fails the script, at its end too
 	bin, dir string
 	dev      *exec.Cmd
 	devDone  chan error
@@ -327,9 +334,11 @@ func (w *world) deferStop(ts *testscript.TestScript) {
 	}
 	w.deferred = true
 	ts.Defer(func() {
+		for _, log := range w.logs() { // of daemons that were started by hand: the others are in supd dev's own
+			ts.Logf("%s", log)
+		}
 		if err := w.stop(); err != nil {
-			ts.Logf("at the end: %v", err)
-			panic(failure(err.Error()))
+			w.errorf("at the end: %v", err)
 		}
 	})
 }
@@ -349,8 +358,19 @@ func cmdBinaries(ts *testscript.TestScript, neg bool, args []string) {
 	w.bin = args[0]
 }
 
-// failure ends a script from a deferred function.
-type failure string
+// logs are the ends of what daemons that were started by hand have written.
+func (w *world) logs() (out []string) {
+	files, _ := filepath.Glob(w.dir + "-node-*.log") // the pattern is well
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			b = []byte(err.Error())
+		}
+		lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+		out = append(out, filepath.Base(f)+":\n"+strings.Join(lines[max(0, len(lines)-12):], "\n"))
+	}
+	return out
+}
 
 func cmdStop(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 0 {
