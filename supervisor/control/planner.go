@@ -29,7 +29,7 @@ func (c *Control) plan(ctx context.Context, g *errgroup.Group) error {
 		if v.Cluster.Frozen != nil {
 			since = now
 		}
-		p := plan.Make(v, now, plan.Facts{Silent: c.Silent, UID: c.o.UID, Since: since, MayStop: asked.word})
+		p := plan.Make(v, now, plan.Facts{Silent: c.Silent, Unsettled: c.Unsettled, UID: c.o.UID, Since: since, MayStop: asked.word})
 		for _, q := range asked.due(p.Asks) {
 			g.Go(func() error { c.ask(ctx, asked, q); return nil })
 		}
@@ -84,8 +84,11 @@ func (c *Control) planAgain(ctx context.Context, changed, answered <-chan struct
 func (c *Control) silentNodes() string {
 	var out string
 	for n := range c.o.Store.View().Nodes() {
-		if c.Silent(n.Name) {
+		switch {
+		case c.Silent(n.Name):
 			out += n.Name + " "
+		case c.Unsettled(n.Name):
+			out += n.Name + "? "
 		}
 	}
 	return out

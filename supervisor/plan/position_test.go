@@ -124,6 +124,45 @@ func TestAColdStartWaitsForWhoDoesNotAnswer(t *testing.T) {
 	})
 }
 
+// TestAColdStartBelievesNoOldWord: after a power cut the log has all running, and of those whose
+// nodes have not told yet nobody knows. Who starts plainly meanwhile would wait for them for ever.
+func TestAColdStartBelievesNoOldWord(t *testing.T) {
+	t.Parallel()
+	cut := func(t *testing.T) *bench {
+		b := newBench(t, "n1", "n2", "n3")
+		b.hooked(3, spec.HookPosition)
+		b.unsettled["n1"], b.unsettled["n2"], b.unsettled["n3"] = true, true, true
+		b.say(spec.MemberStopped, 1)
+		delete(b.unsettled, "n2")
+		b.holds("hold 1")
+		b.position(1, 4)
+		b.expect()
+		if got := b.waits(); !strings.Contains(got, "web-0 PositionWaits") {
+			t.Errorf("waits %q", got)
+		}
+		return b
+	}
+	t.Run("all were cut off", func(t *testing.T) {
+		t.Parallel()
+		b := cut(t)
+		b.say(spec.MemberStopped, 0, 2)
+		b.unsettled = map[string]bool{}
+		b.holds("hold 0", "hold 2")
+		b.position(0, 3)
+		b.position(2, 9)
+		b.expect("let go [0 1 2], first 2")
+	})
+	t.Run("one runs", func(t *testing.T) {
+		t.Parallel()
+		b := cut(t)
+		delete(b.unsettled, "n3")
+		b.expect("let go [1]")
+		if b.member(1).Bootstrap {
+			t.Error("it bootstraps beside others")
+		}
+	})
+}
+
 // TestAHookTakenOutLetsAllGo: a definition without it, or a rollout, ends the hold.
 func TestAHookTakenOutLetsAllGo(t *testing.T) {
 	t.Parallel()
