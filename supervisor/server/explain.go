@@ -138,7 +138,7 @@ func ExplainMember(v *state.View, m *state.Member, waits []spec.Wait) client.Exp
 	}
 	for _, w := range waits {
 		if w.Subject == m.Name() || m.Held && strings.HasPrefix(w.Reason, "Position") { // for whose position it is held
-			x.Details = append(x.Details, m.Name()+" "+w.Message)
+			x.Details = append(x.Details, w.Subject+" "+w.Message)
 		}
 	}
 	args := memberArgs(m)

@@ -38,21 +38,24 @@ statefulset "galera" {
     working_dir = volume.data
     command     = ["/bin/sh", "-eu", "/run/mysqld/start"]
 
-    # --wsrep-new-cluster makes a cluster of one, so it is for the one member that the log has
-    # chosen while nobody ran, and once: whoever has joined it since may be ahead of it.
-    # grastate.dat says whether anybody has.
+    # --wsrep-new-cluster makes a cluster of one, so it is for the one member that the log has chosen
+    # while nobody ran, and in the first start of an epoch only: whoever has joined it since may be
+    # ahead of it, which grastate.dat tells.
     file "/run/mysqld/start" {
       content = <<-EOT
         set -- --defaults-file=/run/mysqld/my.cnf
-        if [ "$(cat /run/mysqld/bootstrap)" = true ]; then
-          if ${set.formed} && [ "$(cat bootstrapped 2>&1)" != "$SUP_EPOCH" ]; then
-            [ "$(/bin/sh -eu /run/mysqld/position)" -ge 0 ] || { echo 'this member has no data to begin with' >&2; exit 1; }
-            sed -i 's/^safe_to_bootstrap:.*/safe_to_bootstrap: 1/' data/grastate.dat
-            sync -f .
-            echo "$SUP_EPOCH" >bootstrapped
-            sync -f .
-          fi
-          grep -qs '^safe_to_bootstrap: 0' data/grastate.dat || set -- "$@" --wsrep-new-cluster
+        bootstrap=$(cat /run/mysqld/bootstrap)
+        if [ "$(cat epoch 2>&1)" = "$SUP_EPOCH" ]; then
+          sleep 6 # It crashed. While the others still count the one of before, this one would confuse them.
+        elif $bootstrap && ${set.formed}; then
+          [ "$(/bin/sh -eu /run/mysqld/position)" -ge 0 ] || { echo 'this member has no data to begin with' >&2; exit 1; }
+          sed -i 's/^safe_to_bootstrap:.*/safe_to_bootstrap: 1/' data/grastate.dat
+          sync -f .
+        fi
+        echo "$SUP_EPOCH" >epoch
+        sync -f .
+        if $bootstrap && ! grep -qs '^safe_to_bootstrap: 0' data/grastate.dat; then
+          set -- "$@" --wsrep-new-cluster
         fi
         # After a crash the tables know better where they stand than grastate.dat.
         recovered=$(/bin/sh -eu /run/mysqld/recover)
@@ -128,13 +131,7 @@ statefulset "galera" {
       timeout = "2s"
     }
 
-    # One that is restarted again and again disturbs the others.
-    restart {
-      backoff {
-        first = "1s"
-        max   = "1m"
-      }
-    }
-    stop { timeout = "15m" }
+    # While it looks for the others it hears no SIGTERM; a crash costs no data.
+    stop { timeout = "1m" }
   }
 }
