@@ -90,7 +90,7 @@ func scripts(dir, root, bin, examples string) testscript.Params {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"cluster":    cmdCluster,
 			"binaries":   cmdBinaries,
-			"stop":       cmdStop,
+			"shutdown":   cmdShutdown,
 			"killnode":   cmdKillNode,
 			"startnode":  cmdStartNode,
 			"eventually": cmdEventually,
@@ -121,7 +121,20 @@ func scripts(dir, root, bin, examples string) testscript.Params {
 			"serves":     cmdServes,
 			"api":        cmdAPI,
 			"freeport":   cmdFreePort,
+			"powercut":   cmdPowerCut,
+			"boot":       cmdBoot,
 		},
+	}
+}
+
+// TestScriptsHaveTheirOwnCommands: testscript's builtins go before commands of the same name.
+func TestScriptsHaveTheirOwnCommands(t *testing.T) {
+	t.Parallel()
+	cmds := scripts("", "", "", "").Cmds
+	for name := range strings.FieldsSeq("cd chmod cmp cmpenv cp env exec exists grep kill mkdir mv rm skip stderr stdin stdout stop symlink ttyin ttyout unix2dos unquote wait") {
+		if cmds[name] != nil {
+			t.Errorf("command %s of the scripts is never run: testscript has one of that name", name)
+		}
 	}
 }
 
@@ -173,6 +186,7 @@ type world struct {
 	nodes    []*exec.Cmd
 	hosts    []*host
 	deferred bool
+	boots    int      // of nodes that were cut off power
 	uid      uint32   // who runs supd; 0: who runs the tests
 	witness  *witness // of the set that is followed
 }
@@ -276,12 +290,27 @@ func (w *world) stop() error {
 }
 
 // leftovers kills, by its pid, every process that still belongs to this cluster, and
-// names it. Members have a variable or argument that names the directory, or work in it.
+// names it.
 func (w *world) leftovers() (left []string) {
-	procs, err := filepath.Glob("/proc/[0-9]*")
+	procs, err := processesIn(w.dir)
 	if err != nil {
 		return []string{err.Error()}
 	}
+	for pid, cmdline := range procs {
+		left = append(left, fmt.Sprintf("%d %s", pid, cmdline))
+		_ = syscall.Kill(pid, syscall.SIGKILL) // it may be gone
+	}
+	return left
+}
+
+// processesIn are the command lines of all that belongs to a directory, by pid. Members have a variable
+// or argument that names it, or work in it.
+func processesIn(dir string) (map[int]string, error) {
+	procs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return nil, err
+	}
+	found := map[int]string{}
 	for _, p := range procs {
 		pid, _ := strconv.Atoi(filepath.Base(p))
 		cmdline, err := os.ReadFile(p + "/cmdline")
@@ -290,14 +319,12 @@ func (w *world) leftovers() (left []string) {
 		}
 		environ, _ := os.ReadFile(p + "/environ") // not readable: not ours
 		cwd, _ := os.Readlink(p + "/cwd")         // some write their title over their environment
-		mark := w.dir + "/"
-		if !strings.Contains(string(cmdline), mark) && !envHas(environ, mark) && !strings.HasPrefix(cwd, mark) {
-			continue
+		mark := dir + "/"
+		if strings.Contains(string(cmdline), mark) || envHas(environ, mark) || strings.HasPrefix(cwd, mark) {
+			found[pid] = strings.ReplaceAll(string(cmdline), "\x00", " ")
 		}
-		left = append(left, fmt.Sprintf("%d %s", pid, strings.ReplaceAll(string(cmdline), "\x00", " ")))
-		_ = syscall.Kill(pid, syscall.SIGKILL) // it may be gone
 	}
-	return left
+	return found, nil
 }
 
 // envHas looks in what supd itself sets for members.
@@ -372,9 +399,11 @@ func (w *world) logs() (out []string) {
 	return out
 }
 
-func cmdStop(ts *testscript.TestScript, neg bool, args []string) {
+// shutdown ends the cluster as Ctrl-C does; cluster resumes it. (A command called stop would be testscript's
+// own, which ends a script and passes it.)
+func cmdShutdown(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 0 {
-		ts.Fatalf("usage: stop")
+		ts.Fatalf("usage: shutdown")
 	}
 	ts.Check(worldOf(ts).stop())
 }
@@ -406,18 +435,29 @@ func cmdKillNode(ts *testscript.TestScript, neg bool, args []string) {
 func cmdStartNode(ts *testscript.TestScript, neg bool, args []string) {
 	w := worldOf(ts)
 	for _, k := range args {
-		log, err := os.OpenFile(filepath.Join(w.dir+"-node-"+k+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-		ts.Check(err)
-		c := exec.Command(filepath.Join(w.bin, "supd"), "run", "--config", filepath.Join(w.dir, "node-"+k, "supd.yaml"))
-		c.Stdout, c.Stderr = log, log
-		c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-		if w.uid != 0 {
-			c.SysProcAttr.Credential = &syscall.Credential{Uid: w.uid, Gid: w.uid}
-		}
-		ts.Check(c.Start())
-		ts.Check(log.Close())
-		w.nodes = append(w.nodes, c)
+		ts.Check(w.startNode(k))
 	}
+}
+
+// startNode starts the daemon of a node by hand, below a command that execs what follows it.
+func (w *world) startNode(k string, below ...string) error {
+	log, err := os.OpenFile(filepath.Join(w.dir+"-node-"+k+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	argv := append(below, filepath.Join(w.bin, "supd"), "run", "--config", filepath.Join(w.dir, "node-"+k, "supd.yaml"))
+	c := exec.Command(argv[0], argv[1:]...)
+	c.Stdout, c.Stderr = log, log
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if w.uid != 0 {
+		c.SysProcAttr.Credential = &syscall.Credential{Uid: w.uid, Gid: w.uid}
+	}
+	if err := c.Start(); err != nil {
+		return err
+	}
+	w.nodes = append(w.nodes, c)
+	return nil
 }
 
 // eventually [!] CMD...: until it succeeds (or, with !, fails).

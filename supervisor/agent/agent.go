@@ -121,6 +121,7 @@ type Agent struct {
 	members   map[Key]*runtime
 	lastIndex uint64
 	lastFresh Fresh
+	settled   bool          // the log has been told who of those that it has running has ended
 	decided   time.Duration // on Options.Clock: when this pass began
 	sets      map[setKey]setView
 	cluster   *state.Cluster

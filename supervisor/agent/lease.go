@@ -32,15 +32,17 @@ type lease struct {
 	index, first uint64
 	heard        bool
 	caught       bool
-	run          string
-	seqRun       string
-	seq          uint64
-	registered   *state.Node
-	forgotten    string // why nothing runs here any more; "": it may
+	// settled: it was told once in this life who has ended while no agent looked.
+	settled    bool
+	run        string
+	seqRun     string
+	seq        uint64
+	registered *state.Node
+	forgotten  string // why nothing runs here any more; "": it may
 	// level is what all nodes understood when this one registered: what they did not
 	// was left out.
 	level   state.Level
-	wake    chan struct{} // 1: register anew
+	wake    chan struct{} // 1: register anew, or tell
 	lastErr string
 }
 
@@ -76,6 +78,22 @@ func (l *lease) fresh(index uint64) Fresh {
 	return Fresh{Caught: l.caught, Start: start, Fence: start && l.renewal.good(now)}
 }
 
+// settle has the leader believe from now on what the log has of this node's members.
+func (l *lease) settle() {
+	l.mu.Lock()
+	l.settled = true
+	l.mu.Unlock()
+	l.beatNow()
+}
+
+// beatNow has the next heartbeat sent at once.
+func (l *lease) beatNow() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
 // current is the run that reports are to carry; ok is false until it is registered.
 func (l *lease) current() (run string, ok bool) {
 	l.mu.Lock()
@@ -90,10 +108,7 @@ func (l *lease) refused(run string) {
 		l.run, l.registered = newRun(), nil
 	}
 	l.mu.Unlock()
-	select {
-	case l.wake <- struct{}{}:
-	default:
-	}
+	l.beatNow()
 }
 
 // loop registers the node and sends heartbeats until ctx ends; then it says, once,
@@ -139,9 +154,9 @@ func (l *lease) serve(ctx context.Context) error {
 	}
 	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout/4)
 	defer cancel()
-	self := l.o.Self()
-	run, _ := l.current()
-	if _, err := l.o.Leader.Heartbeat(bye, client.Heartbeat{Node: self.Name, ID: self.ID, Run: run, Leaving: true}); err != nil {
+	h := l.heartbeat(l.o.Self())
+	h.Leaving = true
+	if _, err := l.o.Leader.Heartbeat(bye, h); err != nil {
 		l.log.Debug("could not say that this node leaves", "err", err)
 	}
 	return nil
@@ -156,13 +171,13 @@ func (l *lease) beat(ctx context.Context) error {
 	if err := l.register(ctx, self); err != nil {
 		return err
 	}
-	run, _ := l.current()
+	h := l.heartbeat(self)
 	cctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	sent := l.o.Clock()
-	ans, err := l.o.Leader.Heartbeat(cctx, client.Heartbeat{Node: self.Name, ID: self.ID, Run: run})
+	ans, err := l.o.Leader.Heartbeat(cctx, h)
 	if err != nil {
-		l.unknown(err, run)
+		l.unknown(err, h.Run)
 		return err
 	}
 	l.mu.Lock()
@@ -175,6 +190,12 @@ func (l *lease) beat(ctx context.Context) error {
 	l.renewal.put(sent+ans.Lease, ans.Lease)
 	l.box.put(func() {}) // the loop looks whether more may be done now
 	return nil
+}
+
+func (l *lease) heartbeat(self state.Node) client.Heartbeat {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return client.Heartbeat{Node: self.Name, ID: self.ID, Run: l.run, Unsettled: !l.settled}
 }
 
 // unknown registers the run again when the leader says that the log lacks it.

@@ -332,6 +332,26 @@ func startsOf(calls []string) []string {
 	return slices.DeleteFunc(calls, func(s string) bool { return !strings.HasPrefix(s, "start ") })
 }
 
+// settles forgets the heartbeats so far, or looks at them: a node is not settled before the log has that its
+// member has ended, and then it is.
+func (w *world) settles(begin bool) {
+	w.t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if begin {
+		w.beats, w.known = nil, nil
+		return
+	}
+	if n := len(w.beats); n == 0 || w.beats[n-1].Unsettled {
+		w.t.Errorf("of %d heartbeats the last still says that the node is not settled", n)
+	}
+	for i, h := range w.beats {
+		if !h.Unsettled && w.known[i] != spec.MemberStopped {
+			w.t.Errorf("the node is settled, and the log has its member %s", w.known[i])
+		}
+	}
+}
+
 func TestHostRebooted(t *testing.T) {
 	t.Parallel()
 	for _, forget := range []bool{false, true} {
@@ -344,9 +364,11 @@ func TestHostRebooted(t *testing.T) {
 			end()
 			w.keeper.reboot(forget)
 			w.keeper.did()
+			w.settles(true)
 			defer w.running(nil)()
 			settle(time.Second)
 			m := w.want(0, spec.MemberStopped, false)
+			w.settles(false)
 			want := HostRebooted
 			if forget {
 				want = KeeperLost

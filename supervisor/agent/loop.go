@@ -137,7 +137,25 @@ func (a *Agent) pass(ctx context.Context, v *state.View, now time.Time, post mai
 			sleep = min(sleep, r.wakeAt.Sub(now))
 		}
 	}
+	if !a.settled && fresh.Caught {
+		if a.settled = a.hasTold(v, now, fresh); a.settled {
+			a.lease.settle()
+		} else {
+			sleep = min(sleep, 50*time.Millisecond)
+		}
+	}
 	return max(sleep, time.Millisecond)
+}
+
+// hasTold tells whether the log knows who has ended here while no agent looked.
+func (a *Agent) hasTold(v *state.View, now time.Time, fresh Fresh) bool {
+	for _, r := range a.members {
+		m := r.part.Member
+		if m != nil && m.Epoch != 0 && m.Wish == state.WishRun && r.givenUp < m.Epoch && lost(r.part, r.facts(now, fresh)) != "" {
+			return false
+		}
+	}
+	return a.said.allSaid(v, now)
 }
 
 // takeTable gives each member its records and marks those that differ.

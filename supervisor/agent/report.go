@@ -262,6 +262,19 @@ func (r *reporter) due(v *state.View, now time.Time) (*state.Report, time.Durati
 	return rep, 0
 }
 
+// allSaid tells whether nothing is to be said of members.
+func (r *reporter) allSaid(v *state.View, now time.Time) bool {
+	run, _ := r.lease.current()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for k, s := range r.members {
+		if s.unsaid(v, k, r.o.Node, run, now) {
+			return false
+		}
+	}
+	return true
+}
+
 // unsaid tells whether the View and the log lack what is to be said.
 func (s *saying) unsaid(v *state.View, k Key, node, run string, now time.Time) bool {
 	m := v.Member(k.Namespace, k.Set, k.Ordinal)

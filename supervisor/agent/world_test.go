@@ -37,6 +37,7 @@ type world struct {
 	deaf    bool   // it takes no reports
 	ahead   uint64 // the leader's index is so much higher than this node's
 	beats   []client.Heartbeat
+	known   []string // what the log had web-0 doing at each
 }
 
 var errCut = &spec.Error{Code: spec.CodeNoLeader, Message: "no leader"}
@@ -89,7 +90,11 @@ func (w *world) Heartbeat(_ context.Context, h client.Heartbeat) (client.Heartbe
 	if w.cut {
 		return client.HeartbeatAnswer{}, errCut
 	}
-	w.beats = append(w.beats, h)
+	phase := ""
+	if m := w.view.Member("default", "web", 0); m != nil {
+		phase = m.Seen.Phase
+	}
+	w.beats, w.known = append(w.beats, h), append(w.known, phase)
 	if n := w.view.Node(h.Node); n == nil || n.Run != h.Run {
 		return client.HeartbeatAnswer{}, &spec.Error{Code: spec.CodeConflict, Reason: "RunUnknown", Message: "unknown run"}
 	}

@@ -21,6 +21,10 @@ type Heartbeat struct {
 	Index uint64 `json:"index,omitempty"`
 	// Seed: it holds the cluster's secret, as voters must.
 	Seed bool `json:"seed,omitempty"`
+	// Unsettled: what the log has of members here is not the agent's word yet: it has just
+	// begun, and has not looked, or has not reported who has ended meanwhile. An older version
+	// does not tell.
+	Unsettled bool `json:"unsettled,omitempty"`
 	// Digests are what its state came to at the newest places where all nodes compare
 	// theirs, the newest last. An older version sends none.
 	Digests []spec.Digest `json:"digests,omitempty"`

@@ -101,6 +101,18 @@ func (c *Control) Silent(node string) bool {
 	return t.leases.silent(node, time.Now())
 }
 
+// Unsettled tells whether it is not known what runs on a node, whatever the log says: it is
+// silent, or its agent has just begun.
+func (c *Control) Unsettled(node string) bool {
+	t := c.current()
+	if t == nil {
+		return true
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.leases.unsettled(node, time.Now())
+}
+
 // Leases tells until when each node's lease lasts at most; nil while this node
 // doesn't lead.
 func (c *Control) Leases() map[string]time.Time {

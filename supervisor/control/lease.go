@@ -26,6 +26,8 @@ type nodeLease struct {
 	// index is what the node had applied when it sent that.
 	index uint64
 	seed  bool // it holds the cluster's secret
+	// unsettled: its agent has not said yet whom it has found running.
+	unsettled bool
 	// leaving: the node has announced that its supd restarts.
 	leaving bool
 	// losing: Lost is proposed and its fate not known; no heartbeat is answered.
@@ -60,7 +62,7 @@ func (l *leases) hear(h client.Heartbeat, now time.Time) (refusal string) {
 	if now.After(n.heard) {
 		n.heard = now
 	}
-	n.leaving, n.index, n.seed = h.Leaving, h.Index, h.Seed
+	n.leaving, n.index, n.seed, n.unsettled = h.Leaving, h.Index, h.Seed, h.Unsettled
 	return ""
 }
 
@@ -90,6 +92,11 @@ func (l *leases) since(name string) time.Time {
 func (l *leases) silent(name string, now time.Time) bool {
 	n := l.nodes[name]
 	return n == nil || n.heard.IsZero() || now.Sub(n.heard) > time.Second
+}
+
+// unsettled tells whether it is not known what runs on a node: it is silent, or its agent has just begun.
+func (l *leases) unsettled(name string, now time.Time) bool {
+	return l.silent(name, now) || l.nodes[name].unsettled
 }
 
 // until is when the lease ends that the newest heartbeat got, as the node may

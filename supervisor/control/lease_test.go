@@ -166,6 +166,22 @@ func TestSilent(t *testing.T) {
 	}
 }
 
+func TestUnsettled(t *testing.T) {
+	t.Parallel()
+	l := newLeases(10*time.Second, stale, t0)
+	if !l.unsettled("a", at(0.1)) {
+		t.Error("it is known what runs on a node that was never heard")
+	}
+	l.hear(client.Heartbeat{Node: "a", Unsettled: true}, at(5))
+	if !l.unsettled("a", at(5)) || l.silent("a", at(5)) {
+		t.Error("what its agent says does not count")
+	}
+	l.hear(client.Heartbeat{Node: "a"}, at(5.5))
+	if l.unsettled("a", at(6)) || !l.unsettled("a", at(6.6)) {
+		t.Error("it is not settled while it is heard")
+	}
+}
+
 func TestCheckLease(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -28,7 +28,9 @@ func (c *Control) plan(ctx context.Context, g *errgroup.Group, asked *consents) 
 		if v.Cluster.Frozen != nil {
 			since = now
 		}
-		p := plan.Make(v, now, plan.Facts{Silent: c.Silent, UID: c.o.UID, Since: since, MayStop: asked.word, Mute: asked.mute})
+		p := plan.Make(v, now, plan.Facts{
+			Silent: c.Silent, Unsettled: c.Unsettled, UID: c.o.UID, Since: since, MayStop: asked.word, Mute: asked.mute,
+		})
 		for _, q := range asked.due(p.Asks) {
 			g.Go(func() error { c.ask(ctx, asked, q); return nil })
 		}
@@ -83,8 +85,11 @@ func (c *Control) planAgain(ctx context.Context, changed, answered <-chan struct
 func (c *Control) silentNodes() string {
 	var out string
 	for n := range c.o.Store.View().Nodes() {
-		if c.Silent(n.Name) {
+		switch {
+		case c.Silent(n.Name):
 			out += n.Name + " "
+		case c.Unsettled(n.Name):
+			out += n.Name + "? "
 		}
 	}
 	return out

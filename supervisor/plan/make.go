@@ -63,6 +63,10 @@ func (p *planner) silent(m *state.Member) bool {
 	return p.f.Silent != nil && p.f.Silent(m.Node)
 }
 
+func (p *planner) unsettled(m *state.Member) bool {
+	return p.f.Unsettled != nil && p.f.Unsettled(m.Node)
+}
+
 // set plans one set: shutdown, deletion, or the steps towards the wish; frozen, it only
 // says what waits.
 func (p *planner) set(s *state.Set) {
@@ -86,6 +90,7 @@ func (p *planner) steps(s *state.Set) {
 		p.replace(w)
 		p.takeOver(w)
 		p.repair(w)
+		p.waitFirst(w)
 		p.first(w)
 		p.afterLeave(w)
 		p.remove(w)

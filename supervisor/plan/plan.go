@@ -14,6 +14,9 @@ import (
 type Facts struct {
 	// Silent tells whether a node has not answered within the last second.
 	Silent func(node string) bool
+	// Unsettled tells whether it is not known what runs on a node, whatever the log says: it is
+	// silent, or its agent has just begun. Nil: it is known.
+	Unsettled func(node string) bool
 	// Rand makes unique ids for new members and volumes: it is called with what
 	// the id is for and returns a UID. Plan takes it as an argument to stay pure.
 	UID func() string

@@ -25,6 +25,8 @@ type bench struct {
 	uid int
 	// silent nodes
 	silent map[string]bool
+	// of whose members nobody knows whether they run
+	unsettled map[string]bool
 	// since when the leader leads; zero: always
 	since time.Time
 	// rollBack: definitions ask for autoRollback
@@ -33,7 +35,7 @@ type bench struct {
 
 func newBench(t *testing.T, nodes ...string) *bench {
 	t.Helper()
-	b := &bench{t: t, v: state.New(), now: start, seq: map[string]uint64{}, silent: map[string]bool{}}
+	b := &bench{t: t, v: state.New(), now: start, seq: map[string]uint64{}, silent: map[string]bool{}, unsettled: map[string]bool{}}
 	b.do(&state.InitCluster{ID: "c", Plan: "loopback", PlanCIDR: "127.64.0.0/24", Zone: "cluster.local"})
 	for _, n := range nodes {
 		b.do(&state.RegisterNode{Node: state.Node{Name: n, ID: n + ".1", HostIP: "127.0.0.1", Machine: "m", Run: "r"}})
@@ -57,9 +59,9 @@ func (b *bench) do(c state.Command) {
 
 func (b *bench) plan() plan.Plan {
 	return plan.Make(b.v, b.now, plan.Facts{
-		Silent: func(n string) bool { return b.silent[n] },
-		UID:    func() string { b.uid++; return fmt.Sprintf("uid%d", b.uid) },
-		Since:  b.since,
+		Silent: func(n string) bool { return b.silent[n] }, Unsettled: func(n string) bool { return b.silent[n] || b.unsettled[n] },
+		UID:   func() string { b.uid++; return fmt.Sprintf("uid%d", b.uid) },
+		Since: b.since,
 	})
 }
 

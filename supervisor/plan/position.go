@@ -3,20 +3,22 @@ package plan
 import (
 	"maps"
 	"slices"
+	"time"
 
 	"supd/raftstore/state"
 )
 
 // cold tells whether all of a formed set is down whose members can tell their positions. Then
 // nobody starts before all have told: who started without would wait for the others, and they for him.
-// A member whose node does not answer is waited for.
+// A member whose node does not answer is waited for. That the log has one running is not enough,
+// for after a power cut it has so of all, until their nodes, if they come back, have told.
 func (p *planner) cold(w *world) bool {
 	if !p.v.TellsPositions(w.s) {
 		return false
 	}
 	down := false
 	for _, m := range w.members {
-		if m.Wish == state.WishRun && m.MayRun() && p.nodeReady(m) {
+		if m.Wish == state.WishRun && m.MayRun() && p.nodeReady(m) && !p.unsettled(m) {
 			return false
 		}
 		down = down || m.Epoch != 0 && !m.MayRun()
@@ -79,14 +81,54 @@ func (p *planner) waitPosition(w *world, m *state.Member) {
 		p.wait(w.s, m.Name(), "PositionWaits", "all of the set is down, and it may have the newest data: its node %s is %s, so nobody is started", m.Node, state)
 	case p.draining(m):
 		p.wait(w.s, m.Name(), "PositionWaits", "all of the set is down, and it may have the newest data: its node %s is being drained (supctl node uncordon %s)", m.Node, m.Node)
+	case m.MayRun() && p.unsettled(m):
+		p.wait(w.s, m.Name(), "PositionWaits", "all others of the set are down: waits until its node %s tells whether this one runs", m.Node)
 	case m.Stopping():
 		p.wait(w.s, m.Name(), "PositionWaits", "all of the set is going down: waits until it has stopped on node %s", m.Node)
 	default:
-		message := m.Seen.Message
-		if m.Seen.Epoch != m.Epoch || message == "" {
+		reason, message := "PositionWaits", m.Seen.Message
+		switch {
+		case m.Seen.Epoch != m.Epoch || message == "":
 			message = "its node runs the position hook"
+		case m.Seen.Reason == "PositionFailed":
+			reason = m.Seen.Reason
 		}
-		p.wait(w.s, m.Name(), "PositionWaits", "all of the set is down: the one with the newest data goes first, and this one has not told its position yet (%s)", message)
+		p.wait(w.s, m.Name(), reason, "all of the set is down: the one with the newest data goes first, and this one has not told its position yet (%s)", message)
+	}
+}
+
+// waitFirst says for whom those wait that run and are not ready after all were down: for the one that goes
+// first, whose place nobody takes, for it may have taken writes; or, if there is none, for each other.
+func (p *planner) waitFirst(w *world) {
+	if !p.v.TellsPositions(w.s) {
+		return
+	}
+	var first *state.Member
+	var waiting []*state.Member
+	since := time.Time{}
+	for _, m := range w.wanted {
+		switch {
+		case m.Ready() && p.nodeReady(m):
+			return
+		case m.Bootstrap && !m.WasAvailable:
+			first = m
+		case m.Wish == state.WishRun && m.MayRun() && p.nodeReady(m):
+			waiting = append(waiting, m)
+			if m.UnreadySince.After(since) {
+				since = m.UnreadySince
+			}
+		}
+	}
+	switch at := since.Add(brokenAfter); {
+	case first != nil:
+		for _, m := range waiting {
+			p.wait(w.s, m.Name(), "BootstrapWaits", "waits until %s, which goes first with the newest data, is available (%s)", first.Name(), p.why(w, first))
+		}
+	case len(waiting) < 2:
+	case p.now.Before(at):
+		p.again(at)
+	default:
+		p.wait(w.s, w.s.Meta.Name, "NobodyFirst", "has no member that is ready, and none goes first: %s may wait for each other (supctl restart %s begins anew)", names(waiting), w.s.Meta.Name)
 	}
 }
 

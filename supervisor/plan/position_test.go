@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"supd/raftstore/state"
 	"supd/supervisor/plan"
@@ -118,6 +119,80 @@ func TestAColdStartWaitsForWhoDoesNotAnswer(t *testing.T) {
 			t.Errorf("who got a new directory comes as %+v, want joining", m)
 		}
 	})
+}
+
+// TestAColdStartBelievesNoOldWord: after a power cut the log has all running, and of those whose
+// nodes have not told yet nobody knows. Who starts plainly meanwhile would wait for them for ever.
+func TestAColdStartBelievesNoOldWord(t *testing.T) {
+	t.Parallel()
+	cut := func(t *testing.T) *bench {
+		b := newBench(t, "n1", "n2", "n3")
+		b.hooked(3, spec.HookPosition)
+		b.unsettled["n1"], b.unsettled["n2"], b.unsettled["n3"] = true, true, true
+		b.say(spec.MemberStopped, 1)
+		delete(b.unsettled, "n2")
+		b.holds("hold 1")
+		b.position(1, 4)
+		b.expect()
+		if got := b.waits(); !strings.Contains(got, "web-0 PositionWaits") {
+			t.Errorf("waits %q", got)
+		}
+		return b
+	}
+	t.Run("all were cut off", func(t *testing.T) {
+		t.Parallel()
+		b := cut(t)
+		b.say(spec.MemberStopped, 0, 2)
+		b.unsettled = map[string]bool{}
+		b.holds("hold 0", "hold 2")
+		b.position(0, 3)
+		b.position(2, 9)
+		b.expect("let go [0 1 2], first 2")
+	})
+	t.Run("one runs", func(t *testing.T) {
+		t.Parallel()
+		b := cut(t)
+		delete(b.unsettled, "n3")
+		b.expect("let go [1]")
+		if b.member(1).Bootstrap {
+			t.Error("it bootstraps beside others")
+		}
+	})
+}
+
+// TestWhoWaitsForTheFirstSaysSo: and when nobody goes first any more, what the way out is.
+func TestWhoWaitsForTheFirstSaysSo(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "n1", "n2", "n3")
+	b.hooked(3, spec.HookPosition)
+	b.say(spec.MemberStopped, 0, 1, 2)
+	b.holds("hold 0", "hold 1", "hold 2")
+	for o := range 3 {
+		b.position(o, int64(o))
+	}
+	b.expect("let go [0 1 2], first 2")
+	b.say(spec.MemberStarting, 0, 1, 2)
+	if got := b.waits(); got != "web-0 BootstrapWaits, web-1 BootstrapWaits" {
+		t.Errorf("waits %q", got)
+	}
+	// It ends. It is not known whether it has taken writes, so no other goes first by itself.
+	b.say(spec.MemberStopped, 2)
+	b.expect("start 2")
+	if b.member(2).Bootstrap {
+		t.Error("it bootstraps beside others")
+	}
+	b.say(spec.MemberStarting, 2)
+	if got := b.waits(); got != "" {
+		t.Errorf("at once it is said that they wait for each other: %q", got)
+	}
+	b.now = b.now.Add(time.Minute)
+	if got := b.waits(); got != "web NobodyFirst" {
+		t.Errorf("waits %q", got)
+	}
+	b.say(spec.MemberRunning, 1)
+	if got := b.waits(); got != "" {
+		t.Errorf("one is ready: %q", got)
+	}
 }
 
 // TestAHookTakenOutLetsAllGo: a definition without it, or a rollout, ends the hold.

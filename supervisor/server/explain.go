@@ -62,6 +62,8 @@ var rules = []struct {
 	{"OnFormedFailed", "a new set is formed when all have started and the onFormed hook has succeeded", "the hook is tried again, with growing pauses", "supctl describe sts %s", "set"},
 	{"Held", "when all of a set was down, the member with the newest data goes first: each tells its position by its hook", "it starts when every member has told", "supctl explain %s", "set"},
 	{"PositionWaits", "when all of a set was down, the member with the newest data goes first: each tells its position by its hook", "all start when every member has told; one that never can is given up with its directory (supctl volume abandon) or machine (supctl node forget), or its hook is changed to print -1", "supctl describe member %s", "member"},
+	{"BootstrapWaits", "when all of a set was down, the member with the newest data goes first, and the others join it: nobody takes its place, for it may have taken writes", "they join it when it is available; if it never can be, give its data up (move it out of its directory, or, if its machine is gone, supctl volume abandon), and have all begin anew (supctl restart)", "supctl explain %s", "holder"},
+	{"NobodyFirst", "when all of a set was down, the member with the newest data goes first, and the others join it; members that crash are restarted where they are, and find each other by themselves or not at all", "they go on if they find each other; a restart stops them all, has each tell its position, and begins with the newest data", "supctl restart %s", "set"},
 	{"PositionFailed", "when all of a set was down, the member with the newest data goes first: each tells its position by its hook", "the hook is tried again, with growing pauses; a hook that prints -1 for data that cannot be read lets the others go on", "supctl logs %s -c hook-position", "member"},
 	{"PostStartPending", "a process counts as started only when its postStart hook has ended well", "its probes begin when the hook has ended, or it is restarted when the hook fails", "supctl describe member %s", "member"},
 	{"PostStartFailed", "a process whose postStart hook fails is restarted, as after a crash", "the hook runs again after the restart, with growing pauses; its command may be changed, which restarts nobody else", "supctl logs %s -c hook-postStart", "member"},
@@ -130,14 +132,14 @@ func ExplainMember(v *state.View, m *state.Member, waits []spec.Wait) client.Exp
 		}
 		x.Actual += ", not healthy: " + message
 	}
-	x.Details = append(x.Details, lossOptions(v, s, m)...)
+	x.Details = append(append(x.Details, firstOptions(v, s, m)...), lossOptions(v, s, m)...)
 	x.Since = timePtr(unwellSince(v, m))
 	if ok {
 		x.Since = timePtr(m.ReadySince)
 	}
 	for _, w := range waits {
-		if w.Subject == m.Name() {
-			x.Details = append(x.Details, m.Name()+" "+w.Message)
+		if w.Subject == m.Name() || m.Held && strings.HasPrefix(w.Reason, "Position") { // for whose position it is held
+			x.Details = append(x.Details, w.Subject+" "+w.Message)
 		}
 	}
 	args := memberArgs(m)

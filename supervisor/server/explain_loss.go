@@ -45,6 +45,24 @@ func explainTied(x *client.Explanation, v *state.View, s *state.Set, ordinal int
 	}
 }
 
+// firstOptions are the ways out when the member that goes first after all were down does not get well.
+func firstOptions(v *state.View, s *state.Set, m *state.Member) (out []string) {
+	if s == nil || !m.Bootstrap || m.WasAvailable || !v.TellsPositions(s) {
+		return nil
+	}
+	out = append(out, "all of the set was down, and it goes first, for its data is the newest: the others wait for it")
+	restart := withNamespace("supctl restart "+s.Meta.Name, m.Namespace)
+	if n := v.Node(m.Node); n == nil || n.State == spec.NodeLost {
+		return append(out, "if it never comes back: give its data up as said below, then "+restart+" (the next in line goes first; risk: what only this one had written is missing)")
+	}
+	for _, vol := range v.MemberVolumes(m.Namespace, m.Set, m.Ordinal) {
+		if vol.Path != "" {
+			out = append(out, "if its data is spoilt: move it out of "+vol.Path+", so that its position hook finds none, then "+restart+" (the next in line goes first; risk: what only this one had written is missing)")
+		}
+	}
+	return out
+}
+
 // lossOptions are the ways out for a member whose node is Lost or forgotten, with the
 // commands and their risk, the harmless one first.
 func lossOptions(v *state.View, s *state.Set, m *state.Member) (out []string) {
