@@ -122,6 +122,7 @@ func (k *keeperWatch) start(ctx context.Context) (keeper.Info, error) {
 		if err == nil {
 			if info.PID != cmd.Process.Pid { // another one was faster; ours ends by itself
 				_ = k.reap(cmd.Process.Pid) // how it ended is no matter: the other one serves
+				k.note(info.PID)
 			}
 			return info, nil
 		}
