@@ -213,8 +213,14 @@ func TestMemberWrites(t *testing.T) {
 	if _, err := c.RestartSet(ctx, "default", "web", client.RestartRequest{}, client.WriteOptions{IfVersion: 3}); spec.CodeOf(err) != spec.CodeInvalid {
 		t.Errorf("a condition that cannot be kept = %v, want it refused", err)
 	}
-	if _, err := c.RestartSet(ctx, "default", "web", client.RestartRequest{}, client.WriteOptions{}); err != nil {
-		t.Error(err)
+	res, err := c.RestartSet(ctx, "default", "web", client.RestartRequest{}, client.WriteOptions{})
+	if err != nil || len(res.Warnings) != 0 {
+		t.Errorf("restart: %+v, %v; want no warning", res, err)
+	}
+	n.Do(&state.PauseRollout{Namespace: "default", Name: "web", Paused: true})
+	res, err = c.RestartSet(ctx, "default", "web", client.RestartRequest{}, client.WriteOptions{})
+	if err != nil || len(res.Warnings) != 1 || !strings.Contains(res.Warnings[0], "supctl rollout resume web") {
+		t.Errorf("restart of a paused set: %+v, %v; want it told that it waits", res, err)
 	}
 }
 
