@@ -123,7 +123,10 @@ func budgetNote(s *state.Set) string {
 	note := fmt.Sprintf("at most %d of %d members are unavailable at a time", n, s.Replicas())
 	if r != nil && r.MaxUnavailable != "" {
 		if _, number := r.MaxUnavailable.Int(); !number {
-			note += fmt.Sprintf(": maxUnavailable %s of %d is %d, rounded up", r.MaxUnavailable, s.Replicas(), n)
+			note += fmt.Sprintf(": maxUnavailable %s of %d is %d", r.MaxUnavailable, s.Replicas(), n)
+			if r.MaxUnavailable != "100%" {
+				note += ", rounded up"
+			}
 		}
 	}
 	return note
