@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"strings"
 	"testing"
 
 	"supd/raftstore/state"
@@ -38,8 +39,8 @@ func TestExplainSick(t *testing.T) {
 			name string
 		}{{client.Members, "web-1"}, {client.StatefulSets, "web"}} {
 			x, err := api.Explain(t.Context(), of.kind, "default", of.name)
-			if err != nil || x.Command != c.want {
-				t.Errorf("%s: explain %s says %q, %v; want %q", c.seen.Message, of.name, x.Command, err, c.want)
+			if err != nil || x.Command != c.want || !strings.HasPrefix(x.Rule, c.seen.Reason+": ") {
+				t.Errorf("%s: explain %s says %q and %q, %v; want %q, and the reason %s", c.seen.Message, of.name, x.Command, x.Rule, err, c.want, c.seen.Reason)
 			}
 		}
 	}
