@@ -90,7 +90,11 @@ func (p *parser) parseHCL(src []byte) {
 
 func (p *parser) hclDiagnostics(diags hcl.Diagnostics) {
 	for _, d := range diags {
-		out := Diagnostic{File: p.file, Message: d.Summary + ": " + d.Detail, Warning: d.Severity == hcl.DiagWarning}
+		message := d.Summary + ": " + d.Detail
+		if strings.HasPrefix(d.Detail, "Template sequences are not allowed") { // only names of blocks are such literals
+			message = `the name of a block cannot be a template; what is a list may be written as one instead: files = [{ path = "${volume.data}/conf", content = "..." }]`
+		}
+		out := Diagnostic{File: p.file, Message: message, Warning: d.Severity == hcl.DiagWarning}
 		if d.Subject != nil {
 			out.Line, out.Column = d.Subject.Start.Line, d.Subject.Start.Column
 		}

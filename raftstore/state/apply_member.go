@@ -211,7 +211,7 @@ func (t *tx) mayRemove(s *Set, m *Member, silent []string, unplaced bool) *spec.
 			}
 		}
 	}
-	return t.gate(s, accepted, silent, "remove member "+m.Name()+" of")
+	return t.gate(s, s.Replicas(), accepted, silent, "remove member "+m.Name()+" of")
 }
 
 // present keeps the accepted names that still are members, and with unplaced those that

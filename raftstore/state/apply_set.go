@@ -202,7 +202,7 @@ func (t *tx) resize(old, s *Set, accept, silent []string) *spec.Error {
 	}
 	fewer := old.Start() < s.Start() || old.Start()+old.Replicas() > s.Start()+s.Replicas()
 	if fewer && old.Replicas() > 0 || leaving && len(accept) > 0 {
-		if err := t.gate(old, named, silent, "scale down"); err != nil {
+		if err := t.gate(old, s.Replicas(), named, silent, "scale down"); err != nil {
 			return err
 		}
 		s.AcceptLost = named
@@ -223,9 +223,9 @@ func accepted(names []string) string {
 	return "; accepted as lost: " + strings.Join(names, ", ")
 }
 
-// gate refuses to take members away while any is unhealthy, but for those that
-// the operator accepts as lost by name. Members already on their way out don't count.
-func (t *tx) gate(s *Set, accept, silent []string, what string) *spec.Error {
+// gate refuses to take members away, until replicas are left, while any is unhealthy, but for
+// those that the operator accepts as lost by name. Members already on their way out don't count.
+func (t *tx) gate(s *Set, replicas int, accept, silent []string, what string) *spec.Error {
 	ns, name := s.Meta.Namespace, s.Meta.Name
 	for _, a := range accept {
 		if set, ordinal, ok := spec.SplitMember(a); !ok || set != name || t.Member(ns, set, ordinal) == nil && !s.Wants(ordinal) {
@@ -240,13 +240,22 @@ func (t *tx) gate(s *Set, accept, silent []string, what string) *spec.Error {
 	if silentOnly {
 		reason = "NodeSilent"
 	}
-	names := make([]string, len(sick))
+	names := slices.Clone(accept) // the command must name them again
 	details := make([]string, len(sick))
 	for i, x := range sick {
-		names[i], details[i] = x[0], x[0]+": "+x[1]
+		names, details[i] = append(names, x[0]), x[0]+": "+x[1]
 	}
-	err := refuse(reason, "cannot %s statefulset %s: %s. A set is only made smaller while every member is healthy; mend it first (supctl explain %s), or name the members you accept as lost: --accept-unhealthy %s",
-		what, name, strings.Join(details, "; "), name, strings.Join(names, ","))
+	slices.SortFunc(names, func(a, b string) int {
+		_, x, _ := spec.SplitMember(a)
+		_, y, _ := spec.SplitMember(b)
+		return x - y
+	})
+	in := ""
+	if ns != spec.DefaultNS {
+		in = " -n " + ns
+	}
+	err := refuse(reason, "cannot %s statefulset %s: %s. A set is only made smaller while every member is healthy; mend it first (supctl explain %s%s), or name the members you accept as lost: supctl scale %s --replicas %d --accept-unhealthy %s%s",
+		what, name, strings.Join(details, "; "), name, in, name, replicas, strings.Join(names, ","), in)
 	err.Details = details
 	return err
 }

@@ -36,6 +36,8 @@ const (
 	CannotStart     = "CannotStart"
 	NoLease         = "NoLease"
 
+	LivenessFailed   = "LivenessFailed"
+	StartupFailed    = "StartupFailed"
 	PostStartPending = "PostStartPending"
 	PostStartFailed  = "PostStartFailed"
 )

@@ -227,6 +227,37 @@ func TestPreStopBeforeALivenessRestart(t *testing.T) {
 	})
 }
 
+// TestWhyAProbeRestarts: as long as a process that a probe has restarted is down, its member says
+// which probe it was, and what that said.
+func TestWhyAProbeRestarts(t *testing.T) {
+	t.Parallel()
+	for reason, set := range map[string]func(*spec.Process, *spec.Probe){
+		StartupFailed:  func(p *spec.Process, ask *spec.Probe) { p.Startup = ask },
+		LivenessFailed: func(p *spec.Process, ask *spec.Probe) { p.Liveness = ask },
+	} {
+		inBubble(t, func(t *testing.T, w *world) {
+			w.keeper.runs(func(_ context.Context, r keeper.Run) (keeper.RunResult, error) {
+				if r.Argv[0] == "/alive" {
+					return keeper.RunResult{Code: 1, Output: []byte("no heart")}, nil
+				}
+				return keeper.RunResult{}, w.keeper.crash("default/web-0", "main", time.Minute) // in the preStop hook: it is down for a while
+			})
+			p := hooked("main", "preStop")
+			second := spec.Duration(time.Second)
+			set(&p, &spec.Probe{Exec: []string{"/alive"}, Period: &second, SuccessThreshold: 1, FailureThreshold: 2})
+			w.put(nil, p)
+			w.reserve(1)
+			defer w.running(nil)()
+			w.start(0)
+			settle(10 * time.Second)
+			seen := w.member(0).Seen
+			if seen.Reason != reason || !strings.Contains(seen.Message, "process main: its "+strings.ToLower(strings.TrimSuffix(reason, "Failed"))+" probe failed, it is restarted: ") || !strings.Contains(seen.Message, "no heart") {
+				t.Errorf("it says %s, %s; want %s and what the probe said", seen.Reason, seen.Message, reason)
+			}
+		})
+	}
+}
+
 // TestPreStopThatRestarts: a process that its preStop hook ends before a restart is started again
 // by that, once, and probed as ever.
 func TestPreStopThatRestarts(t *testing.T) {

@@ -19,8 +19,9 @@ type procRuntime struct {
 	probes    probes    // that watch was made from
 	watch     *probe.Watch
 	cancel    context.CancelFunc
-	invalid   string // why the probes cannot be run
-	restarted bool   // the keeper was asked to, for this exec
+	invalid   string   // why the probes cannot be run
+	restarted bool     // the keeper was asked to, for this exec
+	failed    *Failure // the probe for which it was: told until the next exec
 
 	exec         execID    // the same, as it is noted
 	looked       bool      // it is known whether postStart is due for this exec
@@ -93,10 +94,23 @@ func (p *procRuntime) sight() ProcessSight {
 		s.Reason, s.Message = PostStartPending, "its postStart hook has not ended yet"+because(p.postTrouble)
 	case p.invalid != "":
 		s.Reason, s.Message = ProbeInvalid, p.invalid
-	case p.watch != nil && p.watch.State().Failed != nil:
-		s.Reason, s.Message = "LivenessFailed", string(p.watch.State().Failed.Kind)+" probe: "+p.message
+	case p.failed != nil:
+		s.Reason, s.Message = p.failed.Reason, p.failed.Message
 	}
 	return s
+}
+
+// judged is why a process's probe has it restarted, nil while none does.
+func judged(w *probe.Watch) *Failure {
+	f := w.State().Failed
+	if f == nil {
+		return nil
+	}
+	reason := LivenessFailed
+	if f.Kind == probe.Startup {
+		reason = StartupFailed
+	}
+	return failf(reason, "its %s probe failed, it is restarted: %s", f.Kind, orWord(f.Message, "no details"))
 }
 
 // end stops the process's probes.
@@ -156,7 +170,7 @@ func (a *Agent) followOne(ctx context.Context, r *runtime, proc spec.Process, p 
 	seed := (*probe.Seed)(nil)
 	if p.pid != s.PID || !p.since.Equal(s.StartedAt) {
 		p.end()
-		p.pid, p.since, p.restarted, p.message = s.PID, s.StartedAt, false, ""
+		p.pid, p.since, p.restarted, p.failed, p.message = s.PID, s.StartedAt, false, nil, ""
 		p.started, p.steady = false, false
 		p.exec, p.looked, p.pending, p.postFailed, p.postKill = execOf(s), false, false, "", time.Time{}
 		p.forgetAnswers()
@@ -204,6 +218,7 @@ func (a *Agent) followOne(ctx context.Context, r *runtime, proc spec.Process, p 
 		p.watch.Stop()
 	}
 	p.watch.Tell(wordOf(s.Notify))
+	p.failed = judged(p.watch)
 	st := p.watch.State()
 	p.started, p.message, p.role = st.Started, st.Message, st.Role
 	if st.Asked {

@@ -526,7 +526,9 @@ func (p *planner) removeNext(w *world, m *state.Member) {
 	w.going = m
 }
 
-// settle notes what has been reached.
+// settle notes what has been reached. All run the newest revision only when all are steady, too:
+// a program that dies soon after each start seems ready for moments, and who believed it would
+// have nothing left to go back to.
 func (p *planner) settle(w *world) {
 	if len(w.wanted) != w.s.Replicas() || len(w.wanted) == 0 {
 		return
@@ -537,7 +539,7 @@ func (p *planner) settle(w *world) {
 			formed, current = false, false
 			break
 		}
-		if m.Revision != w.s.Revision {
+		if m.Revision != w.s.Revision || !m.Seen.Steady {
 			current = false
 		}
 	}

@@ -205,6 +205,36 @@ func TestAutoRollbackInEveryPolicy(t *testing.T) {
 	})
 }
 
+// A program that seems ready for a moment after each start has not been rolled out, though all
+// run it at once: the set knows what to go back to.
+func TestMomentsOfReadinessAreNoRollout(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "n1", "n2", "n3")
+	shape := func(s *spec.StatefulSetSpec) {
+		s.AutoRollback, s.UpdateStrategy = true, spec.UpdateStrategy{Type: spec.Recreate}
+	}
+	if err := b.set(3, "a", shape); err != nil {
+		t.Fatal(err)
+	}
+	b.live()
+	if err := b.set(3, "b", shape); err != nil {
+		t.Fatal(err)
+	}
+	b.settle()
+	b.say(spec.MemberStopped, 0, 1, 2)
+	b.settle()
+	b.tell(spec.MemberRunning, false, 0, 1, 2)
+	b.settle()
+	if s := b.v.Set("default", "web"); s.Current == s.Revision {
+		t.Fatal("a revision that nobody has run steadily counts as rolled out")
+	}
+	b.say(spec.MemberFailed, 0, 1, 2)
+	b.settle()
+	b.now = b.now.Add(time.Hour)
+	b.live()
+	b.all("a")
+}
+
 // What a new revision can't help is no reason to go back: an old member's illness.
 func TestNoRollbackForWhatTheRevisionIsNotToBlame(t *testing.T) {
 	t.Parallel()

@@ -15,7 +15,7 @@ import (
 // its node, as arg says.
 var rules = []struct {
 	reason, rule, next, command string
-	arg                         string // "member", "set", "node", "volume", or ""
+	arg                         string // "member", "set", "node", "volume", "log" (see logOf), "asked" (see asked), or ""
 }{
 	{"Order", "ordinals that never ran start from low to high, each behind the gate of podManagementPolicy", "it starts when the lower one passes the gate", "supctl explain %s", "holder"},
 	{"ScaleDownBlocked", "a set is made smaller only while every member is healthy", "the removal goes on when all are healthy again", "supctl explain %s", "set"},
@@ -40,7 +40,7 @@ var rules = []struct {
 	{"Stopping", "a member is gone only when its last process has ended", "it is killed when its stop timeout is over", "supctl logs %s", "member"},
 	{"Recreate", "with updateStrategy Recreate all members stop before any starts", "it starts when all have stopped", "supctl get members -l " + LabelSet + "=%s", "set"},
 	{"Paused", "while a rollout is paused no member is restarted for it; repair, scaling and first starts go on", "it goes on when it is resumed", "supctl rollout resume %s", "set"},
-	{"Shutdown", "the whole cluster is being stopped in order", "members start again with the next start of the cluster", "supctl cluster status", ""},
+	{"Shutdown", "the whole cluster was stopped in order (supd dev); what it stopped stays down until it is started as a whole", "members start again with the next supd dev on the same directory", "supctl cluster status", ""},
 	{"NotStarted", "an ordinal that never ran starts in its turn", "it starts when its turn comes", "supctl explain %s", "set"},
 	{"Starting", "a member is healthy only when it runs, is ready and is steady", "its node reports when it runs", "supctl logs %s", "member"},
 	{"NotReady", "a member is healthy only while its readiness probe passes", "the probe is tried again every period", "supctl logs %s", "member"},
@@ -55,11 +55,11 @@ var rules = []struct {
 	{"OnJoinFailed", "a member that joins a formed set is started only when its onJoin hook has succeeded", "the hook is tried again, with growing pauses", "supctl logs %s -c hook-onJoin", "member"},
 	{"OnLeaveRunning", "a member is removed only when its onLeave hook has succeeded, while it still runs", "it is stopped when the hook has ended well", "supctl logs %s -c hook-onLeave", "member"},
 	{"OnLeaveFailed", "a member is removed only when its onLeave hook has succeeded, while it still runs", "the hook is tried again, with growing pauses; mend what it says, or name the member with --accept-unhealthy, which passes the hook by", "supctl logs %s -c hook-onLeave", "member"},
-	{"AfterLeaveRunning", "after a member was removed the lowest healthy one runs its afterLeave hook; the next removal waits for it", "it goes on when the hook has ended well", "supctl explain %s", "set"},
-	{"AfterLeaveFailed", "after a member was removed the lowest healthy one runs its afterLeave hook; the next removal waits for it", "the hook is tried again, with growing pauses; change its command, or take the hook out of the definition", "supctl describe sts %s", "set"},
+	{"AfterLeaveRunning", "after a member was removed the lowest healthy one runs its afterLeave hook; the next removal waits for it", "it goes on when the hook has ended well", "supctl logs %s", "asked"},
+	{"AfterLeaveFailed", "after a member was removed the lowest healthy one runs its afterLeave hook; the next removal waits for it", "the hook is tried again, with growing pauses; change its command, or take the hook out of the definition", "supctl logs %s", "asked"},
 	{"AfterLeaveWaits", "after a member was removed the lowest healthy one runs its afterLeave hook; the next removal, and the return of the ordinal, wait for it", "it goes on when a healthy member has run it; mend one, or take the hook out of the definition", "supctl explain %s", "set"},
-	{"OnFormedRunning", "a new set is formed when all have started and the onFormed hook has succeeded", "it is formed when the hook has ended well", "supctl describe sts %s", "set"},
-	{"OnFormedFailed", "a new set is formed when all have started and the onFormed hook has succeeded", "the hook is tried again, with growing pauses", "supctl describe sts %s", "set"},
+	{"OnFormedRunning", "a new set is formed when all have started and the onFormed hook has succeeded", "it is formed when the hook has ended well", "supctl logs %s", "asked"},
+	{"OnFormedFailed", "a new set is formed when all have started and the onFormed hook has succeeded", "the hook is tried again, with growing pauses; its command may be changed, which restarts nobody", "supctl logs %s", "asked"},
 	{"Held", "when all of a set was down, the member with the newest data goes first: each tells its position by its hook", "it starts when every member has told", "supctl explain %s", "set"},
 	{"PositionWaits", "when all of a set was down, the member with the newest data goes first: each tells its position by its hook", "all start when every member has told; one that never can is given up with its directory (supctl volume abandon) or machine (supctl node forget), or its hook is changed to print -1", "supctl describe member %s", "member"},
 	{"BootstrapWaits", "when all of a set was down, the member with the newest data goes first, and the others join it: nobody takes its place, for it may have taken writes", "they join it when it is available; if it never can be, give its data up (move it out of its directory, or, if its machine is gone, supctl volume abandon), and have all begin anew (supctl restart)", "supctl explain %s", "holder"},
@@ -67,6 +67,22 @@ var rules = []struct {
 	{"PositionFailed", "when all of a set was down, the member with the newest data goes first: each tells its position by its hook", "the hook is tried again, with growing pauses; a hook that prints -1 for data that cannot be read lets the others go on", "supctl logs %s -c hook-position", "member"},
 	{"PostStartPending", "a process counts as started only when its postStart hook has ended well", "its probes begin when the hook has ended, or it is restarted when the hook fails", "supctl describe member %s", "member"},
 	{"PostStartFailed", "a process whose postStart hook fails is restarted, as after a crash", "the hook runs again after the restart, with growing pauses; its command may be changed, which restarts nobody else", "supctl logs %s -c hook-postStart", "member"},
+	{"Init", "Init: a member's processes start when its onJoin hook and its init steps have ended well, one after the other", "its processes start when that has ended well", "supctl logs %s", "log"},
+	{"InitFailed", "InitFailed: a member's processes start only when every init step has exited with 0; one that is to run once and has done so is not run again", "the step is tried again, with growing pauses; a mended definition is followed at once", "supctl logs %s", "log"},
+	{"TemplateFailed", "TemplateFailed: a member starts only when every template of its definition can be rendered on its node", "it is tried again, with growing pauses; a mended definition is followed at once", "supctl describe member %s", "member"},
+	{"FileFailed", "FileFailed: a member starts only when its files can be written on its node", "it is tried again, with growing pauses; a mended definition is followed at once", "supctl describe member %s", "member"},
+	{"PortInUse", "PortInUse: a member starts only when nobody else on its node listens on its ports", "it is tried again, with growing pauses; end the other program, or have the definition name another port", "supctl describe member %s", "member"},
+	{"CrashLoop", "CrashLoop: a process that ends is started again, with growing pauses (restart.backoff); its member counts when it has stayed up", "its node starts it again; its log tells what it said before it ended", "supctl logs %s", "log"},
+	{"ExitedForGood", "ExitedForGood: a process is not started again after an exit status that its definition lists (restart.neverOn)", "nothing, until the member is restarted or its definition is mended", "supctl restart %s", "member"},
+	{"StartupPending", "StartupPending: the other probes begin when the startup probe has passed; a process whose startup probe fails failureThreshold times is restarted", "the probe is tried again every period", "supctl logs %s", "log"},
+	{"StartupFailed", "StartupFailed: a process whose startup probe has failed failureThreshold times is stopped and started again", "it is started again, with growing pauses; a program that needs longer wants a greater failureThreshold, which restarts nobody", "supctl logs %s", "log"},
+	{"LivenessFailed", "LivenessFailed: a process whose liveness probe has failed failureThreshold times is stopped and started again", "it is started again, with growing pauses", "supctl logs %s", "log"},
+	{"KeeperDown", "KeeperDown: members are started and stopped by their node's supd-keeper; what runs runs on without it", "it goes on when the keeper answers again; supd starts one at once, unless systemd is to", "supctl describe node %s", "node"},
+	{"DiskFull", "DiskFull: a member starts only when its directories and files can be written", "it is tried again, with growing pauses; make room on its node", "supctl describe node %s", "node"},
+	{"ReadOnlyDisk", "ReadOnlyDisk: a member starts only when its directories and files can be written", "it is tried again, with growing pauses; have its node's file system written to again", "supctl describe node %s", "node"},
+	{"VolumeMissing", "VolumeMissing: a member that has data is never started on an empty directory in its stead", "it starts when the directory is there again, perhaps with the disk that it is on, or when it is given up by its name (supctl volume abandon)", "supctl describe member %s", "member"},
+	{"StillLocked", "StillLocked: nothing is started twice: a process of an earlier start still holds the member's lock", "it starts when that process has ended", "supctl describe member %s", "member"},
+	{"StillRunning", "StillRunning: nothing is started twice: processes of an earlier start still run", "it starts when they have ended", "supctl describe member %s", "member"},
 	{"NeedsRoot", "what needs root is refused on a node whose supd does not run as root, never ignored", "nothing, until the definition or the node changes", "supctl describe member %s", "member"},
 }
 
@@ -91,7 +107,7 @@ func advise(x *client.Explanation, reason string, args map[string]string) {
 	x.Rule = reason + ": a member counts only while all is well with it"
 	x.Next = "its node tries again, with growing pauses"
 	if args["member"] != "" {
-		x.Command = "supctl logs " + args["member"]
+		x.Command = withNamespace("supctl describe member "+args["member"], args["ns"])
 	}
 }
 
@@ -102,7 +118,38 @@ func content(x *client.Explanation) {
 }
 
 func memberArgs(m *state.Member) map[string]string {
-	return map[string]string{"ns": m.Namespace, "member": m.Name(), "set": m.Set, "node": m.Node}
+	return map[string]string{"ns": m.Namespace, "member": m.Name(), "set": m.Set, "node": m.Node, "log": logOf(m)}
+}
+
+// logOf names the log that tells what ails a member: of the init step or hook that its
+// message names, or of the first process that is not ready. The main process's needs no name.
+func logOf(m *state.Member) string {
+	for _, of := range []struct{ word, prefix string }{{"init step ", "init-"}, {"hook ", "hook-"}} {
+		if rest, ok := strings.CutPrefix(m.Seen.Message, of.word); ok {
+			name, _, _ := strings.Cut(rest, " ")
+			return m.Name() + " -c " + of.prefix + strings.TrimSuffix(name, ":")
+		}
+	}
+	for i, p := range m.Seen.Processes {
+		if p.Ready {
+			continue
+		}
+		if i == 0 {
+			break
+		}
+		return m.Name() + " -c " + p.Name
+	}
+	return m.Name()
+}
+
+// asked names the log of the hook that a set waits for, as logOf does; "": nobody was asked.
+func asked(v *state.View, s *state.Set) string {
+	for _, m := range v.SetMembers(s.Meta.Namespace, s.Meta.Name) {
+		if a := m.Asked; a != nil && (m.Runs(a.Hook) || a.State == spec.HookFailed) {
+			return m.Name() + " -c hook-" + a.Hook
+		}
+	}
+	return ""
 }
 
 // ExplainMember says why a member is as it is.
@@ -148,7 +195,14 @@ func ExplainMember(v *state.View, m *state.Member, waits []spec.Wait) client.Exp
 			args["volume"] = vol.Name()
 		}
 	}
+	if s != nil {
+		args["asked"] = asked(v, s)
+	}
 	switch w, waiting := waitOf(waits, m.Name()); {
+	case v.Cluster.Stopping && m.Stopping():
+		advise(&x, "Shutdown", args)
+	case waiting && w.Reason == "Budget" && !ok:
+		advise(&x, reason, args) // it waits for nobody so much as for itself
 	case waiting:
 		args["holder"], args["pass"] = holder(w), passing(s, m)
 		advise(&x, w.Reason, args)
@@ -215,9 +269,11 @@ func ExplainSet(v *state.View, s *state.Set, now time.Time, waits []spec.Wait) c
 		x.Details = append(x.Details, w.Subject+" "+w.Message)
 	}
 	x.Details = append(x.Details, c.sick...)
-	args := map[string]string{"ns": s.Meta.Namespace, "set": s.Meta.Name}
+	args := map[string]string{"ns": s.Meta.Namespace, "set": s.Meta.Name, "asked": asked(v, s)}
 	explainSick(&x, v, s, c, args)
 	switch {
+	case v.Cluster.Stopping:
+		advise(&x, "Shutdown", args)
 	case len(waits) > 0:
 		w := waits[0]
 		addMemberArgs(v, s, w, args)
@@ -236,6 +292,12 @@ func ExplainSet(v *state.View, s *state.Set, now time.Time, waits []spec.Wait) c
 		x.Command = withNamespace("supctl wait statefulset/"+s.Meta.Name+" --for=ready", s.Meta.Namespace)
 	case args["sick"] == "":
 		content(&x)
+	}
+	if self := withNamespace("supctl explain "+s.Meta.Name, s.Meta.Namespace); x.Command == self || x.Command == "" && len(waits) > 0 {
+		x.Command = withNamespace("supctl describe sts "+s.Meta.Name, s.Meta.Namespace)
+		if args["asked"] != "" {
+			x.Command = withNamespace("supctl logs "+args["asked"], s.Meta.Namespace)
+		}
 	}
 	explainRollout(&x, v, s, c, now, waits)
 	return x
@@ -282,7 +344,7 @@ func explainSick(x *client.Explanation, v *state.View, s *state.Set, c counted, 
 func addMemberArgs(v *state.View, s *state.Set, w spec.Wait, args map[string]string) {
 	args["holder"] = holder(w)
 	if m := v.MemberNamed(s.Meta.Namespace, w.Subject); m != nil {
-		args["member"], args["node"], args["pass"] = m.Name(), m.Node, passing(s, m)
+		args["member"], args["node"], args["log"], args["pass"] = m.Name(), m.Node, logOf(m), passing(s, m)
 		return
 	}
 	args["member"] = w.Subject

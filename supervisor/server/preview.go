@@ -76,31 +76,60 @@ func Preview(v *state.View, e state.Entry, cmd *state.PutSet) (*client.Preview, 
 	}
 	p.run(out)
 	if set != nil {
-		out.Notes = notes(set, out)
+		out.Notes = notes(set, out, p.behind())
 	}
 	return out, nil
 }
 
-// notes say how many are restarted at a time, or that none is though something changes.
-func notes(s *state.Set, out *client.Preview) []string {
-	notes := []string{}
-	r := s.Spec.UpdateStrategy.RollingUpdate
-	switch {
-	case len(out.Restarts) == 0 && out.Result == client.Configured:
-		return append(notes, "no member is restarted: what changes is followed as it is")
-	case len(out.Restarts) == 0:
-		return notes
-	case s.Spec.UpdateStrategy.Type == spec.Recreate:
-		return append(notes, "all members stop before any starts (Recreate)")
+// behind are the members that at the end still are to be started anew.
+func (p *preview) behind() (names []string) {
+	s := p.v.Set(p.ns, p.set)
+	if s == nil {
+		return nil
 	}
-	n := plan.MaxUnavailable(s)
+	for _, m := range p.v.SetMembers(p.ns, p.set) {
+		if s.Wants(m.Ordinal) && s.Needs(m) {
+			names = append(names, m.Name())
+		}
+	}
+	return names
+}
+
+// notes say how many are restarted at a time, who follows later only, or that nobody is
+// restarted though something changes.
+func notes(s *state.Set, out *client.Preview, behind []string) []string {
+	notes := []string{}
+	switch {
+	case len(out.Restarts) == 0 && len(behind) == 0 && out.Result == client.Configured:
+		notes = append(notes, "no member is restarted: what changes is followed as it is")
+	case len(out.Restarts) == 0:
+	case s.Spec.UpdateStrategy.Type == spec.Recreate:
+		notes = append(notes, "all members stop before any starts (Recreate)")
+	default:
+		notes = append(notes, budgetNote(s))
+	}
+	switch {
+	case len(behind) == 0:
+	case s.Spec.UpdateStrategy.Type == spec.OnDelete:
+		notes = append(notes, "followed only when they are deleted (OnDelete): "+strings.Join(behind, ", "))
+	default:
+		notes = append(notes, "restarted later, when nothing holds them any more: "+strings.Join(behind, ", "))
+	}
+	return notes
+}
+
+func budgetNote(s *state.Set) string {
+	n, r := plan.MaxUnavailable(s), s.Spec.UpdateStrategy.RollingUpdate
 	note := fmt.Sprintf("at most %d of %d members are unavailable at a time", n, s.Replicas())
 	if r != nil && r.MaxUnavailable != "" {
 		if _, number := r.MaxUnavailable.Int(); !number {
-			note += fmt.Sprintf(": maxUnavailable %s of %d is %d, rounded up", r.MaxUnavailable, s.Replicas(), n)
+			note += fmt.Sprintf(": maxUnavailable %s of %d is %d", r.MaxUnavailable, s.Replicas(), n)
+			if r.MaxUnavailable != "100%" {
+				note += ", rounded up"
+			}
 		}
 	}
-	return append(notes, note)
+	return note
 }
 
 type preview struct {
@@ -257,7 +286,18 @@ func (p *preview) stopWhy(c *state.StopMember) string {
 	if was == nil || is == nil {
 		return stopWords(c.Why)
 	}
-	return stopWords(c.Why) + ": " + strings.Join(was.Template.Changes(is.Template), "; ")
+	return stopWords(c.Why) + ": " + strings.Join(p.shaped(set, was).Changes(p.shaped(set, is)), "; ")
+}
+
+// shaped is a revision's template with the volumes and the service it stands for, which
+// templates of before the first change of those don't name.
+func (p *preview) shaped(s *state.Set, r *state.Revision) spec.Template {
+	t := r.Template
+	if t.Shape == nil {
+		shape := p.v.ShapeOf(s, r.Hash)
+		t.Shape = &shape
+	}
+	return t
 }
 
 func stopWords(why string) string {
@@ -329,7 +369,7 @@ func (p *preview) agents() bool {
 			Node: n.Name, Run: n.Run, Seq: n.Seq + 1,
 			Members: []state.MemberReport{{Namespace: m.Namespace, Set: m.Set, Ordinal: m.Ordinal, Seen: seen}},
 		}
-		if m.Wish == state.WishRun {
+		if m.Wish == state.WishRun && m.Seen.Epoch != m.Epoch { // only a start makes directories
 			r.Volumes = p.made(m)
 		}
 		next, res := p.v.Apply(p.v.Index+1, state.Entry{At: p.now, Who: "agent:" + n.Name, Cmd: r})

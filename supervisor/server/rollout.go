@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"supd/raftstore/state"
@@ -108,14 +109,18 @@ func (s *Server) proposeRollout(w http.ResponseWriter, r *http.Request, cmd stat
 	if set == nil {
 		return answer(w, res, nil)
 	}
-	warnPaused(w, set)
+	warnPaused(w, v, set)
 	rd := reading{v: v, now: s.o.Now()}
 	return answer(w, res, Rollout(v, set, StatefulSet(v, set, rd.now, rd.waits(set))))
 }
 
 // warnPaused tells who changes a template, or asks for a restart, that it waits.
-func warnPaused(w http.ResponseWriter, set *state.Set) {
-	if set.Paused != nil && set.Revision != set.Current {
+func warnPaused(w http.ResponseWriter, v *state.View, set *state.Set) {
+	if set.Paused == nil {
+		return
+	}
+	members := v.SetMembers(set.Meta.Namespace, set.Meta.Name)
+	if set.Revision != set.Current || slices.ContainsFunc(members, set.Needs) {
 		w.Header().Add(client.HeaderWarning, oneLine(fmt.Sprintf("the rollout of statefulset %s is paused %s: members stay on their revisions until it is resumed: supctl rollout resume %s",
 			set.Meta.Name, set.Paused.Sentence(), set.Meta.Name)))
 	}
@@ -127,7 +132,7 @@ func revisionToUndo(v *state.View, s *state.Set, number uint64) (*state.Revision
 		if r := v.Previous(s); r != nil {
 			return r, nil
 		}
-		return nil, refused("NoRevision", "cannot undo the rollout of statefulset %s: it has had no other revision (supctl rollout history %s)", s.Meta.Name, s.Meta.Name)
+		return nil, refused("NoRevision", "cannot undo the rollout of statefulset %s: no other revision of it is kept (supctl rollout history %s; spec.revisionHistoryLimit)", s.Meta.Name, s.Meta.Name)
 	}
 	var have []string
 	for _, r := range v.History(s) {

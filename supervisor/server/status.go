@@ -47,6 +47,7 @@ func StatefulSet(v *state.View, s *state.Set, now time.Time, waits []spec.Wait) 
 type counted struct {
 	wanted, started, ready, available, updated int
 	missing, unready, outdated, leaving, due   []string
+	shaky                                      []string // ready, but not for long enough to be called steady
 	sick                                       []string // "web-1: reason, message"
 	sickNames                                  []string
 	unavailableSince                           time.Time    // earliest
@@ -120,6 +121,9 @@ func (c *counted) count(v *state.View, s *state.Set, m *state.Member, now time.T
 	}
 	if memberServes(v, m) {
 		c.ready++
+		if s.Wants(m.Ordinal) && !m.Seen.Steady {
+			c.shaky = append(c.shaky, m.Name())
+		}
 	} else if s.Wants(m.Ordinal) {
 		c.unready = append(c.unready, m.Name())
 	}
@@ -196,6 +200,7 @@ func progressingCondition(s *state.Set, c counted, waits []spec.Wait) spec.Condi
 		{len(c.due) > 0, "Restarting", "to be restarted: " + strings.Join(c.due, ", ")},
 		{len(c.unready) > 0, "MembersNotReady", "not ready: " + strings.Join(c.unready, ", ")},
 		{c.available < c.wanted, "MembersNotAvailable", fmt.Sprintf("%d of %d members have been ready for %s", c.available, c.wanted, s.Spec.MinReady)},
+		{s.Current != s.Revision && len(c.shaky) > 0 && c.updated >= c.wanted, "MembersNotSteady", "not steady yet: " + strings.Join(c.shaky, ", ")},
 	}
 	for _, k := range cases {
 		if k.is {

@@ -111,7 +111,7 @@ func (s *Server) putSet(w http.ResponseWriter, r *http.Request) error {
 	}
 	warnFrozen(w, v, cmd)
 	if set := v.Set(cmd.Namespace, cmd.Name); set != nil && res.Changed {
-		warnPaused(w, set)
+		warnPaused(w, v, set)
 	}
 	return s.answerSet(w, v, res, cmd.Namespace, cmd.Name)
 }
@@ -198,7 +198,20 @@ func (s *Server) restartSet(w http.ResponseWriter, r *http.Request) error {
 	if err := s.checkSetVersion(r); err != nil {
 		return err
 	}
-	return s.simple(w, r, &state.Restart{Namespace: r.PathValue("ns"), Set: r.PathValue("name"), Ordinals: in.Ordinals})
+	return s.restart(w, r, &state.Restart{Namespace: r.PathValue("ns"), Set: r.PathValue("name"), Ordinals: in.Ordinals})
+}
+
+// restart proposes a restart, and warns if it has to wait.
+func (s *Server) restart(w http.ResponseWriter, r *http.Request, cmd *state.Restart) error {
+	v, res, err := s.propose(r, cmd)
+	if err != nil {
+		return err
+	}
+	warnFrozen(w, v, cmd)
+	if set := v.Set(cmd.Namespace, cmd.Set); set != nil {
+		warnPaused(w, v, set)
+	}
+	return answer(w, res, nil)
 }
 
 // checkSetVersion refuses If-Match where the command cannot carry it: a version
@@ -244,7 +257,7 @@ func (s *Server) restartMember(w http.ResponseWriter, r *http.Request) error {
 	if s.o.Store.View().Member(ns, set, ordinal) == nil {
 		return spec.Errorf(spec.CodeNotFound, "there is no member %s in namespace %s", r.PathValue("name"), ns)
 	}
-	return s.simple(w, r, &state.Restart{Namespace: ns, Set: set, Ordinals: []int{ordinal}})
+	return s.restart(w, r, &state.Restart{Namespace: ns, Set: set, Ordinals: []int{ordinal}})
 }
 
 func (s *Server) releaseVolume(w http.ResponseWriter, r *http.Request) error {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"supd/raftstore/state"
 	"supd/supervisor/client"
 	"supd/supervisor/server/servertest"
 	"supd/supervisor/spec"
@@ -212,8 +213,14 @@ func TestMemberWrites(t *testing.T) {
 	if _, err := c.RestartSet(ctx, "default", "web", client.RestartRequest{}, client.WriteOptions{IfVersion: 3}); spec.CodeOf(err) != spec.CodeInvalid {
 		t.Errorf("a condition that cannot be kept = %v, want it refused", err)
 	}
-	if _, err := c.RestartSet(ctx, "default", "web", client.RestartRequest{}, client.WriteOptions{}); err != nil {
-		t.Error(err)
+	res, err := c.RestartSet(ctx, "default", "web", client.RestartRequest{}, client.WriteOptions{})
+	if err != nil || len(res.Warnings) != 0 {
+		t.Errorf("restart: %+v, %v; want no warning", res, err)
+	}
+	n.Do(&state.PauseRollout{Namespace: "default", Name: "web", Paused: true})
+	res, err = c.RestartSet(ctx, "default", "web", client.RestartRequest{}, client.WriteOptions{})
+	if err != nil || len(res.Warnings) != 1 || !strings.Contains(res.Warnings[0], "supctl rollout resume web") {
+		t.Errorf("restart of a paused set: %+v, %v; want it told that it waits", res, err)
 	}
 }
 
@@ -275,6 +282,25 @@ func TestPreview(t *testing.T) {
 	if err != nil || len(p.Restarts) != 0 || len(p.Notes) != 1 || !strings.Contains(p.Notes[0], "no member is restarted") {
 		t.Errorf("another probe: %+v, %v", p, err)
 	}
+	steady := n.View().Member("default", "web", 0)
+	fresh := steady.Seen
+	fresh.Steady = false // it has just been started: it does not make its new directory now
+	report := func(seen state.Observation) {
+		n.Report(steady.Node, []state.MemberReport{{Namespace: "default", Set: "web", Ordinal: 0, Seen: seen}}, nil)
+	}
+	report(fresh)
+	p, err = c.Preview(ctx, client.PreviewRequest{StatefulSet: percent}, client.WriteOptions{})
+	if err != nil || len(p.Steps) != 6 || !strings.Contains(p.Steps[5].Why, "new directory logs-web-0") {
+		t.Errorf("steps while web-0 is not steady: %+v, %v", p.Steps, err)
+	}
+	report(steady.Seen)
+	onDelete := servertest.Web(3)
+	onDelete.Spec.UpdateStrategy = spec.UpdateStrategy{Type: spec.OnDelete}
+	onDelete.Spec.Processes[0].Command = []string{"/bin/sleep", "infinity"}
+	p, err = c.Preview(ctx, client.PreviewRequest{StatefulSet: onDelete}, client.WriteOptions{})
+	if got := strings.Join(p.Notes, "; "); err != nil || got != "followed only when they are deleted (OnDelete): web-0, web-1, web-2" {
+		t.Errorf("notes with OnDelete: %s, %v", got, err)
+	}
 	hooked := servertest.Web(1)
 	hooked.Spec.Processes[0].Hooks = spec.Hooks{spec.HookOnLeave: {Command: []string{"leave"}}, spec.HookAfterLeave: {Command: []string{"after"}}}
 	want(hooked, "run web-2, stop web-2, remove web-2, run web-0, run web-1, stop web-1, remove web-1, run web-0")
@@ -282,5 +308,10 @@ func TestPreview(t *testing.T) {
 	_, err = c.Preview(ctx, client.PreviewRequest{StatefulSet: servertest.Web(1)}, client.WriteOptions{})
 	if e := asSpec(t, err); e.Code != spec.CodeRefused || !strings.Contains(e.Message, "web-2") {
 		t.Errorf("preview of a refused scale-down = %v, want it refused", e)
+	}
+	n.Do(&state.SetNode{Name: "node-2", State: spec.NodeSuspect, IfGeneration: n.View().Node("node-2").Generation})
+	p, err = c.Preview(ctx, client.PreviewRequest{StatefulSet: changed}, client.WriteOptions{})
+	if err != nil || len(p.Waits) == 0 || len(p.Notes) == 0 || !strings.HasPrefix(p.Notes[len(p.Notes)-1], "restarted later, when nothing holds them any more: web-0, web-1") {
+		t.Errorf("preview while a node is silent: %+v, %v; want who is restarted later", p, err)
 	}
 }
