@@ -12,7 +12,7 @@ CHAOS   ?= 1h
 BENCHTIME ?= 1s
 
 .DEFAULT_GOAL := help
-.PHONY: help build install test test-vm test-vm-auto test-chaos chaos race sim powercut fuzz lint check e2e bench demo golden kept cover tidy
+.PHONY: help build install test test-vm test-vm-auto test-chaos test-databases chaos race sim powercut fuzz lint check e2e bench demo golden kept cover tidy
 
 help: ## print the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,16 +36,19 @@ install: build ## programs, systemd units and configuration below DESTDIR (/), P
 	install -m 0644 configs/systemd/supd.tmpfiles $$lib/tmpfiles.d/supd.conf; \
 	[ -e $(DESTDIR)/etc/supd/supd.yaml ] || install -m 0644 configs/supd.yaml $(DESTDIR)/etc/supd/supd.yaml
 
-# The two long ones wait more than they work: they run beside each other, each one's words kept together.
-test: ## all tests, the walks of 200 seeds, end-to-end, then the virtual machine's beside ten minutes of faults
-	SUPD_CHAOS_FOR=0 go test -timeout $(TIMEOUT) $(PKGS)
-	@$(MAKE) --no-print-directory -j2 -k --output-sync=target test-vm-auto test-chaos
+# The long ones wait more than they work: they run beside each other, each one's words kept together.
+test: ## all tests, the walks of 200 seeds, end-to-end, then the virtual machine's beside ten minutes of faults and the databases
+	SUPD_CHAOS_FOR=0 SUPD_DATABASES=0 go test -timeout $(TIMEOUT) $(PKGS)
+	@$(MAKE) --no-print-directory -j3 -k --output-sync=target test-vm-auto test-chaos test-databases
 
 test-vm-auto:
 	@SUPD_TEST_VM=auto go test -count=1 -v -timeout $(TIMEOUT) -run '^TestVirtualMachine$$' ./cmd/supd-keeper
 
 test-chaos:
 	@SUPD_CHAOS_FOR=10m go test -count=1 -v -timeout $(TIMEOUT) -run '^TestChaos$$' ./cmd/supd
+
+test-databases: ## real databases of configs/examples, from Debian's packages (root)
+	@go test -count=1 -timeout $(TIMEOUT) -parallel 2 -run '^TestEndToEnd$$/^database$$' ./cmd/supctl
 
 chaos: ## five hosts under faults for CHAOS (1h), clocks wrong too; SUPD_CHAOS_SEED repeats a schedule (root)
 	SUPD_CHAOS_FOR=$(CHAOS) SUPD_CHAOS_CLOCKS=1 go test -count=1 -v -timeout 3h -run '^TestChaos$$' ./cmd/supd

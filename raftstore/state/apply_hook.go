@@ -57,6 +57,8 @@ type AskHook struct {
 	Silent []string `json:"silent,omitempty"`
 	// Unplaced as in StopMember, for onLeave.
 	Unplaced bool `json:"unplaced,omitempty"`
+	// Again, for onLeave: the member is Leaving, so its own health counts no more.
+	Again bool `json:"again,omitempty"`
 }
 
 func (*AskHook) kind() string { return "AskHook" }
@@ -81,6 +83,12 @@ func (m *Member) Runs(hook string) bool {
 // any more, and its removal goes on though it may be wanted again.
 func (m *Member) Left() bool {
 	return m.Asked != nil && m.Asked.Hook == spec.HookOnLeave && m.Asked.State == spec.HookSucceeded
+}
+
+// Leaving tells whether the member has begun to leave its set: its onLeave hook has failed in this start. The hook may have got
+// so far that its program ended (etcd ends a member that is removed, and what ends takes its hooks along).
+func (m *Member) Leaving() bool {
+	return m.Asked != nil && m.Asked.Hook == spec.HookOnLeave && m.Asked.State == spec.HookFailed && m.Asked.Epoch == m.Epoch
 }
 
 // OwesLeave tells whether a member may not be removed before its onLeave hook has succeeded. The
@@ -141,7 +149,14 @@ func (t *tx) askHook(c *AskHook) *spec.Error {
 func (t *tx) checkAsk(s *Set, m *Member, c *AskHook) (*Leaver, *spec.Error) {
 	switch c.Hook {
 	case spec.HookOnLeave:
-		if err := t.mayRemove(s, m, c.Silent, c.Unplaced); err != nil {
+		var leaving []string
+		if c.Again {
+			if !m.Leaving() {
+				return nil, stale("member %s has not begun to leave", m.Name())
+			}
+			leaving = []string{m.Name()}
+		}
+		if err := t.mayRemove(s, m, c.Silent, c.Unplaced, leaving...); err != nil {
 			return nil, err
 		}
 	case spec.HookAfterLeave:

@@ -190,8 +190,8 @@ func (t *tx) removeWish(s *Set, m *Member, c *StopMember) *spec.Error {
 }
 
 // mayRemove refuses to take a member away, or to begin to, before it is its turn and while
-// any is unhealthy.
-func (t *tx) mayRemove(s *Set, m *Member, silent []string, unplaced bool) *spec.Error {
+// any is unhealthy, but for those that were accepted as lost and those that leave.
+func (t *tx) mayRemove(s *Set, m *Member, silent []string, unplaced bool, leaving ...string) *spec.Error {
 	if s.Wants(m.Ordinal) && !m.Left() {
 		return stale("member %s is wanted", m.Name())
 	}
@@ -203,7 +203,7 @@ func (t *tx) mayRemove(s *Set, m *Member, silent []string, unplaced bool) *spec.
 			return refuse("HighestFirst", "member %s is removed before %s", other.Name(), m.Name())
 		}
 	}
-	accepted := present(t, s, s.AcceptLost, unplaced)
+	accepted := append(present(t, s, s.AcceptLost, unplaced), leaving...)
 	if m.Left() { // who never ran may wait for its return
 		for _, other := range t.SetMembers(m.Namespace, m.Set) {
 			if other.Epoch == 0 {

@@ -89,6 +89,7 @@ func Fields() []string {
 		"PutSet spec.processes.hooks.*.http",
 		"PutSet template.processes.hooks.*.http",
 		"Report rules",
+		"AskHook again",
 	}
 }
 

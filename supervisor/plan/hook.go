@@ -38,13 +38,16 @@ func (p *planner) ask(w *world, m *state.Member, c state.AskHook, subject, runni
 	p.propose(&c)
 }
 
+// leaving tells whether a member is asked to leave once more, be it healthy or not.
+func (p *planner) leaving(m *state.Member) bool { return m.Leaving() && p.nodeReady(m) }
+
 // askLeave has a member leave its set before it is removed; false: it has, or need not.
 func (p *planner) askLeave(w *world, m *state.Member, silent []string, unplaced bool) bool {
 	if !p.v.OwesLeave(w.s, m) {
 		return false
 	}
 	w.going = m
-	p.ask(w, m, state.AskHook{Hook: spec.HookOnLeave, Silent: silent, Unplaced: unplaced}, m.Name(), "OnLeaveRunning", "OnLeaveFailed")
+	p.ask(w, m, state.AskHook{Hook: spec.HookOnLeave, Silent: silent, Unplaced: unplaced, Again: p.leaving(m)}, m.Name(), "OnLeaveRunning", "OnLeaveFailed")
 	return true
 }
 

@@ -113,6 +113,24 @@ func TestOnLeaveThatFailsHoldsTheRemoval(t *testing.T) {
 	b.expect("stop 2 ScaleDown")
 }
 
+// A hook may end its own program before it can say that it has succeeded: it is asked again, for all that
+// the leaver is not healthy any more. Another one's health still counts.
+func TestALeaverThatItsHookEndedLeaves(t *testing.T) {
+	t.Parallel()
+	b := hookBench(t, 3, spec.HookOnLeave)
+	b.scale(2)
+	b.expect("onLeave 2")
+	b.answer(2, spec.HookFailed)
+	b.say(spec.MemberFailed, 2)
+	b.say(spec.MemberFailed, 0)
+	b.now = b.now.Add(time.Minute)
+	b.expect()
+	b.say(spec.MemberRunning, 0)
+	b.expect("onLeave 2")
+	b.answer(2, spec.HookSucceeded)
+	b.expect("stop 2 ScaleDown")
+}
+
 func TestALostLeaverIsNamed(t *testing.T) {
 	t.Parallel()
 	b := hookBench(t, 3, spec.HookOnLeave, spec.HookAfterLeave)

@@ -497,6 +497,9 @@ func (p *planner) removeNext(w *world, m *state.Member) {
 		if other.Wish == state.WishGone || other.Left() || accepted(w.s, other) || m.Left() && other.Epoch == 0 {
 			continue
 		}
+		if other == m && p.leaving(m) {
+			continue
+		}
 		if ok, _, message := p.v.Healthy(other); !ok {
 			sick = append(sick, other.Name()+": "+message)
 		} else if p.silent(other) {

@@ -125,13 +125,17 @@ func (c *checker) takeAsk(x *state.AskHook) {
 	if m.asked != nil && m.asked.open && m.asked.epoch == m.epoch {
 		c.fail("hooks", "%s is asked for %s before it is known how %s went", id, x.Hook, m.asked.hook)
 	}
+	leaving := m.asked != nil && m.asked.hook == spec.HookOnLeave && !m.asked.open && m.asked.epoch == m.epoch && !m.left
 	m.asked = &askRecord{hook: x.Hook, run: c.ref.Index, epoch: m.epoch, open: true, leaver: x.Leaver}
 	switch x.Hook {
 	case spec.HookOnLeave:
 		if m.left {
 			c.fail("hooks", "%s is asked to leave twice", id)
 		}
-		c.takeRemoval(k, s, m, x.Silent, x.Unplaced)
+		if x.Again && !leaving {
+			c.fail("hooks", "%s is asked to leave again, and has not begun to", id)
+		}
+		c.takeRemoval(k, s, m, x.Silent, x.Unplaced, x.Again)
 	case spec.HookAfterLeave:
 		if !slices.Contains(s.gone, x.Leaver) {
 			c.fail("hooks", "%s is asked for what is to do after %s-%d, which is done or is not gone", id, x.Set, x.Leaver)

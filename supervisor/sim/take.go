@@ -347,7 +347,7 @@ func (c *checker) takeStop(x *state.StopMember, stray bool) {
 		return // asked again
 	case x.Gone:
 		c.leaves(s, m)
-		c.takeRemoval(k, s, m, x.Silent, x.Unplaced)
+		c.takeRemoval(k, s, m, x.Silent, x.Unplaced, false)
 		m.wish = state.WishGone
 		return
 	case c.stopping && x.Why == "Shutdown":
@@ -392,7 +392,7 @@ func (c *checker) spend(k string, s *setRecord, m *memberRecord) {
 	}
 }
 
-func (c *checker) takeRemoval(k string, s *setRecord, m *memberRecord, silent []string, unplaced bool) {
+func (c *checker) takeRemoval(k string, s *setRecord, m *memberRecord, silent []string, unplaced, leaving bool) {
 	if s.wants(m.ordinal) && !m.left {
 		c.fail("S5", "%s is removed though it is wanted", m.name())
 	}
@@ -407,7 +407,7 @@ func (c *checker) takeRemoval(k string, s *setRecord, m *memberRecord, silent []
 		}
 	}
 	for _, o := range c.setMembers(k) {
-		if m.left && o.epoch == 0 { // it may wait for the return of the one that has left
+		if leaving && o == m || m.left && o.epoch == 0 { // it may wait for the return of the one that has left
 			accept = append(accept, o.name())
 		}
 	}
