@@ -25,7 +25,7 @@ func cmdDisk(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: disk DIR [SIZE]")
 	}
 	image := filepath.Join(ts.Getenv("WORK"), "disk-"+filepath.Base(filepath.Dir(args[0])))
-	steps := [][]string{{"umount", args[0]}, {"e2fsck", "-fy", image}}
+	steps := [][]string{{"e2fsck", "-fy", image}}
 	if len(args) == 2 {
 		ts.Check(os.MkdirAll(args[0], 0o700))
 		// Members have their own view of the host's mounts: only what is shared is taken off in theirs too.
@@ -37,10 +37,14 @@ func cmdDisk(ts *testscript.TestScript, neg bool, args []string) {
 			{"mkfs.ext4", "-q", "-F", "-m", "0", image},
 		}
 		ts.Defer(func() {
-			if out, err := exec.Command("umount", args[0], at).CombinedOutput(); err != nil {
-				worldOf(ts).errorf("cannot take the disk at %s off: %v: %s", args[0], err, out)
+			if err := unmount(args[0], at); err != nil {
+				worldOf(ts).errorf("%v", err)
 			}
 		})
+	}
+	if len(args) == 1 {
+		ts.Check(unmount(args[0]))
+		ts.Check(until(eventually, func() error { return unplugged(image) }))
 	}
 	for _, step := range append(steps, []string{"mount", "-o", "loop", image, args[0]}) {
 		out, err := exec.Command(step[0], step[1:]...).CombinedOutput()
@@ -51,10 +55,23 @@ func cmdDisk(ts *testscript.TestScript, neg bool, args []string) {
 		if err != nil {
 			ts.Fatalf("%v: %v: %s", step, err, out)
 		}
-		if step[0] == "umount" {
-			ts.Check(until(eventually, func() error { return unplugged(image) }))
+	}
+}
+
+// unmount takes disks off. A process that was killed seems to have ended when its first thread has, and its others may
+// hold files still.
+func unmount(dirs ...string) error {
+	for _, dir := range dirs {
+		if err := until(eventually, func() error {
+			if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
+				return fmt.Errorf("cannot take the disk at %s off: %w: %s", dir, err, out)
+			}
+			return nil
+		}); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 // unplugged tells whether the kernel has let go of a disk that was taken off; while it has not, a mount is the old one.
