@@ -61,6 +61,9 @@ func Open(dir string) (*Store, error) {
 			return nil, fmt.Errorf("cannot use %s: %w", dir, err)
 		}
 	}
+	if err := syncDir(dir); err != nil { // what was renamed right before a kill may not be safe yet, and is relied on from now on
+		return nil, fmt.Errorf("cannot use %s: %w", dir, err)
+	}
 	for _, step := range []struct {
 		name string
 		take func([]byte) error
