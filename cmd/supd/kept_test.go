@@ -202,11 +202,15 @@ func (k *kept) directories() {
 			k.Errorf("%s has %d files, %v", m, len(files), err)
 			continue
 		}
-		b, err := os.ReadFile(files[0])
-		if err != nil {
-			k.Error(err)
-		}
-		f, last := strings.Fields(string(b)), 0
+		var f []string
+		until(k, m+" writes", func() error { // a member is ready before its first word
+			b, err := os.ReadFile(files[0])
+			if f = strings.Fields(string(b)); err == nil && len(f) < 2 {
+				err = fmt.Errorf("it has written %d times, want before and after", len(f))
+			}
+			return err
+		})
+		last := 0
 		for _, s := range f {
 			n, err := strconv.Atoi(s)
 			if err != nil || n <= last {
