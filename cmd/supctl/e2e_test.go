@@ -43,12 +43,8 @@ func TestEndToEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	root := workRoot(t)
-	databases := "database"
-	for _, dir := range []string{"script", "kubernetes", databases} {
+	for _, dir := range []string{"script", "kubernetes", "database"} {
 		t.Run(dir, func(t *testing.T) {
-			if dir == databases && os.Getenv("SUPD_DATABASES") == "0" {
-				t.Skip("databases are NOT TESTED here: SUPD_DATABASES=0 (make test-databases tests them)")
-			}
 			t.Parallel()
 			testscript.Run(t, scripts("testdata/"+dir, root, bin, examples))
 		})
