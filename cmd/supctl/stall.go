@@ -68,17 +68,10 @@ func (w *stall) judge(s *spec.StatefulSet, now time.Time) error {
 	// Who goes back does so a moment after the stall; a new leader gives the rollout its
 	// whole time again before that.
 	goesBack := s.Spec.AutoRollback && s.Status.CurrentRevision != s.Status.UpdateRevision
-	if (was || goesBack) && now.Before(w.seen.Add(progressDeadline(s))) {
+	if (was || goesBack) && now.Before(w.seen.Add(s.Spec.StalledAfter())) {
 		return nil
 	}
 	return stalledError(s, c)
-}
-
-func progressDeadline(s *spec.StatefulSet) time.Duration {
-	if s.Spec.ProgressDeadline == nil {
-		return spec.DefaultProgressDeadline.D()
-	}
-	return s.Spec.ProgressDeadline.D()
 }
 
 func stalledError(s *spec.StatefulSet, c *spec.Condition) error {

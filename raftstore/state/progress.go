@@ -7,12 +7,7 @@ import (
 )
 
 // ProgressDeadline is how long a set may go without progress before it counts as stalled.
-func (s *Set) ProgressDeadline() time.Duration {
-	if s.Spec.ProgressDeadline == nil {
-		return spec.DefaultProgressDeadline.D()
-	}
-	return s.Spec.ProgressDeadline.D()
-}
+func (s *Set) ProgressDeadline() time.Duration { return s.Spec.StalledAfter() }
 
 // Moved is when a set last went on: its wish changed, or a member was reserved, asked to
 // stop, started, became available, or fell ill. While a revision is rolled out, a member

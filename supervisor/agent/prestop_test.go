@@ -194,6 +194,14 @@ func TestPreStopMayEndTheProcess(t *testing.T) {
 	})
 }
 
+// mortal has a preStop hook, and is restarted when /alive fails once.
+func mortal() spec.Process {
+	p := hooked("main", "preStop")
+	second := spec.Duration(time.Second)
+	p.Liveness = &spec.Probe{Exec: []string{"/alive"}, Period: &second, SuccessThreshold: 1, FailureThreshold: 1}
+	return p
+}
+
 // TestPreStopBeforeALivenessRestart: as before every stop that supd asks for.
 func TestPreStopBeforeALivenessRestart(t *testing.T) {
 	t.Parallel()
@@ -208,10 +216,7 @@ func TestPreStopBeforeALivenessRestart(t *testing.T) {
 			}
 			return keeper.RunResult{}, nil
 		})
-		p := hooked("main", "preStop")
-		second := spec.Duration(time.Second)
-		p.Liveness = &spec.Probe{Exec: []string{"/alive"}, Period: &second, SuccessThreshold: 1, FailureThreshold: 1}
-		w.put(nil, p)
+		w.put(nil, mortal())
 		w.reserve(1)
 		defer w.running(nil)()
 		w.start(0)
@@ -277,10 +282,7 @@ func TestPreStopThatRestarts(t *testing.T) {
 			}
 			return keeper.RunResult{}, nil
 		})
-		p := hooked("main", "preStop")
-		second := spec.Duration(time.Second)
-		p.Liveness = &spec.Probe{Exec: []string{"/alive"}, Period: &second, SuccessThreshold: 1, FailureThreshold: 1}
-		w.put(nil, p)
+		w.put(nil, mortal())
 		w.reserve(1)
 		defer w.running(nil)()
 		w.start(0)
@@ -326,8 +328,8 @@ func TestPreStopWithinTheProbesStopTimeout(t *testing.T) {
 		w.keeper.mu.Lock()
 		graces := slices.Clone(w.keeper.graces)
 		w.keeper.mu.Unlock()
-		if given := time.Duration(given.Load()); given != 5*time.Second || !slices.Equal(graces, []time.Duration{leastGrace}) {
-			t.Errorf("the hook had %v, the process then %v, want 5s and once the least grace %v", given, graces, leastGrace)
+		if given := time.Duration(given.Load()); given != 5*time.Second || !slices.Equal(graces, []time.Duration{keeper.LeastGrace}) {
+			t.Errorf("the hook had %v, the process then %v, want 5s and once the least grace %v", given, graces, keeper.LeastGrace)
 		}
 	})
 }

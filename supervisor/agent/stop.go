@@ -11,10 +11,6 @@ import (
 	"supd/supervisor/template"
 )
 
-// leastGrace is what a process gets between its stop signal and the kill although its preStop
-// hook has used the stop timeout up, if that is so long.
-const leastGrace = 2 * time.Second
-
 // stopMark notes when the stop of an exec began: a hook that is run again after a restart of
 // supd gets no more time.
 type stopMark struct {
@@ -108,7 +104,7 @@ func (j job) preStop(ctx context.Context, final bool) (status spec.HookStatus, l
 			delete(m.Attempts, attemptKey(c))
 		})
 	}
-	return status, max(mark.left(timeout, time.Now()), min(leastGrace, timeout)), err
+	return status, max(mark.left(timeout, time.Now()), min(keeper.LeastGrace, timeout)), err
 }
 
 // runPreStop runs the hook for at most left. An error means that the stop is to be tried again.

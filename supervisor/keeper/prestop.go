@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// leastGrace is what a process gets between its stop signal and the kill although its preStop hook has used its stop
-// timeout up, if that is so long.
-const leastGrace = 2 * time.Second
+// LeastGrace is what a process gets between its stop signal and the kill although its preStop hook has used its stop
+// timeout up, if that is so long: of the keeper where it runs the hook itself, of its client else.
+const LeastGrace = 2 * time.Second
 
 // PreStop is a command that is run beside a process before its stop signal, where the keeper alone stops it for good: see
 // Client.Halt; or a request. It is not tried again, keeps no output, and its failure delays nothing.
@@ -63,7 +63,7 @@ func (h *PreStop) check() error {
 // killed in time whatever becomes of the hook, and not started again if that ends it.
 func (p *process) haltHooked() {
 	h, timeout := p.start.PreStop, p.start.StopTimeout
-	grace := min(leastGrace, timeout)
+	grace := min(LeastGrace, timeout)
 	p.quiet()
 	p.poll = 0
 	p.status.State, p.status.NextStart = Stopping, time.Time{}

@@ -190,3 +190,11 @@ func setZero[T comparable](p *T, v T) {
 		*p = v
 	}
 }
+
+// StalledAfter is how long the set may go without progress before it counts as stalled: ProgressDeadline, or its default.
+func (s *StatefulSetSpec) StalledAfter() time.Duration {
+	if s.ProgressDeadline == nil {
+		return DefaultProgressDeadline.D()
+	}
+	return s.ProgressDeadline.D()
+}
